@@ -1,0 +1,21 @@
+/*
+ * Identifiers: a prefix and 26 characters of Crockford base32 (48 bits of milliseconds, 80 random
+ * bits), so that they sort by time: "cmd_01JD...". Thread-safe.
+ */
+#ifndef COMMON_BASE_ID_H
+#define COMMON_BASE_ID_H
+
+#include "common/base/time.h"
+
+enum { ID_TEXT_BYTES = 40 };
+
+/* prefix: at most 8 characters, without the underscore; returns out. */
+char *id_create(const char *prefix, struct wall_us now, char out[ID_TEXT_BYTES]);
+
+/* Random bytes for anything that is not a secret key; never fails (aborts when the kernel has none). */
+void id_random(void *out, size_t bytes);
+
+/* Uniform in [0, bound); bound > 0. For jitter. */
+uint64_t id_random_below(uint64_t bound);
+
+#endif

@@ -1,0 +1,30 @@
+/*
+ * Who is at the other end of an accepted connection, as the door saw it: the only source of a peer's
+ * identity. Immutable after the handshake; shared by reference (thread-safe counts).
+ */
+#ifndef COMMON_RPC_PEER_H
+#define COMMON_RPC_PEER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum rpc_peer_kind { RPC_PEER_UNIX, RPC_PEER_PLAIN, RPC_PEER_TLS };
+
+struct rpc_peer {
+    enum rpc_peer_kind kind;
+    const char *listener; /* name given to rpc_server_listen */
+    char address[64];     /* "192.0.2.7", "2001:db8::1", "unix" */
+    uint16_t port;
+    bool is_loopback; /* 127.0.0.0/8, ::1 or a Unix socket */
+    uid_t uid;        /* Unix sockets, else (uid_t)-1 */
+    gid_t gid;
+    pid_t pid;
+    char tls_subject[256];        /* common name of a verified client certificate, else "" */
+    uint8_t tls_fingerprint[32]; /* its SHA-256, else zeros */
+};
+
+struct rpc_peer *rpc_peer_ref(struct rpc_peer *peer);
+void rpc_peer_unref(struct rpc_peer *peer); /* NULL is allowed */
+
+#endif

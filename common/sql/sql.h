@@ -1,0 +1,183 @@
+/*
+ * One interface over SQLite and PostgreSQL. A connection belongs to one thread at a time. Statements
+ * are named constants generated from .sql files; parameters are $1, $2, ... on both engines. Time is
+ * an int64 in microseconds, passed in; booleans are integers 0 and 1.
+ *
+ * Errors: unique violation ERR_EXISTS; foreign key ERR_PRECONDITION; check or not-null ERR_INVALID;
+ * row-level security ERR_DENIED; lock, deadlock, serialization ERR_BUSY (retry the transaction);
+ * connection lost ERR_UNAVAILABLE; a commit whose answer was lost ERR_UNCERTAIN; disk full ERR_LIMIT;
+ * damaged file ERR_CORRUPT. Texts never hold SQL or values.
+ */
+#ifndef COMMON_SQL_SQL_H
+#define COMMON_SQL_SQL_H
+
+#include "common/base/str.h"
+#include "common/base/time.h"
+
+enum sql_engine { SQL_SQLITE, SQL_POSTGRES };
+
+struct sql_conn;
+struct sql_rows;
+
+struct sql_statement {
+    const char *name;     /* noun_verb, unique in the program */
+    const char *postgres; /* NULL: this engine has no such statement */
+    const char *sqlite;
+};
+
+struct sql_value {
+    enum {
+        SQL_TYPE_NULL,
+        SQL_TYPE_INT,
+        SQL_TYPE_REAL,
+        SQL_TYPE_TEXT,
+        SQL_TYPE_BLOB,
+        SQL_TYPE_INT_ARRAY, /* arrays: PostgreSQL only (UNNEST), no NULL members */
+        SQL_TYPE_REAL_ARRAY,
+        SQL_TYPE_TEXT_ARRAY,
+        SQL_TYPE_BLOB_ARRAY
+    } type;
+    size_t count; /* bytes of text and blob, members of arrays */
+    union {
+        int64_t integer;
+        double real;
+        const void *data; /* borrowed for the call */
+        const int64_t *integers;
+        const double *reals;
+        const struct str_view *views;
+    } as;
+};
+
+#define SQL_NULL    ((struct sql_value){ .type = SQL_TYPE_NULL })
+#define SQL_INT(v)  ((struct sql_value){ .type = SQL_TYPE_INT, .as.integer = (int64_t)(v) })
+#define SQL_BOOL(v) ((struct sql_value){ .type = SQL_TYPE_INT, .as.integer = (v) ? 1 : 0 })
+#define SQL_REAL(v) ((struct sql_value){ .type = SQL_TYPE_REAL, .as.real = (v) })
+#define SQL_TIME(v) ((struct sql_value){ .type = SQL_TYPE_INT, .as.integer = (v).value })
+#define SQL_BLOB(pointer, bytes)                                                                   \
+    ((struct sql_value){ .type = SQL_TYPE_BLOB, .count = (bytes), .as.data = (pointer) })
+#define SQL_INTS(pointer, n)                                                                       \
+    ((struct sql_value){ .type = SQL_TYPE_INT_ARRAY, .count = (n), .as.integers = (pointer) })
+#define SQL_REALS(pointer, n)                                                                      \
+    ((struct sql_value){ .type = SQL_TYPE_REAL_ARRAY, .count = (n), .as.reals = (pointer) })
+#define SQL_TEXTS(pointer, n)                                                                      \
+    ((struct sql_value){ .type = SQL_TYPE_TEXT_ARRAY, .count = (n), .as.views = (pointer) })
+#define SQL_BLOBS(pointer, n)                                                                      \
+    ((struct sql_value){ .type = SQL_TYPE_BLOB_ARRAY, .count = (n), .as.views = (pointer) })
+
+static inline struct sql_value SQL_VIEW(struct str_view text)
+{
+    return (struct sql_value){ .type = text.ptr == NULL ? SQL_TYPE_NULL : SQL_TYPE_TEXT,
+                               .count = text.len,
+                               .as.data = text.ptr };
+}
+
+static inline struct sql_value SQL_TEXT(const char *text) /* NULL gives SQL NULL */
+{
+    return SQL_VIEW(str_of(text));
+}
+
+struct sql_options {
+    const char *url;         /* "sqlite:/path/file.db", "postgresql://..." */
+    const char *application; /* shown in pg_stat_activity */
+    bool read_only;
+    bool no_prepared_statements; /* PgBouncer in transaction mode */
+    bool full_sync;              /* SQLite: synchronous=FULL (an agent's spool); else NORMAL */
+    int64_t busy_timeout_us;     /* 0: 5 s */
+    int64_t connect_timeout_us;  /* 0: 5 s */
+};
+
+enum err_code sql_connect(
+    const struct sql_options *options, struct sql_conn **ret_conn, struct err_info *err) MUST_CHECK;
+void sql_close(struct sql_conn *conn); /* rolls back; NULL is allowed */
+enum sql_engine sql_engine_of(const struct sql_conn *conn);
+
+/* false after a lost connection; sql_reconnect tries again (and prepares anew). */
+bool sql_is_usable(const struct sql_conn *conn);
+enum err_code sql_reconnect(struct sql_conn *conn, struct err_info *err) MUST_CHECK;
+
+/* Prepares every statement, so that a bad one stops the start; a no-op list check without prepared statements. */
+enum err_code sql_prepare_all(
+    struct sql_conn *conn,
+    const struct sql_statement *const *statements,
+    size_t count,
+    struct err_info *err) MUST_CHECK;
+
+#define SQL_ALL_WORKSPACES INT64_C(-1)
+
+/*
+ * Starts a transaction. On PostgreSQL row-level security shows only workspace_id's rows
+ * (app.workspace_id); SQL_ALL_WORKSPACES lifts that for work of the server itself. SQLite: BEGIN
+ * IMMEDIATE. Statements outside a transaction are refused on PostgreSQL by the wall.
+ */
+enum err_code sql_begin(struct sql_conn *conn, int64_t workspace_id, struct err_info *err) MUST_CHECK;
+enum err_code sql_begin_read(struct sql_conn *conn, int64_t workspace_id, struct err_info *err) MUST_CHECK;
+enum err_code sql_commit(struct sql_conn *conn, struct err_info *err) MUST_CHECK;
+void sql_rollback(struct sql_conn *conn); /* outside a transaction: nothing */
+
+/* Runs fn in a transaction; on ERR_BUSY rolls back and retries, up to 5 times with jitter. */
+enum err_code sql_transact(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    enum err_code (*fn)(struct sql_conn *conn, void *context, struct err_info *err),
+    void *context,
+    struct err_info *err) MUST_CHECK;
+
+/* ret_changed (may be NULL): rows inserted, updated or deleted. */
+enum err_code sql_exec(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    int64_t *ret_changed,
+    struct err_info *err) MUST_CHECK;
+
+/* Rows stay valid until sql_rows_close, which must come before the next statement of the connection. */
+enum err_code sql_query(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    struct sql_rows **ret_rows,
+    struct err_info *err) MUST_CHECK;
+
+/* Steps to the next row: ERR_OK, ERR_NOT_FOUND at the end, else an error. */
+enum err_code sql_rows_next(struct sql_rows *rows, struct err_info *err) MUST_CHECK;
+void sql_rows_close(struct sql_rows *rows); /* NULL is allowed */
+
+bool sql_is_null(const struct sql_rows *rows, unsigned column);
+int64_t sql_int(const struct sql_rows *rows, unsigned column);  /* NULL: 0 */
+double sql_real(const struct sql_rows *rows, unsigned column);  /* NULL: 0 */
+struct str_view sql_text(const struct sql_rows *rows, unsigned column); /* NULL: STR_NONE; valid until the next step */
+struct str_view sql_blob(const struct sql_rows *rows, unsigned column);
+
+static inline void sql_rows_close_(struct sql_rows **rows)
+{
+    sql_rows_close(*rows);
+}
+
+#define AUTO_ROWS __attribute__((cleanup(sql_rows_close_)))
+
+/* ARGS(a, b) for the two parameters args, arg_count. */
+#define SQL_ARGS(...)                                                                              \
+    (const struct sql_value[]){ __VA_ARGS__ },                                                     \
+        sizeof((const struct sql_value[]){ __VA_ARGS__ }) / sizeof(struct sql_value)
+#define SQL_NO_ARGS NULL, 0
+
+/* Text without parameters, several statements allowed: migrations and tests only. */
+enum err_code sql_exec_script(struct sql_conn *conn, const char *text, struct err_info *err) MUST_CHECK;
+
+/* PostgreSQL notifications (ERR_UNSUPPORTED on SQLite). Notify takes effect at commit. */
+enum err_code
+sql_notify(struct sql_conn *conn, const char *channel, struct str_view payload, struct err_info *err) MUST_CHECK;
+enum err_code sql_listen(struct sql_conn *conn, const char *channel, struct err_info *err) MUST_CHECK;
+/* ERR_TIMEOUT: none came. channel and payload are copied, cut to the sizes given. */
+enum err_code sql_wait_notification(
+    struct sql_conn *conn,
+    int64_t timeout_us,
+    char *ret_channel,
+    size_t channel_bytes,
+    char *ret_payload,
+    size_t payload_bytes,
+    struct err_info *err) MUST_CHECK;
+
+#endif

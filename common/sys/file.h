@@ -1,0 +1,38 @@
+/*
+ * Files of a careful daemon: modes are checked, symlinks refused, replacements atomic and durable,
+ * folders locked against a second process.
+ */
+#ifndef COMMON_SYS_FILE_H
+#define COMMON_SYS_FILE_H
+
+#include "common/base/buf.h"
+
+#include <sys/types.h>
+
+/*
+ * Reads a regular file of at most max_bytes; a symlink as last component is refused. ERR_NOT_FOUND,
+ * ERR_LIMIT (too large), ERR_DENIED. buf is appended to.
+ */
+enum err_code
+file_read(const char *path, size_t max_bytes, struct buf *buf, struct err_info *err) MUST_CHECK;
+
+/*
+ * As file_read for something secret: owned by us (or root) and no permission for group or others,
+ * else ERR_DENIED with the chmod to run.
+ */
+enum err_code file_read_private(
+    const char *path, size_t max_bytes, struct buf *buf, struct err_info *err) MUST_CHECK;
+
+/* Temporary file beside path, fsync, rename, fsync of the folder. Readers see old or new, never half. */
+enum err_code file_write_atomic(
+    const char *path, const void *data, size_t bytes, mode_t mode, struct err_info *err) MUST_CHECK;
+
+/* Makes one folder with exactly this mode; an existing one must be ours, a folder, and no looser. */
+enum err_code file_make_dir(const char *path, mode_t mode, struct err_info *err) MUST_CHECK;
+
+/* Takes an exclusive lock on dir/lock, written with our pid; ERR_BUSY names the holder. Hold ret_fd open. */
+enum err_code file_lock_dir(const char *dir, int *ret_fd, struct err_info *err) MUST_CHECK;
+
+bool file_exists(const char *path);
+
+#endif

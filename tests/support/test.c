@@ -1,0 +1,144 @@
+#include "tests/support/test.h"
+
+#include "common/base/id.h"
+#include "common/base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct mono_us test_mono(const struct clock *clock)
+{
+    return (struct mono_us){ ((const struct test_clock *)(const void *)clock)->mono };
+}
+
+static struct wall_us test_wall(const struct clock *clock)
+{
+    return (struct wall_us){ ((const struct test_clock *)(const void *)clock)->wall };
+}
+
+void test_clock_init(struct test_clock *clock)
+{
+    clock->clock.mono = test_mono;
+    clock->clock.wall = test_wall;
+    clock->mono = 1000 * US_PER_SECOND;
+    clock->wall = INT64_C(1767225600) * US_PER_SECOND;
+}
+
+void test_clock_advance(struct test_clock *clock, int64_t us)
+{
+    clock->mono += us;
+    clock->wall += us;
+}
+
+char *test_dir_create(void)
+{
+    const char *base = getenv("TMPDIR");
+    char *dir = mem_printf("%s/belay-test-XXXXXX", base == NULL ? "/tmp" : base);
+    if (mkdtemp(dir) == NULL) {
+        fail_msg("mkdtemp: %s", dir);
+    }
+    return dir;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *ftw)
+{
+    (void)info;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+void test_dir_remove(char *dir)
+{
+    (void)nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    mem_free(dir);
+}
+
+const char *test_source_dir(void)
+{
+    return BELAY_SOURCE_DIR;
+}
+
+static int run_psql(const char *server, const char *command)
+{
+    char *const args[] = { (char *)(uintptr_t) "psql",
+                           (char *)(uintptr_t) "-X",
+                           (char *)(uintptr_t) "-q",
+                           (char *)(uintptr_t) "-d",
+                           (char *)(uintptr_t)server,
+                           (char *)(uintptr_t) "-c",
+                           (char *)(uintptr_t)command,
+                           NULL };
+    pid_t child = 0;
+    extern char **environ;
+    if (posix_spawnp(&child, "psql", NULL, NULL, args, environ) != 0) {
+        return -1;
+    }
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+char *test_postgres_create(void)
+{
+    const char *server = getenv("BELAY_TEST_POSTGRES"); /* postgresql://user@host:port/postgres?... */
+    if (server == NULL || server[0] == '\0') {
+        if (getenv("BELAY_TEST_NO_POSTGRES") == NULL) {
+            fail_msg("BELAY_TEST_POSTGRES is not set: run the tests through tools/test");
+        }
+        return NULL;
+    }
+    uint64_t number = 0;
+    id_random(&number, sizeof(number));
+    char name[32];
+    (void)snprintf(name, sizeof(name), "t_%016llx", (unsigned long long)number);
+    char *command = mem_printf("CREATE DATABASE %s", name);
+    int failed = run_psql(server, command);
+    mem_free(command);
+    assert_int_equal(failed, 0);
+    const char *slash = strrchr(server, '/');
+    const char *query = strchr(server, '?');
+    assert_non_null(slash);
+    if (query != NULL && slash > query) { /* a socket folder in the query: the path ends before it */
+        slash = query;
+        while (slash > server && *slash != '/') {
+            slash--;
+        }
+    }
+    return mem_printf(
+        "%.*s/%s%s", (int)(slash - server), server, name, query == NULL ? "" : query);
+}
+
+void test_postgres_drop(char *url)
+{
+    if (url == NULL) {
+        return;
+    }
+    const char *name = strstr(url, "/t_");
+    assert_non_null(name);
+    char *command = mem_printf("DROP DATABASE IF EXISTS %.18s WITH (FORCE)", name + 1);
+    (void)run_psql(getenv("BELAY_TEST_POSTGRES"), command);
+    mem_free(command);
+    mem_free(url);
+}
+
+void test_allocation_sweep(bool (*fn)(void *context), void *context, long limit)
+{
+    for (long round = 0; round < limit; round++) {
+        mem_fail_after(round);
+        bool done = fn(context);
+        mem_fail_after(-1);
+        if (done) {
+            return;
+        }
+    }
+    fail_msg("still failing after %ld rounds", limit);
+}

@@ -1,0 +1,74 @@
+/*
+ * Test support: cmocka with its include order fixed, a clock that stands still, temporary folders,
+ * and the allocation-failure sweep.
+ */
+#ifndef TESTS_SUPPORT_TEST_H
+#define TESTS_SUPPORT_TEST_H
+
+#include "common/base/time.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define assert_ok(expression)                                                                      \
+    do {                                                                                           \
+        enum err_code assert_code_ = (expression);                                                 \
+        if (assert_code_ != ERR_OK) {                                                              \
+            print_error("%s: %s\n", #expression, err_name(assert_code_));                          \
+        }                                                                                          \
+        assert_int_equal(assert_code_, ERR_OK);                                                    \
+    } while (0)
+
+#define assert_code(expected, expression)                                                          \
+    do {                                                                                           \
+        enum err_code assert_code_ = (expression);                                                 \
+        if (assert_code_ != (expected)) {                                                          \
+            print_error(                                                                           \
+                "%s: %s, expected %s\n", #expression, err_name(assert_code_), err_name(expected)); \
+        }                                                                                          \
+        assert_int_equal(assert_code_, (expected));                                                \
+    } while (0)
+
+/* As assert_ok, and prints the text of err (a struct err_info) on failure. */
+#define assert_ok_err(err, expression)                                                             \
+    do {                                                                                           \
+        enum err_code assert_code_ = (expression);                                                 \
+        if (assert_code_ != ERR_OK) {                                                              \
+            print_error("%s: %s: %s\n", #expression, err_name(assert_code_), (err).text);          \
+        }                                                                                          \
+        assert_int_equal(assert_code_, ERR_OK);                                                    \
+    } while (0)
+
+/* A clock that moves only by test_clock_advance. */
+struct test_clock {
+    struct clock clock; /* first, so that &test_clock.clock leads back */
+    int64_t mono;
+    int64_t wall;
+};
+
+void test_clock_init(struct test_clock *clock); /* 2026-01-01T00:00:00Z */
+void test_clock_advance(struct test_clock *clock, int64_t us);
+
+/* Fresh folder with mode 0700 below $TMPDIR; the caller frees the text with mem_free. */
+char *test_dir_create(void);
+void test_dir_remove(char *dir); /* everything below it, and the text */
+
+/* Path of a helper given by the build: the repository's root. */
+const char *test_source_dir(void);
+
+/*
+ * URL of a PostgreSQL database of the test's own ($BELAY_TEST_POSTGRES names the server, an
+ * unprivileged throwaway one); NULL when the run has none, which only `tools/test --no-postgres`
+ * allows. Remove it with test_postgres_drop.
+ */
+char *test_postgres_create(void);
+void test_postgres_drop(char *url);
+
+/* Runs fn with the first, second, ... mem_try_* allocation failing until it returns true (done without failure); at most `limit` rounds. */
+void test_allocation_sweep(bool (*fn)(void *context), void *context, long limit);
+
+#endif
