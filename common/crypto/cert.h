@@ -40,7 +40,10 @@ bool cert_has_names(const char *pem, const char *const *names, size_t name_count
 /*
  * Loads ca.pem, ca.key, server.pem, server.key of folder dir, making what is missing and renewing a
  * server certificate that expires within CERT_RENEW_BEFORE_DAYS or lacks a name. Keys have mode 0600.
- * ret_renewed (may be NULL) tells whether the server certificate is new.
+ * A CA that is damaged, expired or half gone is refused, never replaced: agents pin its fingerprint.
+ * A server pair whose two files do not belong together (a renewal cut short) is made anew; one that
+ * is damaged or of another CA is refused. One process at a time: hold the folder's lock.
+ * ret_renewed (may be NULL) tells whether the server certificate is new. ret_ca_pem: mem_free.
  */
 enum err_code cert_store_load(
     const char *dir,

@@ -19,7 +19,8 @@ enum err_code base64url_decode(struct str_view text, struct buf *buf) MUST_CHECK
 
 /*
  * Tokens: a prefix and 32 random bytes in base64url ("blt_..." enrollment, "blk_..." API key,
- * "bls_..." session, "bla_..." agent key). Only token_hash of one is ever stored.
+ * "bls_..." session, "bla_..." agent key). Only token_hash of one is ever stored. A prefix is given
+ * with its underscore ("blt_") and has at most 20 characters.
  */
 enum { TOKEN_TEXT_BYTES = 64 };
 

@@ -1,0 +1,145 @@
+#include "common/crypto/hash.h"
+
+#include <sodium.h>
+
+#include <stdlib.h>
+
+enum {
+    BYTES_PER_STEP = 192, /* a multiple of 3, so that steps join without padding */
+    CHARS_PER_STEP = 256,
+    TOKEN_BYTES = 32,
+    TOKEN_CHARS = 43,
+    TOKEN_PREFIX_MAX = 20
+};
+
+static const unsigned char *bytes_of(struct str_view data)
+{
+    return (const unsigned char *)(data.ptr == NULL ? "" : data.ptr);
+}
+
+void hash_sha256(struct str_view data, uint8_t out[HASH_SHA256_BYTES])
+{
+    (void)crypto_hash_sha256(out, bytes_of(data), data.len);
+}
+
+void hash_sha512(struct str_view data, uint8_t out[HASH_SHA512_BYTES])
+{
+    (void)crypto_hash_sha512(out, bytes_of(data), data.len);
+}
+
+void hash_blake2b_parts(const struct str_view *parts, size_t count, uint8_t out[HASH_BLAKE2B_BYTES])
+{
+    crypto_generichash_state state;
+    (void)crypto_generichash_init(&state, NULL, 0, HASH_BLAKE2B_BYTES);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t length[8];
+        for (unsigned byte = 0; byte < sizeof(length); byte++) {
+            length[byte] = (uint8_t)((uint64_t)parts[i].len >> (56U - 8U * byte));
+        }
+        (void)crypto_generichash_update(&state, length, sizeof(length));
+        (void)crypto_generichash_update(&state, bytes_of(parts[i]), parts[i].len);
+    }
+    (void)crypto_generichash_final(&state, out, HASH_BLAKE2B_BYTES);
+}
+
+void base64url_encode(struct str_view data, struct buf *buf)
+{
+    char text[CHARS_PER_STEP + 1];
+    for (size_t at = 0; at < data.len; at += BYTES_PER_STEP) {
+        size_t part = data.len - at < BYTES_PER_STEP ? data.len - at : BYTES_PER_STEP;
+        (void)sodium_bin2base64(
+            text,
+            sizeof(text),
+            bytes_of(data) + at,
+            part,
+            sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+        buf_append_str(buf, str_of(text));
+    }
+    sodium_memzero(text, sizeof(text));
+}
+
+enum err_code base64url_decode(struct str_view text, struct buf *buf)
+{
+    unsigned char bytes[BYTES_PER_STEP];
+    size_t before = buf->len;
+    bool valid = true;
+    for (size_t at = 0; valid && at < text.len; at += CHARS_PER_STEP) {
+        size_t part = text.len - at < CHARS_PER_STEP ? text.len - at : CHARS_PER_STEP;
+        size_t got = 0;
+        /* libsodium refuses stray characters, left-over bits that are not zero and a lone last
+         * character. */
+        valid = sodium_base642bin(
+                    bytes,
+                    sizeof(bytes),
+                    text.ptr + at,
+                    part,
+                    NULL,
+                    &got,
+                    NULL,
+                    sodium_base64_VARIANT_URLSAFE_NO_PADDING)
+            == 0;
+        if (valid) {
+            buf_append(buf, bytes, got);
+        }
+    }
+    sodium_memzero(bytes, sizeof(bytes));
+    if (!buf_ok(buf)) {
+        return ERR_LIMIT;
+    }
+    if (!valid) {
+        if (buf->data != NULL) {
+            buf->len = before;
+            buf->data[before] = '\0';
+        }
+        return ERR_INVALID;
+    }
+    return ERR_OK;
+}
+
+struct secret *token_create(const char *prefix)
+{
+    size_t prefix_len = strlen(prefix);
+    if (prefix_len > TOKEN_PREFIX_MAX) {
+        abort();
+    }
+    uint8_t random[TOKEN_BYTES];
+    uint8_t *text = NULL;
+    struct secret *token = secret_create_zeroed(prefix_len + TOKEN_CHARS, &text);
+    randombytes_buf(random, sizeof(random));
+    memcpy(text, prefix, prefix_len);
+    (void)sodium_bin2base64(
+        (char *)text + prefix_len,
+        TOKEN_CHARS + 1,
+        random,
+        sizeof(random),
+        sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    sodium_memzero(random, sizeof(random));
+    return token;
+}
+
+void token_hash(struct str_view token, uint8_t out[HASH_SHA256_BYTES])
+{
+    hash_sha256(token, out);
+}
+
+bool token_has_form(struct str_view token, const char *prefix)
+{
+    struct str_view start = str_of(prefix);
+    if (token.len != start.len + TOKEN_CHARS || !str_has_prefix(token, start)) {
+        return false;
+    }
+    unsigned char bytes[TOKEN_BYTES];
+    size_t got = 0;
+    bool valid = sodium_base642bin(
+                     bytes,
+                     sizeof(bytes),
+                     token.ptr + start.len,
+                     TOKEN_CHARS,
+                     NULL,
+                     &got,
+                     NULL,
+                     sodium_base64_VARIANT_URLSAFE_NO_PADDING)
+        == 0;
+    sodium_memzero(bytes, sizeof(bytes));
+    return valid && got == TOKEN_BYTES;
+}
