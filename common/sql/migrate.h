@@ -1,4 +1,5 @@
-/* Forward-only migrations, embedded, checksummed, each in a transaction of its own under an advisory lock. */
+/* Forward-only migrations, embedded, checksummed, each in a transaction of its own under an
+ * advisory lock. */
 #ifndef COMMON_SQL_MIGRATE_H
 #define COMMON_SQL_MIGRATE_H
 
@@ -9,7 +10,7 @@
  * (concurrent index builds) and must be repeatable.
  */
 struct sql_migration {
-    int version;        /* 1, 2, ... without gaps */
+    int version; /* 1, 2, ... without gaps */
     const char *name;
     const char *sha256; /* hex, of the file */
     const char *text;
@@ -29,7 +30,8 @@ enum err_code sql_migrate_status(
     struct sql_migration_status *ret_status,
     struct err_info *err) MUST_CHECK;
 
-/* Applies what is missing. ERR_PRECONDITION: the database is newer than the program or differs from it; the text says what to do. on_step may be NULL. */
+/* Applies what is missing. ERR_PRECONDITION: the database is newer than the program or differs from
+ * it; the text says what to do. on_step may be NULL. */
 enum err_code sql_migrate_up(
     struct sql_conn *conn,
     const struct sql_migration *migrations,
@@ -38,7 +40,8 @@ enum err_code sql_migrate_up(
     void *context,
     struct err_info *err) MUST_CHECK;
 
-/* ERR_OK only if the database is exactly at the program's version; else ERR_PRECONDITION saying what to run. */
+/* ERR_OK only if the database is exactly at the program's version; else ERR_PRECONDITION saying
+ * what to run. */
 enum err_code sql_migrate_check(
     struct sql_conn *conn,
     const struct sql_migration *migrations,

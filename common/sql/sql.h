@@ -1,12 +1,12 @@
 /*
- * One interface over SQLite and PostgreSQL. A connection belongs to one thread at a time. Statements
- * are named constants generated from .sql files; parameters are $1, $2, ... on both engines. Time is
- * an int64 in microseconds, passed in; booleans are integers 0 and 1.
+ * One interface over SQLite and PostgreSQL. A connection belongs to one thread at a time.
+ * Statements are named constants generated from .sql files; parameters are $1, $2, ... on both
+ * engines. Time is an int64 in microseconds, passed in; booleans are integers 0 and 1.
  *
  * Errors: unique violation ERR_EXISTS; foreign key ERR_PRECONDITION; check or not-null ERR_INVALID;
  * row-level security ERR_DENIED; lock, deadlock, serialization ERR_BUSY (retry the transaction);
- * connection lost ERR_UNAVAILABLE; a commit whose answer was lost ERR_UNCERTAIN; disk full ERR_LIMIT;
- * damaged file ERR_CORRUPT. Texts never hold SQL or values.
+ * connection lost ERR_UNAVAILABLE; a commit whose answer was lost ERR_UNCERTAIN; disk full
+ * ERR_LIMIT; damaged file ERR_CORRUPT. Texts never hold SQL or values.
  */
 #ifndef COMMON_SQL_SQL_H
 #define COMMON_SQL_SQL_H
@@ -14,10 +14,14 @@
 #include "common/base/str.h"
 #include "common/base/time.h"
 
-enum sql_engine { SQL_SQLITE, SQL_POSTGRES };
+enum sql_engine {
+    SQL_SQLITE,
+    SQL_POSTGRES
+};
 
 struct sql_conn;
 struct sql_rows;
+struct sql_driver;
 
 struct sql_statement {
     const char *name;     /* noun_verb, unique in the program */
@@ -37,7 +41,9 @@ struct sql_value {
         SQL_TYPE_TEXT_ARRAY,
         SQL_TYPE_BLOB_ARRAY
     } type;
+
     size_t count; /* bytes of text and blob, members of arrays */
+
     union {
         int64_t integer;
         double real;
@@ -53,25 +59,26 @@ struct sql_value {
 #define SQL_BOOL(v) ((struct sql_value){ .type = SQL_TYPE_INT, .as.integer = (v) ? 1 : 0 })
 #define SQL_REAL(v) ((struct sql_value){ .type = SQL_TYPE_REAL, .as.real = (v) })
 #define SQL_TIME(v) ((struct sql_value){ .type = SQL_TYPE_INT, .as.integer = (v).value })
-#define SQL_BLOB(pointer, bytes)                                                                   \
+#define SQL_BLOB(pointer, bytes) \
     ((struct sql_value){ .type = SQL_TYPE_BLOB, .count = (bytes), .as.data = (pointer) })
-#define SQL_INTS(pointer, n)                                                                       \
+#define SQL_INTS(pointer, n) \
     ((struct sql_value){ .type = SQL_TYPE_INT_ARRAY, .count = (n), .as.integers = (pointer) })
-#define SQL_REALS(pointer, n)                                                                      \
+#define SQL_REALS(pointer, n) \
     ((struct sql_value){ .type = SQL_TYPE_REAL_ARRAY, .count = (n), .as.reals = (pointer) })
-#define SQL_TEXTS(pointer, n)                                                                      \
+#define SQL_TEXTS(pointer, n) \
     ((struct sql_value){ .type = SQL_TYPE_TEXT_ARRAY, .count = (n), .as.views = (pointer) })
-#define SQL_BLOBS(pointer, n)                                                                      \
+#define SQL_BLOBS(pointer, n) \
     ((struct sql_value){ .type = SQL_TYPE_BLOB_ARRAY, .count = (n), .as.views = (pointer) })
 
-static inline struct sql_value SQL_VIEW(struct str_view text)
-{
+static inline struct sql_value SQL_VIEW(struct str_view text) {
     return (struct sql_value){ .type = text.ptr == NULL ? SQL_TYPE_NULL : SQL_TYPE_TEXT,
                                .count = text.len,
                                .as.data = text.ptr };
+
 }
 
-static inline struct sql_value SQL_TEXT(const char *text) /* NULL gives SQL NULL */
+static inline struct sql_value
+SQL_TEXT(const char *text) /* NULL gives SQL NULL */
 {
     return SQL_VIEW(str_of(text));
 }
@@ -80,11 +87,22 @@ struct sql_options {
     const char *url;         /* "sqlite:/path/file.db", "postgresql://..." */
     const char *application; /* shown in pg_stat_activity */
     bool read_only;
-    bool no_prepared_statements; /* PgBouncer in transaction mode */
-    bool full_sync;              /* SQLite: synchronous=FULL (an agent's spool); else NORMAL */
-    int64_t busy_timeout_us;     /* 0: 5 s */
-    int64_t connect_timeout_us;  /* 0: 5 s */
+    bool no_prepared_statements;  /* PgBouncer in transaction mode */
+    bool full_sync;               /* SQLite: synchronous=FULL (an agent's spool); else NORMAL */
+    int64_t busy_timeout_us;      /* 0: 5 s */
+    int64_t connect_timeout_us;   /* 0: 5 s */
+    int64_t statement_timeout_us; /* PostgreSQL, 0: 30 s; a statement that takes longer is
+                                     ERR_TIMEOUT */
+
+    /* Engines this program links (common/sql/sqlite.h, postgres.h), ended by NULL; NULL: SQLite
+     * only. */
+    const struct sql_driver *const *drivers;
 };
+
+/*
+ * ERR_UNSUPPORTED: an engine that is not known or not linked. A new SQLite file gets mode 0600. The
+ * password of a URL is in no error text.
+ */
 
 enum err_code sql_connect(
     const struct sql_options *options, struct sql_conn **ret_conn, struct err_info *err) MUST_CHECK;
@@ -95,7 +113,8 @@ enum sql_engine sql_engine_of(const struct sql_conn *conn);
 bool sql_is_usable(const struct sql_conn *conn);
 enum err_code sql_reconnect(struct sql_conn *conn, struct err_info *err) MUST_CHECK;
 
-/* Prepares every statement, so that a bad one stops the start; a no-op list check without prepared statements. */
+/* Prepares every statement, so that a bad one stops the start; a no-op list check without prepared
+ * statements. */
 enum err_code sql_prepare_all(
     struct sql_conn *conn,
     const struct sql_statement *const *statements,
@@ -109,9 +128,15 @@ enum err_code sql_prepare_all(
  * (app.workspace_id); SQL_ALL_WORKSPACES lifts that for work of the server itself. SQLite: BEGIN
  * IMMEDIATE. Statements outside a transaction are refused on PostgreSQL by the wall.
  */
-enum err_code sql_begin(struct sql_conn *conn, int64_t workspace_id, struct err_info *err) MUST_CHECK;
-enum err_code sql_begin_read(struct sql_conn *conn, int64_t workspace_id, struct err_info *err) MUST_CHECK;
+enum err_code sql_begin(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
+    MUST_CHECK;
+enum err_code sql_begin_read(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
+    MUST_CHECK;
 enum err_code sql_commit(struct sql_conn *conn, struct err_info *err) MUST_CHECK;
+/*
+ * After a statement that failed, the transaction takes only sql_rollback on either engine (the rest
+ * is ERR_PRECONDITION). A commit that failed has rolled back, unless it is ERR_UNCERTAIN.
+ */
 void sql_rollback(struct sql_conn *conn); /* outside a transaction: nothing */
 
 /* Runs fn in a transaction; on ERR_BUSY rolls back and retries, up to 5 times with jitter. */
@@ -131,7 +156,13 @@ enum err_code sql_exec(
     int64_t *ret_changed,
     struct err_info *err) MUST_CHECK;
 
-/* Rows stay valid until sql_rows_close, which must come before the next statement of the connection. */
+/*
+ * Text is UTF-8 without NUL, else ERR_INVALID. On PostgreSQL the server derives the types of the
+ * parameters from the statement: write CAST($1 AS bigint) where the context does not tell, and
+ * CAST($1 AS bigint[]) for arrays. Writing in sql_begin_read's transaction is ERR_DENIED.
+ */
+/* Rows stay valid until sql_rows_close, which must come before the next statement of the
+ * connection. */
 enum err_code sql_query(
     struct sql_conn *conn,
     const struct sql_statement *statement,
@@ -144,10 +175,13 @@ enum err_code sql_query(
 enum err_code sql_rows_next(struct sql_rows *rows, struct err_info *err) MUST_CHECK;
 void sql_rows_close(struct sql_rows *rows); /* NULL is allowed */
 
+/* Values are not converted: asking a number for text gives STR_NONE, text for a number 0. Columns:
+ * integers, floats, numeric, boolean, text, json, bytea. */
 bool sql_is_null(const struct sql_rows *rows, unsigned column);
-int64_t sql_int(const struct sql_rows *rows, unsigned column);  /* NULL: 0 */
-double sql_real(const struct sql_rows *rows, unsigned column);  /* NULL: 0 */
-struct str_view sql_text(const struct sql_rows *rows, unsigned column); /* NULL: STR_NONE; valid until the next step */
+int64_t sql_int(const struct sql_rows *rows, unsigned column); /* NULL: 0 */
+double sql_real(const struct sql_rows *rows, unsigned column); /* NULL: 0 */
+struct str_view sql_text(
+    const struct sql_rows *rows, unsigned column); /* NULL: STR_NONE; valid until the next step */
 struct str_view sql_blob(const struct sql_rows *rows, unsigned column);
 
 static inline void sql_rows_close_(struct sql_rows **rows)
@@ -158,18 +192,21 @@ static inline void sql_rows_close_(struct sql_rows **rows)
 #define AUTO_ROWS __attribute__((cleanup(sql_rows_close_)))
 
 /* ARGS(a, b) for the two parameters args, arg_count. */
-#define SQL_ARGS(...)                                                                              \
-    (const struct sql_value[]){ __VA_ARGS__ },                                                     \
+#define SQL_ARGS(...)                          \
+    (const struct sql_value[]){ __VA_ARGS__ }, \
         sizeof((const struct sql_value[]){ __VA_ARGS__ }) / sizeof(struct sql_value)
 #define SQL_NO_ARGS NULL, 0
 
 /* Text without parameters, several statements allowed: migrations and tests only. */
-enum err_code sql_exec_script(struct sql_conn *conn, const char *text, struct err_info *err) MUST_CHECK;
+enum err_code sql_exec_script(struct sql_conn *conn, const char *text, struct err_info *err)
+    MUST_CHECK;
 
 /* PostgreSQL notifications (ERR_UNSUPPORTED on SQLite). Notify takes effect at commit. */
-enum err_code
-sql_notify(struct sql_conn *conn, const char *channel, struct str_view payload, struct err_info *err) MUST_CHECK;
-enum err_code sql_listen(struct sql_conn *conn, const char *channel, struct err_info *err) MUST_CHECK;
+enum err_code sql_notify(
+    struct sql_conn *conn, const char *channel, struct str_view payload, struct err_info *err)
+    MUST_CHECK;
+enum err_code sql_listen(struct sql_conn *conn, const char *channel, struct err_info *err)
+    MUST_CHECK;
 /* ERR_TIMEOUT: none came. channel and payload are copied, cut to the sizes given. */
 enum err_code sql_wait_notification(
     struct sql_conn *conn,

@@ -1,0 +1,650 @@
+#include "common/sql/sqlite.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/map.h"
+#include "common/sql/sql_driver.h"
+
+#include <sqlite3.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    WAL_RETRY_US = 20000,
+    WAL_BYTES_KEPT = 64 * 1024 * 1024
+};
+
+#define BUSY_TIMEOUT_DEFAULT_US (5 * US_PER_SECOND)
+#define BUSY_TIMEOUT_MAX_US     US_PER_HOUR
+
+/* A prepared statement; $N is only a name to SQLite, so the index of each is kept. */
+struct entry {
+    struct sql_statement statement; /* its texts are static */
+    sqlite3_stmt *stmt;
+    size_t arg_count;
+    int *indexes; /* of $1, $2, ...; 0: not used in the text */
+};
+
+struct sqlite_conn {
+    struct sql_conn base;
+    char *path;
+    int64_t busy_timeout_us;
+    bool read_only;
+    bool full_sync;
+    sqlite3 *db;           /* NULL: a reconnect failed */
+    struct map *entries;   /* name to struct entry */
+    struct entry *current; /* of the open rows */
+    bool is_at_first;      /* the first row is stepped to already */
+    bool is_at_end;
+};
+
+static struct sqlite_conn *cast(struct sql_conn *conn)
+{
+    return (struct sqlite_conn *)(void *)conn;
+}
+
+static const struct sqlite_conn *cast_const(const struct sql_conn *conn)
+{
+    return (const struct sqlite_conn *)(const void *)conn;
+}
+
+static enum err_code map_constraint(int extended)
+{
+    switch (extended) {
+    case SQLITE_CONSTRAINT_UNIQUE:
+    case SQLITE_CONSTRAINT_PRIMARYKEY:
+    case SQLITE_CONSTRAINT_ROWID:
+        return ERR_EXISTS;
+    case SQLITE_CONSTRAINT_FOREIGNKEY:
+    case SQLITE_CONSTRAINT_TRIGGER:
+        return ERR_PRECONDITION;
+    default:
+        return ERR_INVALID;
+    }
+}
+
+static enum err_code map_code(int extended)
+{
+    if (extended == SQLITE_IOERR_NOMEM) {
+        return ERR_NOMEM;
+    }
+    switch (extended & 0xff) {
+    case SQLITE_CONSTRAINT:
+        return map_constraint(extended);
+    case SQLITE_MISMATCH:
+    case SQLITE_RANGE:
+        return ERR_INVALID;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return ERR_BUSY;
+    case SQLITE_FULL:
+    case SQLITE_TOOBIG:
+        return ERR_LIMIT;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return ERR_CORRUPT;
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return ERR_DENIED;
+    case SQLITE_CANTOPEN:
+    case SQLITE_IOERR:
+        return ERR_UNAVAILABLE;
+    case SQLITE_INTERRUPT:
+        return ERR_CANCELED;
+    case SQLITE_NOMEM:
+        return ERR_NOMEM;
+    default:
+        return ERR_INTERNAL;
+    }
+}
+
+/* SQLite's own messages hold names and tokens of our texts, never bound values. */
+static enum err_code set_error(sqlite3 *db, const char *what, struct err_info *err)
+{
+    return ERR_SET(err, map_code(sqlite3_extended_errcode(db)), "%s: %s", what, sqlite3_errmsg(db));
+}
+
+static void free_entry(void *value)
+{
+    struct entry *entry = value;
+    (void)sqlite3_finalize(entry->stmt);
+    mem_free(entry->indexes);
+    mem_free(entry);
+}
+
+static void disconnect(struct sqlite_conn *conn)
+{
+    map_destroy(conn->entries, free_entry);
+    conn->entries = NULL;
+    (void)sqlite3_close(conn->db);
+    conn->db = NULL;
+}
+
+/*
+ * Makes an empty file of mode 0600. It is linked into place, because closing any descriptor of a
+ * database drops the locks which this process holds on it through SQLite.
+ */
+static enum err_code create_file(const char *path, struct err_info *err)
+{
+    AUTO_FREE char *temporary = mem_printf("%s.new-XXXXXX", path);
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0) {
+        enum err_code code = errno == ENOENT     ? ERR_NOT_FOUND
+            : errno == EACCES || errno == EROFS  ? ERR_DENIED
+            : errno == ENOSPC || errno == EDQUOT ? ERR_LIMIT
+                                                 : ERR_UNAVAILABLE;
+        return ERR_SET_ERRNO(err, code, errno, "database %s: cannot make it", path);
+    }
+    (void)close(fd);
+    enum err_code code = ERR_OK;
+    if (link(temporary, path) != 0 && errno != EEXIST) {
+        code = ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "database %s: cannot make it", path);
+    }
+    (void)unlink(temporary);
+    return code;
+}
+
+static enum err_code check_file(const struct sqlite_conn *conn, struct err_info *err)
+{
+    struct stat info;
+    if (lstat(conn->path, &info) == 0) {
+        return S_ISREG(info.st_mode)
+            ? ERR_OK
+            : ERR_SET(err, ERR_DENIED, "database %s is not a regular file", conn->path);
+    }
+    if (errno == ENOENT && !conn->read_only) {
+        return create_file(conn->path, err);
+    }
+    enum err_code code = errno == ENOENT ? ERR_NOT_FOUND
+        : errno == EACCES                ? ERR_DENIED
+                                         : ERR_UNAVAILABLE;
+    return ERR_SET_ERRNO(err, code, errno, "database %s", conn->path);
+}
+
+static enum err_code configure_safety(struct sqlite_conn *conn, struct err_info *err)
+{
+    static const struct {
+        int option;
+        int value;
+    } settings[] = {
+        { SQLITE_DBCONFIG_ENABLE_FKEY, 1 },    { SQLITE_DBCONFIG_DEFENSIVE, 1 },
+        { SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0 }, { SQLITE_DBCONFIG_DQS_DML, 0 },
+        { SQLITE_DBCONFIG_DQS_DDL, 0 },
+    };
+
+    for (size_t i = 0; i < ARRAY_LENGTH(settings); i++) {
+        int now = -1;
+        int rc = sqlite3_db_config(conn->db, settings[i].option, settings[i].value, &now);
+        if (rc != SQLITE_OK || now != settings[i].value) {
+            return ERR_SET(
+                err, ERR_UNSUPPORTED, "this SQLite lacks setting %d", settings[i].option);
+        }
+    }
+    (void)sqlite3_busy_timeout(conn->db, (int)(conn->busy_timeout_us / US_PER_MS));
+    return ERR_OK;
+}
+
+static int read_journal_mode(void *context, int count, char **values, char **names)
+{
+    (void)names;
+    bool *is_wal = context;
+    *is_wal = count == 1 && values[0] != NULL && strcmp(values[0], "wal") == 0;
+    return 0;
+}
+
+/* SQLite does not wait when two connections turn a new database to WAL at once, so this does. */
+static enum err_code enter_wal(struct sqlite_conn *conn, struct err_info *err)
+{
+    int64_t waited_us = 0;
+    for (;;) {
+        bool is_wal = false;
+        int rc =
+            sqlite3_exec(conn->db, "PRAGMA journal_mode=WAL", read_journal_mode, &is_wal, NULL);
+        if (rc == SQLITE_OK && is_wal) {
+            return ERR_OK;
+        }
+        if (rc == SQLITE_OK) {
+            return ERR_SET(
+                err,
+                ERR_UNSUPPORTED,
+                "database %s: its file system has no write-ahead log",
+                conn->path);
+        }
+        if (map_code(rc) != ERR_BUSY || waited_us >= conn->busy_timeout_us) {
+            return set_error(conn->db, conn->path, err);
+        }
+        sql_wait_us(WAL_RETRY_US);
+        waited_us += WAL_RETRY_US;
+    }
+}
+
+static enum err_code configure_storage(struct sqlite_conn *conn, struct err_info *err)
+{
+    if (!conn->read_only) {
+        TRY(enter_wal(conn, err));
+    }
+    char *limit = mem_printf("PRAGMA journal_size_limit=%d", WAL_BYTES_KEPT);
+    int rc = sqlite3_exec(conn->db, limit, NULL, NULL, NULL);
+    mem_free(limit);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_exec(
+            conn->db,
+            conn->full_sync ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
+            NULL,
+            NULL,
+            NULL);
+    }
+    if (rc == SQLITE_OK) { /* reads the header, so that a foreign file is noticed here */
+        rc = sqlite3_exec(conn->db, "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL);
+    }
+    return rc == SQLITE_OK ? ERR_OK : set_error(conn->db, conn->path, err);
+}
+
+static enum err_code connect_file(struct sqlite_conn *conn, struct err_info *err)
+{
+    TRY(check_file(conn, err));
+    int flags = (conn->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE)
+        | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
+    conn->entries = map_create();
+    enum err_code code = ERR_OK;
+    if (sqlite3_open_v2(conn->path, &conn->db, flags, NULL) != SQLITE_OK) {
+        code = conn->db == NULL ? ERR_SET(err, ERR_NOMEM, "database: out of memory")
+                                : set_error(conn->db, conn->path, err);
+    }
+    if (code == ERR_OK) {
+        code = configure_safety(conn, err);
+    }
+    if (code == ERR_OK) {
+        code = configure_storage(conn, err);
+    }
+    if (code != ERR_OK) {
+        disconnect(conn);
+    }
+    return code;
+}
+
+static void sqlite_close(struct sql_conn *base)
+{
+    struct sqlite_conn *conn = cast(base);
+    disconnect(conn);
+    mem_free(conn->path);
+    mem_free(conn);
+}
+
+static enum err_code sqlite_open(
+    const struct sql_options *options, struct sql_conn **ret_conn, struct err_info *err)
+{
+    const char *path = options->url + sql_driver_sqlite.schemes[0].len;
+    if (path[0] != '/') {
+        return ERR_SET(err, ERR_INVALID, "a SQLite URL is sqlite:/absolute/path");
+    }
+    struct sqlite_conn *conn = mem_alloc(sizeof(*conn));
+    conn->path = mem_strdup(path);
+    conn->read_only = options->read_only;
+    conn->full_sync = options->full_sync;
+    conn->busy_timeout_us =
+        options->busy_timeout_us <= 0 ? BUSY_TIMEOUT_DEFAULT_US : options->busy_timeout_us;
+    if (conn->busy_timeout_us > BUSY_TIMEOUT_MAX_US) {
+        conn->busy_timeout_us = BUSY_TIMEOUT_MAX_US;
+    }
+    enum err_code code = connect_file(conn, err);
+    if (code != ERR_OK) {
+        sqlite_close(&conn->base);
+        return code;
+    }
+    *ret_conn = &conn->base;
+    return ERR_OK;
+}
+
+static bool sqlite_is_usable(const struct sql_conn *base)
+{
+    return cast_const(base)->db != NULL;
+}
+
+static bool sqlite_is_in_transaction(const struct sql_conn *base)
+{
+    return sqlite3_get_autocommit(cast_const(base)->db) == 0;
+}
+
+static enum err_code sqlite_reconnect(struct sql_conn *base, struct err_info *err)
+{
+    struct sqlite_conn *conn = cast(base);
+    disconnect(conn);
+    return connect_file(conn, err);
+}
+
+static bool parse_number(const char *name, size_t *ret_number)
+{
+    uint64_t number = 0;
+    if (name == NULL || name[0] != '$'
+        || str_parse_uint64(str_of(name + 1), SQL_ARGS_MAX, &number) != ERR_OK || number == 0) {
+        return false;
+    }
+    *ret_number = (size_t)number;
+    return true;
+}
+
+static enum err_code index_parameters(struct entry *entry, struct err_info *err)
+{
+    int count = sqlite3_bind_parameter_count(entry->stmt);
+    entry->indexes = mem_alloc_array(SQL_ARGS_MAX, sizeof(*entry->indexes));
+    for (int i = 1; i <= count; i++) {
+        const char *name = sqlite3_bind_parameter_name(entry->stmt, i);
+        size_t number = 0;
+        if (!parse_number(name, &number)) {
+            return ERR_SET(
+                err,
+                ERR_INTERNAL,
+                "%s: parameter %d is not one of $1 to $%d (write CAST, not '::')",
+                entry->statement.name,
+                i,
+                SQL_ARGS_MAX);
+        }
+        entry->indexes[number - 1] = i;
+        entry->arg_count = number > entry->arg_count ? number : entry->arg_count;
+    }
+    return ERR_OK;
+}
+
+static enum err_code create_entry(
+    struct sqlite_conn *conn,
+    const struct sql_statement *statement,
+    struct entry **ret_entry,
+    struct err_info *err)
+{
+    struct entry *entry = mem_alloc(sizeof(*entry));
+    entry->statement = *statement;
+    const char *tail = NULL;
+    int rc = sqlite3_prepare_v3(
+        conn->db, statement->sqlite, -1, SQLITE_PREPARE_PERSISTENT, &entry->stmt, &tail);
+    enum err_code code = ERR_OK;
+    if (rc != SQLITE_OK) {
+        code = set_error(conn->db, statement->name, err);
+    } else if (entry->stmt == NULL || tail[strspn(tail, "; \t\r\n")] != '\0') {
+        code = ERR_SET(err, ERR_INTERNAL, "%s: not exactly one statement", statement->name);
+    } else {
+        code = index_parameters(entry, err);
+    }
+    if (code != ERR_OK) {
+        free_entry(entry);
+        return code;
+    }
+    (void)map_put(conn->entries, str_of(statement->name), entry);
+    *ret_entry = entry;
+    return ERR_OK;
+}
+
+static enum err_code get_entry(
+    struct sqlite_conn *conn,
+    const struct sql_statement *statement,
+    struct entry **ret_entry,
+    struct err_info *err)
+{
+    struct entry *entry = map_find(conn->entries, str_of(statement->name));
+    if (entry == NULL) {
+        return create_entry(conn, statement, ret_entry, err);
+    }
+    if (entry->statement != statement && strcmp(entry->statement->sqlite, statement->sqlite) != 0) {
+        return ERR_SET(err, ERR_INTERNAL, "%s: two statements have this name", statement->name);
+    }
+    *ret_entry = entry;
+    return ERR_OK;
+}
+
+static enum err_code sqlite_prepare(
+    struct sql_conn *base, const struct sql_statement *statement, struct err_info *err)
+{
+    struct entry *entry = NULL;
+    return get_entry(cast(base), statement, &entry, err);
+}
+
+static int bind_value(
+    sqlite3_stmt *stmt, int index, const struct sql_value *value, sqlite3_destructor_type life)
+{
+    const void *data = value->as.data == NULL ? "" : value->as.data;
+    switch (value->type) {
+    case SQL_TYPE_NULL:
+        return sqlite3_bind_null(stmt, index);
+    case SQL_TYPE_INT:
+        return sqlite3_bind_int64(stmt, index, value->as.integer);
+    case SQL_TYPE_REAL:
+        return sqlite3_bind_double(stmt, index, value->as.real);
+    case SQL_TYPE_TEXT:
+        return sqlite3_bind_text64(stmt, index, data, value->count, life, SQLITE_UTF8);
+    case SQL_TYPE_BLOB:
+        return sqlite3_bind_blob64(stmt, index, data, value->count, life);
+    case SQL_TYPE_INT_ARRAY:
+    case SQL_TYPE_REAL_ARRAY:
+    case SQL_TYPE_TEXT_ARRAY:
+    case SQL_TYPE_BLOB_ARRAY:
+        break;
+    }
+    return SQLITE_MISUSE;
+}
+
+static enum err_code bind_values(
+    struct sqlite_conn *conn,
+    const struct entry *entry,
+    const struct sql_value *args,
+    sqlite3_destructor_type life,
+    struct err_info *err)
+{
+    for (size_t i = 0; i < entry->arg_count; i++) {
+        if (args[i].type >= SQL_TYPE_INT_ARRAY) {
+            return ERR_SET(err, ERR_UNSUPPORTED, "%s: SQLite has no arrays", entry->statement.name);
+        }
+        int index = entry->indexes[i];
+        if (index != 0 && bind_value(entry->stmt, index, &args[i], life) != SQLITE_OK) {
+            return set_error(conn->db, entry->statement.name, err);
+        }
+    }
+    return ERR_OK;
+}
+
+/* Finds the statement and binds its arguments; a text without all of $1 to $N still takes N. */
+static enum err_code ready_entry(
+    struct sqlite_conn *conn,
+    struct entry *entry,
+    const struct sql_value *args,
+    size_t arg_count,
+    sqlite3_destructor_type life,
+    struct err_info *err)
+{
+    const char *name = entry->statement.name;
+    if (arg_count != entry->arg_count) {
+        return ERR_SET(
+            err,
+            ERR_INTERNAL,
+            "%s: takes %zu arguments, %zu are given",
+            name,
+            entry->arg_count,
+            arg_count);
+    }
+    if (conn->base.transaction == SQL_TRANSACTION_READ && sqlite3_stmt_readonly(entry->stmt) == 0) {
+        return ERR_SET(err, ERR_DENIED, "%s: writes in a transaction for reading", name);
+    }
+    return bind_values(conn, entry, args, life, err);
+}
+
+static void release_entry(struct entry *entry)
+{
+    (void)sqlite3_reset(entry->stmt);
+    (void)sqlite3_clear_bindings(entry->stmt);
+}
+
+static enum err_code sqlite_exec(
+    struct sql_conn *base,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    int64_t *ret_changed,
+    struct err_info *err)
+{
+    struct sqlite_conn *conn = cast(base);
+    struct entry *entry = NULL;
+    TRY(get_entry(conn, statement, &entry, err));
+    int64_t before = sqlite3_total_changes64(conn->db);
+    enum err_code code = ready_entry(conn, entry, args, arg_count, SQLITE_STATIC, err);
+    int rc = code == ERR_OK ? SQLITE_ROW : SQLITE_DONE;
+    while (rc == SQLITE_ROW) {
+        rc = sqlite3_step(entry->stmt);
+    }
+    if (rc != SQLITE_DONE) {
+        code = set_error(conn->db, statement->name, err);
+    }
+    release_entry(entry);
+    /* sqlite3_changes keeps the number of an earlier statement when this one changes no rows. */
+    bool has_changed = sqlite3_total_changes64(conn->db) != before;
+    *ret_changed = has_changed ? sqlite3_changes64(conn->db) : 0;
+    return code;
+}
+
+static void sqlite_close_rows(struct sql_conn *base)
+{
+    struct sqlite_conn *conn = cast(base);
+    if (conn->current != NULL) {
+        release_entry(conn->current);
+        conn->current = NULL;
+    }
+}
+
+static enum err_code step(struct sqlite_conn *conn, struct err_info *err)
+{
+    int rc = sqlite3_step(conn->current->stmt);
+    conn->is_at_end = rc != SQLITE_ROW;
+    return rc == SQLITE_ROW || rc == SQLITE_DONE
+        ? ERR_OK
+        : set_error(conn->db, conn->current->statement.name, err);
+}
+
+/* The first step is made here, so that INSERT ... RETURNING works without its rows being read. */
+static enum err_code sqlite_query(
+    struct sql_conn *base,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    struct err_info *err)
+{
+    struct sqlite_conn *conn = cast(base);
+    TRY(get_entry(conn, statement, &conn->current, err));
+    enum err_code code = ready_entry(conn, conn->current, args, arg_count, SQLITE_TRANSIENT, err);
+    if (code == ERR_OK) {
+        code = step(conn, err);
+    }
+    conn->is_at_first = true;
+    if (code != ERR_OK) {
+        sqlite_close_rows(base);
+    }
+    return code;
+}
+
+static enum err_code sqlite_next(struct sql_conn *base, struct err_info *err)
+{
+    struct sqlite_conn *conn = cast(base);
+    if (!conn->is_at_end && !conn->is_at_first) {
+        TRY(step(conn, err));
+    }
+    conn->is_at_first = false;
+    return conn->is_at_end ? ERR_NOT_FOUND : ERR_OK;
+}
+
+static int column_type(const struct sql_conn *base, unsigned column)
+{
+    return sqlite3_column_type(cast_const(base)->current->stmt, (int)column);
+}
+
+static bool sqlite_is_null(const struct sql_conn *base, unsigned column)
+{
+    return column_type(base, column) == SQLITE_NULL;
+}
+
+static bool is_number(const struct sql_conn *base, unsigned column)
+{
+    int type = column_type(base, column);
+    return type == SQLITE_INTEGER || type == SQLITE_FLOAT;
+}
+
+static int64_t sqlite_get_int(const struct sql_conn *base, unsigned column)
+{
+    return is_number(base, column)
+        ? sqlite3_column_int64(cast_const(base)->current->stmt, (int)column)
+        : 0;
+}
+
+static double sqlite_get_real(const struct sql_conn *base, unsigned column)
+{
+    return is_number(base, column)
+        ? sqlite3_column_double(cast_const(base)->current->stmt, (int)column)
+        : 0;
+}
+
+static struct str_view sqlite_get_bytes(const struct sql_conn *base, unsigned column)
+{
+    int type = column_type(base, column);
+    if (type != SQLITE_TEXT && type != SQLITE_BLOB) {
+        return STR_NONE;
+    }
+    sqlite3_stmt *stmt = cast_const(base)->current->stmt;
+    const char *data = sqlite3_column_blob(stmt, (int)column); /* NULL when empty */
+    return str_from(data == NULL ? "" : data, (size_t)sqlite3_column_bytes(stmt, (int)column));
+}
+
+static enum err_code run_plain(
+    struct sqlite_conn *conn, const char *what, const char *text, struct err_info *err)
+{
+    return sqlite3_exec(conn->db, text, NULL, NULL, NULL) == SQLITE_OK
+        ? ERR_OK
+        : set_error(conn->db, what, err);
+}
+
+static enum err_code sqlite_begin(
+    struct sql_conn *base, int64_t workspace_id, bool read_only, struct err_info *err)
+{
+    (void)workspace_id; /* SQLite has no row-level security: every statement names its workspace */
+    return run_plain(cast(base), "begin", read_only ? "BEGIN" : "BEGIN IMMEDIATE", err);
+}
+
+static enum err_code sqlite_commit(struct sql_conn *base, struct err_info *err)
+{
+    return run_plain(cast(base), "commit", "COMMIT", err);
+}
+
+static void sqlite_rollback(struct sql_conn *base)
+{
+    if (sqlite_is_in_transaction(base)) { /* some errors have rolled back already */
+        (void)run_plain(cast(base), "rollback", "ROLLBACK", NULL);
+    }
+}
+
+static enum err_code sqlite_exec_script(
+    struct sql_conn *base, const char *text, struct err_info *err)
+{
+    return run_plain(cast(base), "script", text, err);
+}
+
+const struct sql_driver sql_driver_sqlite = {
+    .engine = SQL_SQLITE,
+    .schemes = { { "sqlite:", sizeof("sqlite:") - 1 } },
+    .open = sqlite_open,
+    .close = sqlite_close,
+    .is_usable = sqlite_is_usable,
+    .is_in_transaction = sqlite_is_in_transaction,
+    .reconnect = sqlite_reconnect,
+    .prepare = sqlite_prepare,
+    .begin = sqlite_begin,
+    .commit = sqlite_commit,
+    .rollback = sqlite_rollback,
+    .exec = sqlite_exec,
+    .query = sqlite_query,
+    .next = sqlite_next,
+    .close_rows = sqlite_close_rows,
+    .is_null = sqlite_is_null,
+    .get_int = sqlite_get_int,
+    .get_real = sqlite_get_real,
+    .get_bytes = sqlite_get_bytes,
+    .exec_script = sqlite_exec_script,
+};
