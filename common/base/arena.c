@@ -4,7 +4,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { FIRST_CHUNK_BYTES = 1024, LARGEST_CHUNK_BYTES = 256 * 1024, ALIGNMENT = 16 };
+enum {
+    FIRST_CHUNK_BYTES = 1024,
+    LARGEST_CHUNK_BYTES = 256 * 1024,
+    ALIGNMENT = 16
+};
 
 struct chunk {
     struct chunk *next;

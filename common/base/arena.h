@@ -21,7 +21,7 @@ void arena_reset(struct arena *arena);
 /* Zeroed, aligned for any type; NULL when the cap or memory is reached. */
 void *arena_alloc(struct arena *arena, size_t bytes);
 void *arena_dup(struct arena *arena, const void *data, size_t bytes);
-char *arena_strdup(struct arena *arena, const char *text);     /* NULL in gives NULL out */
+char *arena_strdup(struct arena *arena, const char *text);      /* NULL in gives NULL out */
 char *arena_str_dup(struct arena *arena, struct str_view text); /* NUL-terminated copy */
 char *arena_printf(struct arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

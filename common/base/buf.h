@@ -1,6 +1,6 @@
 /*
- * Growable byte buffer with a cap and a sticky failure: append freely, check buf_ok once at the end.
- * The bytes are always followed by a NUL that is not counted, so text in it can be printed.
+ * Growable byte buffer with a cap and a sticky failure: append freely, check buf_ok once at the
+ * end. The bytes are always followed by a NUL that is not counted, so text in it can be printed.
  */
 #ifndef COMMON_BASE_BUF_H
 #define COMMON_BASE_BUF_H
@@ -15,9 +15,9 @@ struct buf {
     bool failed; /* an append did not fit or memory was out; nothing is appended from then on */
 };
 
-#define BUF_INIT(cap_bytes)                                                                        \
-    {                                                                                              \
-        .cap = (cap_bytes)                                                                         \
+#define BUF_INIT(cap_bytes) \
+    {                       \
+        .cap = (cap_bytes)  \
     }
 
 void buf_deinit(struct buf *buf);

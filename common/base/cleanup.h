@@ -13,24 +13,24 @@ static inline void cleanup_mem_free(void *pointer)
 #define AUTO_FREE      AUTO(cleanup_mem_free)
 
 /* Gives the value away and leaves NULL, so that the scope does not release it. */
-#define STEAL(variable)                                                                            \
-    __extension__({                                                                                \
-        __typeof__(variable) stolen_ = (variable);                                                 \
-        (variable) = NULL;                                                                         \
-        stolen_;                                                                                   \
+#define STEAL(variable)                            \
+    __extension__({                                \
+        __typeof__(variable) stolen_ = (variable); \
+        (variable) = NULL;                         \
+        stolen_;                                   \
     })
 
 /* Defines cleanup_<noun>_<verb>(T **) for AUTO(): AUTO_DEFINE(arena, destroy) for struct arena. */
-#define AUTO_DEFINE(noun, verb)                                                                    \
-    __attribute__((unused)) static inline void cleanup_##noun##_##verb(struct noun **pointer)      \
-    {                                                                                              \
-        if (*pointer != NULL) {                                                                    \
-            noun##_##verb(*pointer);                                                               \
-        }                                                                                          \
+#define AUTO_DEFINE(noun, verb)                                                               \
+    __attribute__((unused)) static inline void cleanup_##noun##_##verb(struct noun **pointer) \
+    {                                                                                         \
+        if (*pointer != NULL) {                                                               \
+            noun##_##verb(*pointer);                                                          \
+        }                                                                                     \
     }
 
 #define ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-#define CONTAINER_OF(pointer, type, member)                                                        \
+#define CONTAINER_OF(pointer, type, member) \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

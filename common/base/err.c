@@ -33,12 +33,21 @@ const char *err_name(enum err_code code)
     return (unsigned)code < ERR_CODE_COUNT ? err_names[code] : "unknown";
 }
 
-static void
-fill(struct err_info *info, enum err_code code, const char *file, int line, const char *format, va_list args)
-    __attribute__((format(printf, 5, 0)));
+static void fill(
+    struct err_info *info,
+    enum err_code code,
+    const char *file,
+    int line,
+    const char *format,
+    va_list args) __attribute__((format(printf, 5, 0)));
 
-static void
-fill(struct err_info *info, enum err_code code, const char *file, int line, const char *format, va_list args)
+static void fill(
+    struct err_info *info,
+    enum err_code code,
+    const char *file,
+    int line,
+    const char *format,
+    va_list args)
 {
     info->code = code;
     info->retryable = code == ERR_BUSY || code == ERR_UNAVAILABLE || code == ERR_TIMEOUT;
@@ -47,8 +56,7 @@ fill(struct err_info *info, enum err_code code, const char *file, int line, cons
     (void)vsnprintf(info->text, sizeof(info->text), format, args);
 }
 
-enum err_code
-err_set_at(
+enum err_code err_set_at(
     struct err_info *info, enum err_code code, const char *file, int line, const char *format, ...)
 {
     if (info != NULL) {
@@ -60,8 +68,7 @@ err_set_at(
     return code;
 }
 
-enum err_code
-err_set_errno_at(
+enum err_code err_set_errno_at(
     struct err_info *info,
     enum err_code code,
     int number,

@@ -29,7 +29,9 @@ enum err_code {
     ERR_CODE_COUNT
 };
 
-enum { ERR_TEXT_BYTES = 512 };
+enum {
+    ERR_TEXT_BYTES = 512
+};
 
 struct err_info {
     enum err_code code;
@@ -39,9 +41,9 @@ struct err_info {
     char text[ERR_TEXT_BYTES];
 };
 
-#define ERR_INFO_INIT                                                                              \
-    {                                                                                              \
-        .code = ERR_OK                                                                             \
+#define ERR_INFO_INIT  \
+    {                  \
+        .code = ERR_OK \
     }
 
 #define MUST_CHECK __attribute__((warn_unused_result))
@@ -53,14 +55,12 @@ const char *err_name(enum err_code code);
  * Fills info (NULL is allowed) with code and a formatted text, cut at ERR_TEXT_BYTES, and returns
  * code. Use through ERR_SET so that the origin is kept.
  */
-enum err_code
-err_set_at(
+enum err_code err_set_at(
     struct err_info *info, enum err_code code, const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
 /* As err_set_at, and adds ": " and strerror(number). */
-enum err_code
-err_set_errno_at(
+enum err_code err_set_errno_at(
     struct err_info *info,
     enum err_code code,
     int number,
@@ -74,16 +74,17 @@ void err_prefix(struct err_info *info, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 #define ERR_SET(info, code, ...) err_set_at((info), (code), __FILE__, __LINE__, __VA_ARGS__)
-#define ERR_SET_ERRNO(info, code, number, ...)                                                     \
+#define ERR_SET_ERRNO(info, code, number, ...) \
     err_set_errno_at((info), (code), (number), __FILE__, __LINE__, __VA_ARGS__)
 
-/* Passes an error up. Only where everything held is borrowed, in an arena or cleaned up by scope. */
-#define TRY(expression)                                                                            \
-    do {                                                                                           \
-        enum err_code try_code_ = (expression);                                                    \
-        if (try_code_ != ERR_OK) {                                                                 \
-            return try_code_;                                                                      \
-        }                                                                                          \
+/* Passes an error up. Only where everything held is borrowed, in an arena or cleaned up by scope.
+ */
+#define TRY(expression)                         \
+    do {                                        \
+        enum err_code try_code_ = (expression); \
+        if (try_code_ != ERR_OK) {              \
+            return try_code_;                   \
+        }                                       \
     } while (0)
 
 #endif

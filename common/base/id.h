@@ -7,12 +7,15 @@
 
 #include "common/base/time.h"
 
-enum { ID_TEXT_BYTES = 40 };
+enum {
+    ID_TEXT_BYTES = 40
+};
 
 /* prefix: at most 8 characters, without the underscore; returns out. */
 char *id_create(const char *prefix, struct wall_us now, char out[ID_TEXT_BYTES]);
 
-/* Random bytes for anything that is not a secret key; never fails (aborts when the kernel has none). */
+/* Random bytes for anything that is not a secret key; never fails (aborts when the kernel has
+ * none). */
 void id_random(void *out, size_t bytes);
 
 /* Uniform in [0, bound); bound > 0. For jitter. */

@@ -12,9 +12,9 @@ struct list {
     struct list *prev;
 };
 
-#define LIST_INIT(head)                                                                            \
-    {                                                                                              \
-        &(head), &(head)                                                                           \
+#define LIST_INIT(head)  \
+    {                    \
+        &(head), &(head) \
     }
 
 static inline void list_init(struct list *head)
@@ -63,9 +63,10 @@ static inline struct list *list_pop(struct list *head)
 
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
 
-/* The current entry may be removed inside the loop. */
-#define LIST_FOR_EACH(node, head)                                                                  \
-    for (struct list *node = (head)->next, *node##_next = node->next; node != (head);              \
+/* The current entry may be removed inside the loop. NOLINTBEGIN(bugprone-macro-parentheses) */
+#define LIST_FOR_EACH(node, head)                                                     \
+    for (struct list *node = (head)->next, *node##_next = node->next; node != (head); \
          node = node##_next, node##_next = node->next)
+/* NOLINTEND(bugprone-macro-parentheses): node is a name to declare, not an expression */
 
 #endif

@@ -7,7 +7,9 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-enum { LINE_BYTES = 16 * 1024 };
+enum {
+    LINE_BYTES = 16 * 1024
+};
 
 /* The log threshold and the component's name are the process's, set once at start. */
 static atomic_int threshold = LOG_INFO;
@@ -74,7 +76,8 @@ static void append_field(struct buf *line, const struct log_field *field)
     }
 }
 
-void log_write(enum log_level level, const char *event, const struct log_field *fields, size_t count)
+void log_write(
+    enum log_level level, const char *event, const struct log_field *fields, size_t count)
 {
     AUTO_BUF struct buf line = BUF_INIT(LINE_BYTES);
     char time[TIME_TEXT_BYTES];

@@ -11,26 +11,40 @@
 #include "common/base/err.h"
 #include "common/base/str.h"
 
-enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_OFF };
+enum log_level {
+    LOG_DEBUG,
+    LOG_INFO,
+    LOG_WARN,
+    LOG_ERROR,
+    LOG_OFF
+};
 
-enum { LOG_VALUE_BYTES = 512 };
+enum {
+    LOG_VALUE_BYTES = 512
+};
 
 struct log_field {
     const char *key;
-    enum { LOG_FIELD_STR, LOG_FIELD_INT, LOG_FIELD_UINT, LOG_FIELD_BOOL } type;
+
+    enum {
+        LOG_FIELD_STR,
+        LOG_FIELD_INT,
+        LOG_FIELD_UINT,
+        LOG_FIELD_BOOL
+    } type;
     struct str_view text;
     int64_t number;
 };
 
-#define LOG_STR(name, value)                                                                       \
+#define LOG_STR(name, value) \
     ((struct log_field){ .key = (name), .type = LOG_FIELD_STR, .text = str_of(value) })
-#define LOG_VIEW(name, value)                                                                      \
+#define LOG_VIEW(name, value) \
     ((struct log_field){ .key = (name), .type = LOG_FIELD_STR, .text = (value) })
-#define LOG_INT(name, value)                                                                       \
+#define LOG_INT(name, value) \
     ((struct log_field){ .key = (name), .type = LOG_FIELD_INT, .number = (int64_t)(value) })
-#define LOG_UINT(name, value)                                                                      \
+#define LOG_UINT(name, value) \
     ((struct log_field){ .key = (name), .type = LOG_FIELD_UINT, .number = (int64_t)(value) })
-#define LOG_BOOL(name, value)                                                                      \
+#define LOG_BOOL(name, value) \
     ((struct log_field){ .key = (name), .type = LOG_FIELD_BOOL, .number = (value) ? 1 : 0 })
 #define LOG_ERR(info) LOG_STR("error", (info)->text)
 
@@ -42,14 +56,15 @@ enum err_code log_parse_level(struct str_view text, enum log_level *ret_level) M
 /* Put into every line as "component"; static storage; call once before threads start. */
 void log_set_component(const char *name);
 
-void log_write(enum log_level level, const char *event, const struct log_field *fields, size_t count);
+void log_write(
+    enum log_level level, const char *event, const struct log_field *fields, size_t count);
 
-#define LOG_WRITE_(level, event, ...)                                                              \
-    do {                                                                                           \
-        if (log_get_level() <= (level)) {                                                          \
-            const struct log_field fields_[] = { LOG_INT("", 0), ##__VA_ARGS__ };                  \
-            log_write((level), (event), fields_ + 1, sizeof(fields_) / sizeof(fields_[0]) - 1);    \
-        }                                                                                          \
+#define LOG_WRITE_(level, event, ...)                                                           \
+    do {                                                                                        \
+        if (log_get_level() <= (level)) {                                                       \
+            const struct log_field fields_[] = { LOG_INT("", 0), ##__VA_ARGS__ };               \
+            log_write((level), (event), fields_ + 1, sizeof(fields_) / sizeof(fields_[0]) - 1); \
+        }                                                                                       \
     } while (0)
 
 #define log_debug(event, ...) LOG_WRITE_(LOG_DEBUG, event, ##__VA_ARGS__)

@@ -4,7 +4,9 @@
 
 #include <sys/random.h>
 
-enum { FIRST_SLOTS = 16 };
+enum {
+    FIRST_SLOTS = 16
+};
 
 struct slot {
     char *key; /* NULL: never used; value NULL with a key: deleted */

@@ -20,7 +20,8 @@ void *map_put(struct map *map, struct str_view key, void *value);
 void *map_remove(struct map *map, struct str_view key); /* the value, or NULL */
 size_t map_count(const struct map *map);
 
-/* Walk: start with *cursor = 0; false at the end. The map must not change meanwhile, but for map_remove of the current key. */
+/* Walk: start with *cursor = 0; false at the end. The map must not change meanwhile, but for
+ * map_remove of the current key. */
 bool map_next(const struct map *map, size_t *cursor, struct str_view *ret_key, void **ret_value);
 
 /* Key of an integer, valid as long as *storage. */

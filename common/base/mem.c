@@ -27,7 +27,8 @@ static int must_fail(void)
 
 static void out_of_memory(size_t bytes)
 {
-    (void)fprintf(stderr, "{\"level\":\"fatal\",\"event\":\"out_of_memory\",\"bytes\":%zu}\n", bytes);
+    (void)fprintf(
+        stderr, "{\"level\":\"fatal\",\"event\":\"out_of_memory\",\"bytes\":%zu}\n", bytes);
     abort();
 }
 

@@ -25,7 +25,8 @@ void *mem_try_realloc(void *pointer, size_t bytes);
 
 void mem_free(void *pointer); /* NULL is allowed */
 
-/* Test hook: the calls of mem_try_* after the next `count` ones on this thread fail; -1 turns it off. */
+/* Test hook: the calls of mem_try_* after the next `count` ones on this thread fail; -1 turns it
+ * off. */
 void mem_fail_after(long count);
 
 #endif

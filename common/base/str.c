@@ -11,7 +11,10 @@ bool str_equal(struct str_view a, struct str_view b)
 
 static char fold(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+    if (c >= 'A' && c <= 'Z') {
+        return (char)(c | 0x20);
+    }
+    return c;
 }
 
 bool str_equal_fold(struct str_view a, struct str_view b)
@@ -123,8 +126,8 @@ struct unit {
 };
 
 /* Digits followed by exactly one suffix of the table. */
-static enum err_code
-parse_with_unit(struct str_view text, const struct unit *units, size_t count, uint64_t *ret_value)
+static enum err_code parse_with_unit(
+    struct str_view text, const struct unit *units, size_t count, uint64_t *ret_value)
 {
     size_t digits = 0;
     while (digits < text.len && text.ptr[digits] >= '0' && text.ptr[digits] <= '9') {
@@ -175,9 +178,9 @@ char *str_format_duration_us(int64_t us, char *out, size_t out_bytes)
 enum err_code str_parse_size_bytes(struct str_view text, uint64_t *ret_bytes)
 {
     static const struct unit units[] = {
-        { "", 1 },           { "B", 1 },          { "kB", 1000 },
-        { "MB", 1000000 },   { "GB", 1000000000 }, { "KiB", 1024 },
-        { "MiB", 1 << 20 },  { "GiB", 1 << 30 },  { "TiB", (uint64_t)1 << 40 },
+        { "", 1 },          { "B", 1 },           { "kB", 1000 },
+        { "MB", 1000000 },  { "GB", 1000000000 }, { "KiB", 1024 },
+        { "MiB", 1 << 20 }, { "GiB", 1 << 30 },   { "TiB", (uint64_t)1 << 40 },
     };
     return parse_with_unit(text, units, sizeof(units) / sizeof(units[0]), ret_bytes);
 }
@@ -188,10 +191,10 @@ static size_t utf8_length(const unsigned char *p, size_t left)
     if (p[0] < 0x80) {
         return 1;
     }
-    size_t need = p[0] >= 0xC2 && p[0] <= 0xDF   ? 2
-                  : p[0] >= 0xE0 && p[0] <= 0xEF ? 3
-                  : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4
-                                                 : 0;
+    size_t need = p[0] >= 0xC2 && p[0] <= 0xDF ? 2
+        : p[0] >= 0xE0 && p[0] <= 0xEF         ? 3
+        : p[0] >= 0xF0 && p[0] <= 0xF4         ? 4
+                                               : 0;
     if (need == 0 || left < need) {
         return 0;
     }
@@ -271,7 +274,10 @@ enum err_code str_copy(struct str_view text, char *out, size_t out_bytes)
 
 unsigned str_distance(struct str_view a, struct str_view b)
 {
-    enum { FAR = 8, LONGEST = 64 };
+    enum {
+        FAR = 8,
+        LONGEST = 64
+    };
 
     if (a.len > LONGEST || b.len > LONGEST) {
         return FAR;

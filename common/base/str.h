@@ -16,9 +16,9 @@ struct str_view {
     size_t len;
 };
 
-#define STR(literal)   ((struct str_view){ (literal), sizeof(literal) - 1 })
-#define STR_NONE       ((struct str_view){ NULL, 0 })
-#define STR_ARG(view)  (int)(view).len, (view).ptr /* for "%.*s" */
+#define STR(literal)  ((struct str_view){ (literal), sizeof(literal) - 1 })
+#define STR_NONE      ((struct str_view){ NULL, 0 })
+#define STR_ARG(view) (int)(view).len, (view).ptr /* for "%.*s" */
 
 static inline struct str_view str_of(const char *text)
 {
@@ -37,13 +37,15 @@ bool str_has_prefix(struct str_view text, struct str_view prefix);
 bool str_has_suffix(struct str_view text, struct str_view suffix);
 struct str_view str_trim(struct str_view text); /* spaces, tabs, CR, LF */
 
-/* Cuts at the first separator: head gets what is before it, rest what is after; false: none there. */
+/* Cuts at the first separator: head gets what is before it, rest what is after; false: none there.
+ */
 bool str_cut(struct str_view text, char separator, struct str_view *head, struct str_view *rest);
 
-/* Digits only (one '-' for int64); whole input; ERR_INVALID on anything else, ERR_LIMIT out of range. */
+/* Digits only (one '-' for int64); whole input; ERR_INVALID on anything else, ERR_LIMIT out of
+ * range. */
 enum err_code str_parse_uint64(struct str_view text, uint64_t max, uint64_t *ret_value) MUST_CHECK;
-enum err_code
-str_parse_int64(struct str_view text, int64_t min, int64_t max, int64_t *ret_value) MUST_CHECK;
+enum err_code str_parse_int64(struct str_view text, int64_t min, int64_t max, int64_t *ret_value)
+    MUST_CHECK;
 
 /* "250ms", "10s", "5m", "24h", "7d" (also "us"; a bare number is refused) to microseconds, >= 0. */
 enum err_code str_parse_duration_us(struct str_view text, int64_t *ret_us) MUST_CHECK;
@@ -54,7 +56,8 @@ enum err_code str_parse_size_bytes(struct str_view text, uint64_t *ret_bytes) MU
 /* Shortest exact form of a duration ("90s", "250ms"); out holds at least 32 bytes; returns out. */
 char *str_format_duration_us(int64_t us, char *out, size_t out_bytes);
 
-/* UTF-8 as in RFC 3629 (no surrogates, no overlongs); the count of code points through ret_chars (may be NULL). */
+/* UTF-8 as in RFC 3629 (no surrogates, no overlongs); the count of code points through ret_chars
+ * (may be NULL). */
 bool str_is_utf8(struct str_view text, size_t *ret_chars);
 
 /* out must hold 2 * bytes + 1. */

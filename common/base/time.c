@@ -61,7 +61,8 @@ static int64_t days_from_date(int64_t year, int64_t month, int64_t day)
         - 719468;
 }
 
-static bool take_number(struct str_view *text, size_t digits, int64_t min, int64_t max, int64_t *ret)
+static bool take_number(
+    struct str_view *text, size_t digits, int64_t min, int64_t max, int64_t *ret)
 {
     if (text->len < digits
         || str_parse_int64(str_from(text->ptr, digits), min, max, ret) != ERR_OK) {
@@ -125,14 +126,21 @@ static bool take_offset(struct str_view *text, int64_t *ret_minutes)
 enum err_code time_parse(struct str_view text, struct wall_us *ret_time)
 {
     static const int month_days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
-    int64_t year, month, day, hour, minute, second, micros, offset;
+    int64_t year = 0;
+    int64_t month = 0;
+    int64_t day = 0;
+    int64_t hour = 0;
+    int64_t minute = 0;
+    int64_t second = 0;
+    int64_t micros = 0;
+    int64_t offset = 0;
     bool whole = take_number(&text, 4, 1970, 9999, &year) && take_char(&text, "-")
-              && take_number(&text, 2, 1, 12, &month) && take_char(&text, "-")
-              && take_number(&text, 2, 1, 31, &day) && take_char(&text, "Tt ")
-              && take_number(&text, 2, 0, 23, &hour) && take_char(&text, ":")
-              && take_number(&text, 2, 0, 59, &minute) && take_char(&text, ":")
-              && take_number(&text, 2, 0, 59, &second) && take_fraction(&text, &micros)
-              && take_offset(&text, &offset) && text.len == 0;
+        && take_number(&text, 2, 1, 12, &month) && take_char(&text, "-")
+        && take_number(&text, 2, 1, 31, &day) && take_char(&text, "Tt ")
+        && take_number(&text, 2, 0, 23, &hour) && take_char(&text, ":")
+        && take_number(&text, 2, 0, 59, &minute) && take_char(&text, ":")
+        && take_number(&text, 2, 0, 59, &second) && take_fraction(&text, &micros)
+        && take_offset(&text, &offset) && text.len == 0;
     if (!whole) {
         return ERR_INVALID;
     }
@@ -140,8 +148,8 @@ enum err_code time_parse(struct str_view text, struct wall_us *ret_time)
     if (day > month_days[month - 1] + (leap && month == 2 ? 1 : 0)) {
         return ERR_INVALID;
     }
-    int64_t seconds = days_from_date(year, month, day) * 86400 + hour * 3600 + minute * 60 + second
-                    - offset * 60;
+    int64_t seconds =
+        days_from_date(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset * 60;
     int64_t value = seconds * US_PER_SECOND + micros;
     if (value < 0 || value > WALL_US_MAX) {
         return ERR_INVALID;

@@ -41,9 +41,12 @@ static inline struct wall_us clock_wall(const struct clock *clock)
 /* Years 1970 to 9999, the range that records may carry. */
 #define WALL_US_MAX INT64_C(253402300799999999)
 
-enum { TIME_TEXT_BYTES = 32 };
+enum {
+    TIME_TEXT_BYTES = 32
+};
 
-/* RFC 3339 in UTC with as many digits as needed (0, 3 or 6): "2026-11-22T03:46:00.250Z"; returns out. */
+/* RFC 3339 in UTC with as many digits as needed (0, 3 or 6): "2026-11-22T03:46:00.250Z"; returns
+ * out. */
 char *time_format(struct wall_us time, char out[TIME_TEXT_BYTES]);
 
 /* RFC 3339 with any offset, up to nine fraction digits (cut to six). */

@@ -44,8 +44,8 @@ enum err_code fd_write_all(int fd, const void *data, size_t bytes, struct err_in
     return ERR_OK;
 }
 
-enum err_code
-fd_read_full(int fd, void *data, size_t bytes, size_t *ret_bytes, struct err_info *err)
+enum err_code fd_read_full(
+    int fd, void *data, size_t bytes, size_t *ret_bytes, struct err_info *err)
 {
     char *at = data;
     size_t total = 0;

@@ -24,7 +24,7 @@ enum err_code fd_set_nonblocking(int fd, struct err_info *err) MUST_CHECK;
 enum err_code fd_write_all(int fd, const void *data, size_t bytes, struct err_info *err) MUST_CHECK;
 
 /* Reads until bytes or the end; ret_bytes tells how many. */
-enum err_code
-fd_read_full(int fd, void *data, size_t bytes, size_t *ret_bytes, struct err_info *err) MUST_CHECK;
+enum err_code fd_read_full(
+    int fd, void *data, size_t bytes, size_t *ret_bytes, struct err_info *err) MUST_CHECK;
 
 #endif

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -87,16 +86,19 @@ enum err_code file_read(const char *path, size_t max_bytes, struct buf *buf, str
     return read_checked(path, max_bytes, false, buf, err);
 }
 
-enum err_code
-file_read_private(const char *path, size_t max_bytes, struct buf *buf, struct err_info *err)
+enum err_code file_read_private(
+    const char *path, size_t max_bytes, struct buf *buf, struct err_info *err)
 {
     return read_checked(path, max_bytes, true, buf, err);
 }
 
 static enum err_code sync_parent(const char *path, struct err_info *err)
 {
-    AUTO_FREE char *copy = mem_strdup(path);
-    AUTO_FD int dir = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const char *slash = strrchr(path, '/');
+    AUTO_FREE char *parent = slash == NULL ? mem_strdup(".")
+        : slash == path                    ? mem_strdup("/")
+                                           : mem_printf("%.*s", (int)(slash - path), path);
+    AUTO_FD int dir = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0 || fsync(dir) != 0) {
         return ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "%s: fsync of its folder", path);
     }

@@ -13,8 +13,8 @@
  * Reads a regular file of at most max_bytes; a symlink as last component is refused. ERR_NOT_FOUND,
  * ERR_LIMIT (too large), ERR_DENIED. buf is appended to.
  */
-enum err_code
-file_read(const char *path, size_t max_bytes, struct buf *buf, struct err_info *err) MUST_CHECK;
+enum err_code file_read(const char *path, size_t max_bytes, struct buf *buf, struct err_info *err)
+    MUST_CHECK;
 
 /*
  * As file_read for something secret: owned by us (or root) and no permission for group or others,
@@ -23,14 +23,17 @@ file_read(const char *path, size_t max_bytes, struct buf *buf, struct err_info *
 enum err_code file_read_private(
     const char *path, size_t max_bytes, struct buf *buf, struct err_info *err) MUST_CHECK;
 
-/* Temporary file beside path, fsync, rename, fsync of the folder. Readers see old or new, never half. */
+/* Temporary file beside path, fsync, rename, fsync of the folder. Readers see old or new, never
+ * half. */
 enum err_code file_write_atomic(
     const char *path, const void *data, size_t bytes, mode_t mode, struct err_info *err) MUST_CHECK;
 
-/* Makes one folder with exactly this mode; an existing one must be ours, a folder, and no looser. */
+/* Makes one folder with exactly this mode; an existing one must be ours, a folder, and no looser.
+ */
 enum err_code file_make_dir(const char *path, mode_t mode, struct err_info *err) MUST_CHECK;
 
-/* Takes an exclusive lock on dir/lock, written with our pid; ERR_BUSY names the holder. Hold ret_fd open. */
+/* Takes an exclusive lock on dir/lock, written with our pid; ERR_BUSY names the holder. Hold ret_fd
+ * open. */
 enum err_code file_lock_dir(const char *dir, int *ret_fd, struct err_info *err) MUST_CHECK;
 
 bool file_exists(const char *path);

@@ -5,20 +5,25 @@
 #include <stdlib.h>
 
 #ifndef NDEBUG
-enum { HELD_MAX = 16 };
+enum {
+    HELD_MAX = 16
+};
 
 static _Thread_local const struct lock *held[HELD_MAX];
 static _Thread_local unsigned held_count;
+
+static void abort_order(const struct lock *inner, const struct lock *wanted)
+{
+    log_error(
+        "lock_order", LOG_INT("held_rank", inner->rank), LOG_INT("wanted_rank", wanted->rank));
+    abort();
+}
 
 static void note_acquire(const struct lock *lock)
 {
     for (unsigned i = 0; i < held_count; i++) {
         if (held[i]->rank >= lock->rank) {
-            log_error(
-                "lock_order",
-                LOG_INT("held_rank", held[i]->rank),
-                LOG_INT("wanted_rank", lock->rank));
-            abort();
+            abort_order(held[i], lock);
         }
     }
     if (held_count == HELD_MAX) {

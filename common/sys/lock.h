@@ -38,7 +38,8 @@ void lock_init(struct lock *lock, enum lock_rank rank);
 void lock_deinit(struct lock *lock);
 void lock_acquire(struct lock *lock);
 void lock_release(struct lock *lock);
-void lock_assert_held(const struct lock *lock); /* aborts in debug builds when this thread does not hold it */
+void lock_assert_held(
+    const struct lock *lock); /* aborts in debug builds when this thread does not hold it */
 
 void lock_cond_init(struct lock_cond *cond);
 void lock_cond_deinit(struct lock_cond *cond);
@@ -54,10 +55,10 @@ static inline void lock_guard_release_(struct lock **lock)
 }
 
 /* Holds the lock until the end of the scope. */
-#define LOCK_GUARD(target)       LOCK_GUARD_AT_((target), __COUNTER__)
+#define LOCK_GUARD(target)        LOCK_GUARD_AT_((target), __COUNTER__)
 #define LOCK_GUARD_AT_(target, n) LOCK_GUARD_NAMED_(target, n)
-#define LOCK_GUARD_NAMED_(target, n)                                                               \
-    __attribute__((cleanup(lock_guard_release_), unused)) struct lock *guard_##n##_ = (target);    \
+#define LOCK_GUARD_NAMED_(target, n)                                                            \
+    __attribute__((cleanup(lock_guard_release_), unused)) struct lock *guard_##n##_ = (target); \
     lock_acquire(guard_##n##_)
 
 #endif

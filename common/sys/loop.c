@@ -12,7 +12,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { EVENTS_PER_TURN = 64 };
+enum {
+    EVENTS_PER_TURN = 64
+};
 
 struct loop_watch {
     struct list link; /* in loop.watches or loop.removed */
@@ -108,6 +110,7 @@ void loop_destroy(struct loop *loop)
     mem_free(loop);
 }
 
+/* Two of the seven are results. NOLINTNEXTLINE(readability-function-size) */
 enum err_code loop_watch_add(
     struct loop *loop,
     int fd,

@@ -12,11 +12,13 @@ struct loop;
 struct loop_watch;
 struct loop_timer;
 
-typedef void (*loop_watch_fn)(void *context, uint32_t events); /* EPOLLIN, EPOLLOUT, EPOLLHUP, ... */
+typedef void (*loop_watch_fn)(
+    void *context, uint32_t events); /* EPOLLIN, EPOLLOUT, EPOLLHUP, ... */
 typedef void (*loop_timer_fn)(void *context);
 typedef void (*loop_task_fn)(void *context);
 
-enum err_code loop_create(const struct clock *clock, struct loop **ret_loop, struct err_info *err) MUST_CHECK;
+enum err_code loop_create(const struct clock *clock, struct loop **ret_loop, struct err_info *err)
+    MUST_CHECK;
 void loop_destroy(struct loop *loop); /* frees watches, timers and tasks that never ran */
 
 /* The descriptor stays the caller's and must be open until the watch is removed. */
@@ -43,7 +45,8 @@ bool loop_post(struct loop *loop, loop_task_fn fn, void *context) MUST_CHECK;
 
 /* SIGINT, SIGTERM and SIGHUP as events: block them first (in main, before any thread). */
 enum err_code loop_signals(
-    struct loop *loop, void (*fn)(void *context, int signal), void *context, struct err_info *err) MUST_CHECK;
+    struct loop *loop, void (*fn)(void *context, int signal), void *context, struct err_info *err)
+    MUST_CHECK;
 
 void loop_run(struct loop *loop);  /* until loop_stop */
 void loop_stop(struct loop *loop); /* any thread */

@@ -22,7 +22,11 @@ static void *enter(void *argument)
 }
 
 enum err_code thread_start(
-    struct thread *thread, const char *name, void (*run)(void *context), void *context, struct err_info *err)
+    struct thread *thread,
+    const char *name,
+    void (*run)(void *context),
+    void *context,
+    struct err_info *err)
 {
     struct start *start = mem_alloc(sizeof(*start));
     start->run = run;

@@ -7,7 +7,9 @@
 #include <pthread.h>
 #include <stddef.h>
 
-enum { THREAD_STACK_BYTES = 1024 * 1024 };
+enum {
+    THREAD_STACK_BYTES = 1024 * 1024
+};
 
 struct thread {
     pthread_t handle;
@@ -16,8 +18,11 @@ struct thread {
 
 /* name: at most 15 characters. Threads end by returning from run. */
 enum err_code thread_start(
-    struct thread *thread, const char *name, void (*run)(void *context), void *context, struct err_info *err)
-    MUST_CHECK;
+    struct thread *thread,
+    const char *name,
+    void (*run)(void *context),
+    void *context,
+    struct err_info *err) MUST_CHECK;
 
 void thread_join(struct thread *thread); /* a thread that never started is allowed */
 

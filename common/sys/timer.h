@@ -10,7 +10,8 @@
 struct timer_wheel;
 
 enum err_code timer_wheel_start(struct timer_wheel **ret_wheel, struct err_info *err) MUST_CHECK;
-void timer_wheel_stop(struct timer_wheel *wheel); /* joins; entries that have not run never do; NULL is allowed */
+void timer_wheel_stop(
+    struct timer_wheel *wheel); /* joins; entries that have not run never do; NULL is allowed */
 
 /* Runs fn(context) once after delay_us; the id is never 0. O(log n). */
 uint64_t timer_wheel_add(

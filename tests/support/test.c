@@ -68,14 +68,10 @@ const char *test_source_dir(void)
 
 static int run_psql(const char *server, const char *command)
 {
-    char *const args[] = { (char *)(uintptr_t) "psql",
-                           (char *)(uintptr_t) "-X",
-                           (char *)(uintptr_t) "-q",
-                           (char *)(uintptr_t) "-d",
-                           (char *)(uintptr_t)server,
-                           (char *)(uintptr_t) "-c",
-                           (char *)(uintptr_t)command,
-                           NULL };
+    char *const args[] = { (char *)(uintptr_t) "psql", (char *)(uintptr_t) "-X",
+                           (char *)(uintptr_t) "-q",   (char *)(uintptr_t) "-d",
+                           (char *)(uintptr_t)server,  (char *)(uintptr_t) "-c",
+                           (char *)(uintptr_t)command, NULL };
     pid_t child = 0;
     extern char **environ;
     if (posix_spawnp(&child, "psql", NULL, NULL, args, environ) != 0) {
@@ -89,7 +85,8 @@ static int run_psql(const char *server, const char *command)
 
 char *test_postgres_create(void)
 {
-    const char *server = getenv("BELAY_TEST_POSTGRES"); /* postgresql://user@host:port/postgres?... */
+    const char *server =
+        getenv("BELAY_TEST_POSTGRES"); /* postgresql://user@host:port/postgres?... */
     if (server == NULL || server[0] == '\0') {
         if (getenv("BELAY_TEST_NO_POSTGRES") == NULL) {
             fail_msg("BELAY_TEST_POSTGRES is not set: run the tests through tools/test");
@@ -107,14 +104,14 @@ char *test_postgres_create(void)
     const char *slash = strrchr(server, '/');
     const char *query = strchr(server, '?');
     assert_non_null(slash);
-    if (query != NULL && slash > query) { /* a socket folder in the query: the path ends before it */
+    if (query != NULL
+        && slash > query) { /* a socket folder in the query: the path ends before it */
         slash = query;
         while (slash > server && *slash != '/') {
             slash--;
         }
     }
-    return mem_printf(
-        "%.*s/%s%s", (int)(slash - server), server, name, query == NULL ? "" : query);
+    return mem_printf("%.*s/%s%s", (int)(slash - server), server, name, query == NULL ? "" : query);
 }
 
 void test_postgres_drop(char *url)

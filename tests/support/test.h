@@ -7,20 +7,23 @@
 
 #include "common/base/time.h"
 
+/* cmocka.h needs these before it. */
+/* clang-format off */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
+/* clang-format on */
 
-#define assert_ok(expression)                                                                      \
-    do {                                                                                           \
-        enum err_code assert_code_ = (expression);                                                 \
-        if (assert_code_ != ERR_OK) {                                                              \
-            print_error("%s: %s\n", #expression, err_name(assert_code_));                          \
-        }                                                                                          \
-        assert_int_equal(assert_code_, ERR_OK);                                                    \
+#define assert_ok(expression)                                             \
+    do {                                                                  \
+        enum err_code assert_code_ = (expression);                        \
+        if (assert_code_ != ERR_OK) {                                     \
+            print_error("%s: %s\n", #expression, err_name(assert_code_)); \
+        }                                                                 \
+        assert_int_equal(assert_code_, ERR_OK);                           \
     } while (0)
 
 #define assert_code(expected, expression)                                                          \
@@ -34,13 +37,13 @@
     } while (0)
 
 /* As assert_ok, and prints the text of err (a struct err_info) on failure. */
-#define assert_ok_err(err, expression)                                                             \
-    do {                                                                                           \
-        enum err_code assert_code_ = (expression);                                                 \
-        if (assert_code_ != ERR_OK) {                                                              \
-            print_error("%s: %s: %s\n", #expression, err_name(assert_code_), (err).text);          \
-        }                                                                                          \
-        assert_int_equal(assert_code_, ERR_OK);                                                    \
+#define assert_ok_err(err, expression)                                                    \
+    do {                                                                                  \
+        enum err_code assert_code_ = (expression);                                        \
+        if (assert_code_ != ERR_OK) {                                                     \
+            print_error("%s: %s: %s\n", #expression, err_name(assert_code_), (err).text); \
+        }                                                                                 \
+        assert_int_equal(assert_code_, ERR_OK);                                           \
     } while (0)
 
 /* A clock that moves only by test_clock_advance. */
@@ -68,7 +71,8 @@ const char *test_source_dir(void);
 char *test_postgres_create(void);
 void test_postgres_drop(char *url);
 
-/* Runs fn with the first, second, ... mem_try_* allocation failing until it returns true (done without failure); at most `limit` rounds. */
+/* Runs fn with the first, second, ... mem_try_* allocation failing until it returns true (done
+ * without failure); at most `limit` rounds. */
 void test_allocation_sweep(bool (*fn)(void *context), void *context, long limit);
 
 #endif

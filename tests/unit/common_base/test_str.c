@@ -1,5 +1,4 @@
 #include "common/base/str.h"
-
 #include "tests/support/test.h"
 
 static void test_parse_uint64_takes_whole_input(void **state)
@@ -22,7 +21,8 @@ static void test_parse_int64_bounds(void **state)
     int64_t value = 0;
     assert_ok(str_parse_int64(STR("-9223372036854775808"), INT64_MIN, INT64_MAX, &value));
     assert_true(value == INT64_MIN);
-    assert_code(ERR_LIMIT, str_parse_int64(STR("9223372036854775808"), INT64_MIN, INT64_MAX, &value));
+    assert_code(
+        ERR_LIMIT, str_parse_int64(STR("9223372036854775808"), INT64_MIN, INT64_MAX, &value));
     assert_code(ERR_INVALID, str_parse_int64(STR("--1"), INT64_MIN, INT64_MAX, &value));
 }
 
