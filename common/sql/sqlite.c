@@ -388,7 +388,8 @@ static enum err_code get_entry(
     if (entry == NULL) {
         return create_entry(conn, statement, ret_entry, err);
     }
-    if (entry->statement != statement && strcmp(entry->statement->sqlite, statement->sqlite) != 0) {
+    if (entry->statement.sqlite != statement->sqlite
+        && strcmp(entry->statement.sqlite, statement->sqlite) != 0) {
         return ERR_SET(err, ERR_INTERNAL, "%s: two statements have this name", statement->name);
     }
     *ret_entry = entry;
