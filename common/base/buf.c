@@ -55,6 +55,17 @@ void buf_append(struct buf *buf, const void *data, size_t bytes)
     }
 }
 
+char *buf_extend(struct buf *buf, size_t bytes)
+{
+    if (!reserve(buf, bytes)) {
+        return NULL;
+    }
+    char *start = buf->data + buf->len;
+    buf->len += bytes;
+    buf->data[buf->len] = '\0';
+    return start;
+}
+
 void buf_append_str(struct buf *buf, struct str_view text)
 {
     buf_append(buf, text.ptr, text.len);

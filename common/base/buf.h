@@ -26,6 +26,8 @@ void buf_append(struct buf *buf, const void *data, size_t bytes);
 void buf_append_str(struct buf *buf, struct str_view text);
 void buf_append_char(struct buf *buf, char c);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Appends bytes for the caller to fill and returns where they start; NULL when they do not fit. */
+char *buf_extend(struct buf *buf, size_t bytes);
 void buf_append_u64_be(struct buf *buf, uint64_t value);
 
 /* JSON string with quotes: control characters, quotes and malformed UTF-8 are escaped. */

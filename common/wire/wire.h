@@ -1,6 +1,7 @@
 /*
- * protobuf-c made safe: bounded unpacking into an arena behind a pass over the raw bytes that checks
- * depth, UTF-8, embedded NUL and the rules each field carries in its .proto ((belay.v1.rules)).
+ * protobuf-c made safe: bounded unpacking into an arena behind a pass over the raw bytes that
+ * checks depth, UTF-8, embedded NUL and the rules each field carries in its .proto
+ * ((belay.v1.rules)).
  */
 #ifndef COMMON_WIRE_WIRE_H
 #define COMMON_WIRE_WIRE_H
@@ -10,9 +11,12 @@
 
 #include <protobuf-c/protobuf-c.h>
 
-enum { WIRE_DEPTH_MAX = 32 };
+enum {
+    WIRE_DEPTH_MAX = 32
+};
 
-/* What the descriptors of protobuf-c leave out, read from an embedded FileDescriptorSet. Immutable; any thread. */
+/* What the descriptors of protobuf-c leave out, read from an embedded FileDescriptorSet. Immutable;
+ * any thread. */
 struct wire_schema;
 
 enum err_code wire_schema_load(
@@ -21,7 +25,7 @@ enum err_code wire_schema_load(
 void wire_schema_destroy(struct wire_schema *schema);
 
 struct wire_method {
-    const char *path; /* "/package.Service/Method" */
+    const char *path;  /* "/package.Service/Method" */
     const char *input; /* full message names */
     const char *output;
     bool client_streaming;
@@ -30,17 +34,21 @@ struct wire_method {
 
 size_t wire_schema_method_count(const struct wire_schema *schema);
 const struct wire_method *wire_schema_method(const struct wire_schema *schema, size_t index);
-const struct wire_method *wire_schema_find_method(const struct wire_schema *schema, const char *path);
+const struct wire_method *wire_schema_find_method(
+    const struct wire_schema *schema, const char *path);
 size_t wire_schema_service_count(const struct wire_schema *schema);
 const char *wire_schema_service(const struct wire_schema *schema, size_t index); /* full name */
 
-/* Serialised FileDescriptorProto of the file that defines a symbol ("package.Message") or has a name; STR_NONE: unknown. For reflection. */
-struct str_view wire_schema_file_of_symbol(const struct wire_schema *schema, struct str_view symbol);
+/* Serialised FileDescriptorProto of the file that defines a symbol ("package.Message") or has a
+ * name; STR_NONE: unknown. For reflection. */
+struct str_view wire_schema_file_of_symbol(
+    const struct wire_schema *schema, struct str_view symbol);
 struct str_view wire_schema_file_by_name(const struct wire_schema *schema, struct str_view name);
 
 /*
- * Checks and unpacks. ERR_INVALID names the field and the bound ("name: 256 characters, at most 255").
- * ERR_LIMIT: the arena's cap. Unknown fields are dropped. The message lives in the arena: never free it.
+ * Checks and unpacks. ERR_INVALID names the field and the bound ("name: 256 characters, at most
+ * 255"). ERR_LIMIT: the arena's cap. Unknown fields are dropped. The message lives in the arena:
+ * never free it.
  */
 enum err_code wire_unpack(
     const struct wire_schema *schema,
@@ -51,7 +59,8 @@ enum err_code wire_unpack(
     ProtobufCMessage **ret_message,
     struct err_info *err) MUST_CHECK;
 
-/* As wire_unpack without the belay.v1 field rules (still depth, UTF-8, NUL, budget): for stored data and for replies of a server that may be newer. */
+/* As wire_unpack without the belay.v1 field rules (still depth, UTF-8, NUL, budget): for stored
+ * data and for replies of a server that may be newer. */
 enum err_code wire_unpack_lenient(
     const struct wire_schema *schema,
     const ProtobufCMessageDescriptor *type,
@@ -74,7 +83,8 @@ enum wire_json_flags {
     WIRE_JSON_SHOW_SECRETS = 8 /* else secret fields are left out */
 };
 
-/* ProtoJSON: 64-bit integers as strings, enums by name, bytes in base64, Timestamp, Duration, Struct, wrappers, maps, oneofs. */
+/* ProtoJSON: 64-bit integers as strings, enums by name, bytes in base64, Timestamp, Duration,
+ * Struct, wrappers, maps, oneofs. */
 enum err_code wire_to_json(
     const struct wire_schema *schema,
     const ProtobufCMessage *message,
@@ -82,7 +92,8 @@ enum err_code wire_to_json(
     struct buf *buf,
     struct err_info *err) MUST_CHECK;
 
-/* Strict: unknown members, duplicates and wrong types are ERR_INVALID naming the path. The field rules are checked as by wire_unpack. */
+/* Strict: unknown members, duplicates and wrong types are ERR_INVALID naming the path. The field
+ * rules are checked as by wire_unpack. */
 enum err_code wire_from_json(
     const struct wire_schema *schema,
     const ProtobufCMessageDescriptor *type,

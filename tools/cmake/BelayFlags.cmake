@@ -13,7 +13,9 @@ set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
 add_library(belay_flags INTERFACE)
 target_compile_definitions(belay_flags INTERFACE _GNU_SOURCE)
-target_include_directories(belay_flags INTERFACE "${CMAKE_SOURCE_DIR}" "${CMAKE_BINARY_DIR}")
+target_include_directories(belay_flags INTERFACE "${CMAKE_SOURCE_DIR}")
+# Generated headers: their macros are not held to our warnings.
+target_include_directories(belay_flags SYSTEM INTERFACE "${CMAKE_BINARY_DIR}")
 target_compile_options(belay_flags INTERFACE
   -fno-common -fno-strict-aliasing -fno-delete-null-pointer-checks -fwrapv -fvisibility=hidden
   "-ffile-prefix-map=${CMAKE_SOURCE_DIR}/=" "-ffile-prefix-map=${CMAKE_BINARY_DIR}/=")

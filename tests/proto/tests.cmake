@@ -1,0 +1,22 @@
+# The message types of the tests' own, their descriptors beside them (never in a program's schema).
+set(root "${CMAKE_CURRENT_SOURCE_DIR}/proto")
+set(out "${CMAKE_CURRENT_BINARY_DIR}/test_proto")
+set(file "belay/test/v1/sink.proto")
+set(stem "${out}/belay/test/v1/sink.pb-c")
+pkg_get_variable(PROTO_PREFIX protobuf prefix)
+file(MAKE_DIRECTORY "${out}")
+add_custom_command(
+  OUTPUT "${stem}.c" "${stem}.h" "${out}/test.descriptors"
+  COMMAND ${PROTOC} "--c_out=${out}" --include_imports "--descriptor_set_out=${out}/test.descriptors"
+          "-I${root}" "-I${CMAKE_SOURCE_DIR}/proto" "-I${PROTO_PREFIX}/include" "${file}"
+  DEPENDS "${root}/${file}" "${CMAKE_SOURCE_DIR}/proto/belay/v1/options.proto"
+  VERBATIM)
+add_library(test_proto STATIC "${stem}.c")
+target_include_directories(test_proto SYSTEM PUBLIC "${out}")
+target_link_libraries(test_proto PUBLIC proto)
+belay_embed_bytes(test_proto test_descriptors "${out}/test.descriptors")
+foreach(target IN ITEMS unit_common_wire_scan unit_common_wire_json unit_common_wire_round component_common_wire_peer)
+  if(TARGET ${target})
+    target_link_libraries(${target} PRIVATE test_proto)
+  endif()
+endforeach()
