@@ -8,7 +8,8 @@
 #include <unistd.h>
 
 enum {
-    LINE_BYTES = 16 * 1024
+    LINE_BYTES = 16 * 1024,
+    LINE_TAIL_BYTES = 32
 };
 
 /* The log threshold and the component's name are the process's, set once at start. */
@@ -76,6 +77,22 @@ static void append_field(struct buf *line, const struct log_field *field)
     }
 }
 
+/*
+ * Long hostile values (escapes make them six times as long) must not cost the line: a field that
+ * does not fit is left out. false: it was.
+ */
+static bool append_whole_field(struct buf *line, const struct log_field *field)
+{
+    size_t before = line->len;
+    append_field(line, field);
+    if (buf_ok(line) && line->len <= LINE_BYTES - LINE_TAIL_BYTES) {
+        return true;
+    }
+    line->len = before;
+    line->failed = false;
+    return false;
+}
+
 void log_write(
     enum log_level level, const char *event, const struct log_field *fields, size_t count)
 {
@@ -91,10 +108,11 @@ void log_write(
     if (name != NULL) {
         buf_printf(&line, ",\"component\":\"%s\"", name);
     }
-    for (size_t i = 0; i < count; i++) {
-        append_field(&line, &fields[i]);
+    bool whole = true;
+    for (size_t i = 0; i < count && whole; i++) {
+        whole = append_whole_field(&line, &fields[i]);
     }
-    buf_append(&line, "}\n", 2);
+    buf_append_str(&line, whole ? STR("}\n") : STR(",\"cut\":true}\n"));
     if (buf_ok(&line)) {
         /* One write, so that lines of several threads do not mix; a broken pipe loses the line. */
         ssize_t written = write(STDERR_FILENO, line.data, line.len);

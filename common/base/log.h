@@ -59,17 +59,19 @@ void log_set_component(const char *name);
 void log_write(
     enum log_level level, const char *event, const struct log_field *fields, size_t count);
 
-#define LOG_WRITE_(level, event, ...)                                                           \
-    do {                                                                                        \
-        if (log_get_level() <= (level)) {                                                       \
-            const struct log_field fields_[] = { LOG_INT("", 0), ##__VA_ARGS__ };               \
-            log_write((level), (event), fields_ + 1, sizeof(fields_) / sizeof(fields_[0]) - 1); \
-        }                                                                                       \
+/* Every list of fields ends with one that is not written, so that an event may have none. */
+#define LOG_WRITE_(level, event, ...)                                                       \
+    do {                                                                                    \
+        if (log_get_level() <= (level)) {                                                   \
+            const struct log_field fields_[] = { __VA_ARGS__ };                             \
+            log_write((level), (event), fields_, sizeof(fields_) / sizeof(fields_[0]) - 1); \
+        }                                                                                   \
     } while (0)
 
-#define log_debug(event, ...) LOG_WRITE_(LOG_DEBUG, event, ##__VA_ARGS__)
-#define log_info(event, ...)  LOG_WRITE_(LOG_INFO, event, ##__VA_ARGS__)
-#define log_warn(event, ...)  LOG_WRITE_(LOG_WARN, event, ##__VA_ARGS__)
-#define log_error(event, ...) LOG_WRITE_(LOG_ERROR, event, ##__VA_ARGS__)
+/* log_<level>(event, fields...) */
+#define log_debug(...) LOG_WRITE_(LOG_DEBUG, __VA_ARGS__, LOG_INT("", 0))
+#define log_info(...)  LOG_WRITE_(LOG_INFO, __VA_ARGS__, LOG_INT("", 0))
+#define log_warn(...)  LOG_WRITE_(LOG_WARN, __VA_ARGS__, LOG_INT("", 0))
+#define log_error(...) LOG_WRITE_(LOG_ERROR, __VA_ARGS__, LOG_INT("", 0))
 
 #endif

@@ -127,6 +127,68 @@ void test_postgres_drop(char *url)
     mem_free(url);
 }
 
+/* Reads to the end; keeps what fits. */
+static void drain(int fd, char *text, size_t bytes)
+{
+    char spill[512];
+    size_t used = 0;
+    for (;;) {
+        bool room = text != NULL && used + 1 < bytes;
+        ssize_t got = read(fd, room ? text + used : spill, room ? bytes - 1 - used : sizeof(spill));
+        if (got == 0 || (got < 0 && errno != EINTR)) {
+            break;
+        }
+        used += got > 0 && room ? (size_t)got : 0;
+    }
+    if (text != NULL) {
+        text[used] = '\0';
+    }
+}
+
+int test_in_child(void (*fn)(void *context), void *context, char *ret_stderr, size_t bytes)
+{
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    (void)fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)dup2(ends[1], STDERR_FILENO);
+        (void)close(ends[0]);
+        (void)close(ends[1]);
+        (void)signal(SIGABRT, SIG_DFL); /* cmocka catches it */
+        fn(context);
+        _exit(0);
+    }
+    (void)close(ends[1]);
+    drain(ends[0], ret_stderr, bytes);
+    (void)close(ends[0]);
+    int status = 0;
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+}
+
+bool test_aborts(void (*fn)(void *context), void *context, char *ret_stderr, size_t bytes)
+{
+    int status = test_in_child(fn, context, ret_stderr, bytes);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+void test_capture_stderr(void (*fn)(void *context), void *context, char *ret_text, size_t bytes)
+{
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    int saved = dup(STDERR_FILENO);
+    assert_true(saved >= 0 && dup2(ends[1], STDERR_FILENO) >= 0);
+    fn(context);
+    (void)dup2(saved, STDERR_FILENO);
+    (void)close(saved);
+    (void)close(ends[1]);
+    drain(ends[0], ret_text, bytes);
+    (void)close(ends[0]);
+}
+
 void test_allocation_sweep(bool (*fn)(void *context), void *context, long limit)
 {
     for (long round = 0; round < limit; round++) {

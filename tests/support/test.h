@@ -71,6 +71,18 @@ const char *test_source_dir(void);
 char *test_postgres_create(void);
 void test_postgres_drop(char *url);
 
+/*
+ * Runs fn(context) in a child process and returns its wait status, so that a test can see an abort;
+ * what the child writes on standard error goes into ret_stderr (may be NULL), cut at bytes - 1.
+ */
+int test_in_child(void (*fn)(void *context), void *context, char *ret_stderr, size_t bytes);
+
+/* true: the child ended by abort(). */
+bool test_aborts(void (*fn)(void *context), void *context, char *ret_stderr, size_t bytes);
+
+/* Runs fn(context) with standard error going into ret_text (a pipe: at most 60 KiB). */
+void test_capture_stderr(void (*fn)(void *context), void *context, char *ret_text, size_t bytes);
+
 /* Runs fn with the first, second, ... mem_try_* allocation failing until it returns true (done
  * without failure); at most `limit` rounds. */
 void test_allocation_sweep(bool (*fn)(void *context), void *context, long limit);
