@@ -1,0 +1,475 @@
+/* Everything that changes the spool's rows, each in one transaction; the mirrors follow the commit.
+ */
+#include "cmd/agent/spool/spool_private.h"
+#include "common/base/log.h"
+#include "spool.sql.h"
+
+#include <stdio.h>
+
+enum {
+    DROP_STEP = 256
+};
+
+#define SEQUENCE_MAX (INT64_MAX / 2)
+
+/* A transaction's view of the streams: copied to the spool only when it is committed. */
+struct change {
+    struct spool *spool;
+    struct spool_stream_state streams[SPOOL_STREAM_COUNT];
+};
+
+static enum err_code change_begin(struct change *change, struct spool *spool, struct err_info *err)
+{
+    change->spool = spool;
+    memcpy(change->streams, spool->streams, sizeof(change->streams));
+    if (spool->conn == NULL) {
+        TRY(spool_open_file(spool, err));
+        for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
+            /* drops counted while there was no file */
+            struct spool_stream_stats *stats = &spool->streams[i].stats;
+            stats->dropped_records += change->streams[i].stats.dropped_records;
+            stats->dropped_bytes += change->streams[i].stats.dropped_bytes;
+            change->streams[i] = spool->streams[i];
+        }
+    }
+    return sql_begin(spool->conn, SQL_ALL_WORKSPACES, err);
+}
+
+static enum err_code change_commit(struct change *change, struct err_info *err)
+{
+    struct spool *spool = change->spool;
+    for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
+        TRY(spool_put_stream(spool, (enum spool_stream)i, &change->streams[i], err));
+    }
+    TRY(spool_put_setting(spool, "spool_clock", (uint64_t)spool_running_us(spool), err));
+    TRY(sql_commit(spool->conn, err));
+    memcpy(spool->streams, change->streams, sizeof(spool->streams));
+    return ERR_OK;
+}
+
+static enum err_code insert(
+    struct change *change, const struct spool_input *input, struct err_info *err)
+{
+    struct spool_stream_state *state = &change->streams[input->stream];
+    uint8_t checksum[RECORD_CHECKSUM_BYTES];
+    record_checksum(
+        input->captured_at, input->format, input->compression, input->payload, checksum);
+    TRY(sql_exec(
+        change->spool->conn,
+        &SQL_RECORD_INSERT,
+        SQL_ARGS(
+            SQL_INT(spool_stream_key(input->stream)),
+            SQL_INT(state->stats.next_sequence),
+            SQL_TIME(input->captured_at),
+            SQL_INT(spool_running_us(change->spool)),
+            SQL_INT(input->format),
+            SQL_INT(input->compression),
+            SQL_BLOB(checksum, sizeof(checksum)),
+            SQL_BLOB(input->payload.ptr, input->payload.len)),
+        NULL,
+        err));
+    state->stats.next_sequence++;
+    state->stats.records++;
+    state->stats.bytes += input->payload.len + SPOOL_RECORD_OVERHEAD;
+    return ERR_OK;
+}
+
+static uint64_t total_bytes(const struct change *change)
+{
+    uint64_t total = 0;
+    for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
+        total += change->streams[i].stats.bytes;
+    }
+    return total;
+}
+
+struct drop {
+    uint64_t through; /* sequence; 0: nothing */
+    uint64_t records;
+    uint64_t bytes;
+};
+
+/* How far the oldest records of a stream must go: until `excess` bytes are free, or the rest is
+ * young enough. */
+static enum err_code plan_drop(
+    struct change *change,
+    enum spool_stream stream,
+    uint64_t excess,
+    int64_t stored_before,
+    struct drop *drop,
+    struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(
+        change->spool->conn,
+        &SQL_RECORD_OLDEST,
+        SQL_ARGS(SQL_INT(spool_stream_key(stream)), SQL_INT(DROP_STEP)),
+        &rows,
+        err));
+    for (;;) {
+        enum err_code code = sql_rows_next(rows, err);
+        if (code == ERR_NOT_FOUND) {
+            return ERR_OK;
+        }
+        TRY(code);
+        if (drop->bytes >= excess && sql_int(rows, 2) >= stored_before) {
+            return ERR_OK;
+        }
+        drop->through = (uint64_t)sql_int(rows, 0);
+        drop->records++;
+        drop->bytes += (uint64_t)sql_int(rows, 1) + SPOOL_RECORD_OVERHEAD;
+    }
+}
+
+static void subtract(uint64_t *value, uint64_t amount)
+{
+    *value -= amount < *value ? amount : *value;
+}
+
+static enum err_code remove_through(
+    struct change *change, enum spool_stream stream, const struct drop *drop, struct err_info *err)
+{
+    struct spool_stream_stats *stats = &change->streams[stream].stats;
+    TRY(sql_exec(
+        change->spool->conn,
+        &SQL_RECORD_DELETE_THROUGH,
+        SQL_ARGS(SQL_INT(spool_stream_key(stream)), SQL_INT(drop->through)),
+        NULL,
+        err));
+    subtract(&stats->records, drop->records);
+    subtract(&stats->bytes, drop->bytes);
+    return ERR_OK;
+}
+
+static enum err_code drop_oldest(
+    struct change *change,
+    enum spool_stream stream,
+    uint64_t excess,
+    int64_t stored_before,
+    bool *ret_more,
+    struct err_info *err)
+{
+    struct spool_stream_stats *stats = &change->streams[stream].stats;
+    struct drop drop = { 0 };
+    TRY(plan_drop(change, stream, excess, stored_before, &drop, err));
+    if (drop.records > 0) {
+        TRY(remove_through(change, stream, &drop, err));
+        stats->dropped_records += drop.records;
+        stats->dropped_bytes += drop.bytes;
+    } else if (excess > 0) {
+        stats->records = 0; /* no rows: the totals were wrong */
+        stats->bytes = 0;
+    }
+    *ret_more = drop.records == DROP_STEP;
+    return ERR_OK;
+}
+
+/* Oldest telemetry first, events last. */
+static enum err_code enforce_bytes(struct change *change, struct err_info *err)
+{
+    bool more = false;
+    while (total_bytes(change) > change->spool->max_bytes) {
+        bool has_telemetry = change->streams[SPOOL_TELEMETRY].stats.bytes > 0;
+        TRY(drop_oldest(
+            change,
+            has_telemetry ? SPOOL_TELEMETRY : SPOOL_EVENTS,
+            total_bytes(change) - change->spool->max_bytes,
+            INT64_MIN,
+            &more,
+            err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code enforce_age(struct change *change, struct err_info *err)
+{
+    int64_t stored_before = spool_running_us(change->spool) - change->spool->max_age_us;
+    for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
+        bool more = true;
+        while (more && stored_before > 0) {
+            TRY(drop_oldest(change, (enum spool_stream)i, 0, stored_before, &more, err));
+        }
+    }
+    return ERR_OK;
+}
+
+static void ring_remove(struct spool *spool, struct spool_waiting *waiting)
+{
+    list_remove(&waiting->link);
+    spool->ring_records--;
+    spool->ring_bytes -= waiting->bytes;
+    mem_free(waiting->payload);
+    mem_free(waiting);
+}
+
+static struct spool_waiting *ring_victim(struct spool *spool)
+{
+    LIST_FOR_EACH(node, &spool->ring)
+    {
+        struct spool_waiting *waiting = LIST_ENTRY(node, struct spool_waiting, link);
+        if (waiting->stream == SPOOL_TELEMETRY) {
+            return waiting;
+        }
+    }
+    return LIST_ENTRY(spool->ring.next, struct spool_waiting, link);
+}
+
+static void count_ring_drop(struct spool *spool, enum spool_stream stream, size_t bytes)
+{
+    spool->streams[stream].stats.dropped_records++;
+    spool->streams[stream].stats.dropped_bytes += bytes;
+}
+
+static void ring_push(struct spool *spool, const struct spool_input *input)
+{
+    size_t bytes = input->payload.len + SPOOL_RECORD_OVERHEAD;
+    struct spool_waiting *waiting = mem_try_alloc(sizeof(*waiting));
+    char *payload = mem_try_alloc(input->payload.len + 1);
+    if (waiting == NULL || payload == NULL || bytes > spool->ring_limit) {
+        mem_free(waiting);
+        mem_free(payload);
+        count_ring_drop(spool, input->stream, bytes);
+        return;
+    }
+    if (input->payload.len > 0) {
+        memcpy(payload, input->payload.ptr, input->payload.len);
+    }
+    waiting->stream = input->stream;
+    waiting->captured_at = input->captured_at;
+    waiting->format = input->format;
+    waiting->compression = input->compression;
+    waiting->bytes = bytes;
+    waiting->payload = payload;
+    list_append(&spool->ring, &waiting->link);
+    spool->ring_records++;
+    spool->ring_bytes += bytes;
+    while (spool->ring_bytes > spool->ring_limit) {
+        struct spool_waiting *victim = ring_victim(spool);
+        count_ring_drop(spool, victim->stream, victim->bytes);
+        ring_remove(spool, victim);
+    }
+}
+
+/* Ring first, then the new ones, then the bounds; nothing of it counts before the commit. */
+static enum err_code write_all(
+    struct spool *spool, const struct spool_input *inputs, unsigned count, struct err_info *err)
+{
+    struct change change;
+    unsigned from_ring = 0;
+    TRY(change_begin(&change, spool, err));
+    LIST_FOR_EACH(node, &spool->ring)
+    {
+        const struct spool_waiting *waiting = LIST_ENTRY(node, struct spool_waiting, link);
+        struct spool_input input = {
+            .stream = waiting->stream,
+            .captured_at = waiting->captured_at,
+            .format = waiting->format,
+            .compression = waiting->compression,
+            .payload = str_from(waiting->payload, waiting->bytes - SPOOL_RECORD_OVERHEAD)
+        };
+        TRY(insert(&change, &input, err));
+        from_ring++;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        TRY(insert(&change, &inputs[i], err));
+    }
+    TRY(enforce_bytes(&change, err));
+    TRY(change_commit(&change, err));
+    while (from_ring > 0) {
+        ring_remove(spool, LIST_ENTRY(spool->ring.next, struct spool_waiting, link));
+        from_ring--;
+    }
+    return ERR_OK;
+}
+
+static enum err_code write_or_recover(
+    struct spool *spool, const struct spool_input *inputs, unsigned count, struct err_info *err)
+{
+    struct err_info local = ERR_INFO_INIT;
+    struct err_info *reason = err == NULL ? &local : err;
+    enum err_code code = write_all(spool, inputs, count, reason);
+    if (code != ERR_OK && spool_recover(spool, code, reason)) {
+        code = write_all(spool, inputs, count, reason);
+        if (code != ERR_OK) {
+            (void)spool_recover(spool, ERR_UNAVAILABLE, reason);
+        }
+    }
+    if (code == ERR_OK && spool->is_degraded) {
+        spool->is_degraded = false;
+        log_info("spool_recovered", LOG_UINT("records", count));
+    }
+    return code;
+}
+
+enum err_code spool_append(
+    struct spool *spool, const struct spool_input *inputs, unsigned count, struct err_info *err)
+{
+    if (spool->read_only || count > SPOOL_BATCH_MAX) {
+        return ERR_SET(err, ERR_LIMIT, "spool: read only, or over %d records", SPOOL_BATCH_MAX);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (inputs[i].payload.len > SPOOL_PAYLOAD_MAX) {
+            return ERR_SET(
+                err, ERR_LIMIT, "spool: a record of more than %d bytes", SPOOL_PAYLOAD_MAX);
+        }
+    }
+    bool wait = spool->is_degraded && clock_mono(spool->clock).value < spool->retry_at.value;
+    if (!wait && write_or_recover(spool, inputs, count, err) == ERR_OK) {
+        return ERR_OK;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        ring_push(spool, &inputs[i]);
+    }
+    return ERR_SET(
+        err, ERR_UNAVAILABLE, "spool: waiting in memory, the disk refuses: %s", spool->last_error);
+}
+
+static enum err_code age_out(struct spool *spool, struct err_info *err)
+{
+    struct change change;
+    TRY(change_begin(&change, spool, err));
+    TRY(enforce_age(&change, err));
+    TRY(enforce_bytes(&change, err)); /* the bound may have been lowered */
+    return change_commit(&change, err);
+}
+
+void spool_tick(struct spool *spool)
+{
+    struct err_info err = ERR_INFO_INIT;
+    if (spool->read_only) {
+        return;
+    }
+    bool due = clock_mono(spool->clock).value >= spool->retry_at.value;
+    if ((spool->is_degraded || !list_is_empty(&spool->ring))
+        && (!due || write_or_recover(spool, NULL, 0, &err) != ERR_OK)) {
+        return;
+    }
+    enum err_code code = age_out(spool, &err);
+    if (code != ERR_OK) {
+        (void)spool_recover(spool, code, &err);
+    }
+}
+
+static enum err_code sum_through(
+    struct spool *spool,
+    enum spool_stream stream,
+    uint64_t sequence,
+    struct drop *ret_drop,
+    struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(
+        spool->conn,
+        &SQL_RECORD_SUM_THROUGH,
+        SQL_ARGS(SQL_INT(spool_stream_key(stream)), SQL_INT(sequence)),
+        &rows,
+        err));
+    TRY(sql_rows_next(rows, err));
+    ret_drop->through = sequence;
+    ret_drop->records = (uint64_t)sql_int(rows, 0);
+    ret_drop->bytes = (uint64_t)sql_int(rows, 1) + ret_drop->records * SPOOL_RECORD_OVERHEAD;
+    return ERR_OK;
+}
+
+static enum err_code trim(
+    struct spool *spool, enum spool_stream stream, uint64_t acked, struct err_info *err)
+{
+    struct change change;
+    struct drop drop = { 0 };
+    TRY(change_begin(&change, spool, err));
+    TRY(sum_through(spool, stream, acked, &drop, err));
+    TRY(remove_through(&change, stream, &drop, err));
+    change.streams[stream].adopted = true;
+    change.streams[stream].stats.acked_sequence = acked;
+    return change_commit(&change, err);
+}
+
+static enum err_code finish(struct spool *spool, enum err_code code, struct err_info *err)
+{
+    struct err_info copy = err == NULL ? (struct err_info)ERR_INFO_INIT : *err;
+    if (code != ERR_OK) {
+        (void)spool_recover(spool, code, &copy);
+    }
+    return code;
+}
+
+enum err_code spool_trim(
+    struct spool *spool, enum spool_stream stream, uint64_t acked, struct err_info *err)
+{
+    const struct spool_stream_stats *stats = &spool->streams[stream].stats;
+    if (acked >= stats->next_sequence) {
+        acked = stats->next_sequence - 1; /* nothing we did not number can be meant */
+    }
+    if (acked <= stats->acked_sequence) {
+        return ERR_OK;
+    }
+    return finish(spool, trim(spool, stream, acked, err), err);
+}
+
+static enum err_code renumber(
+    struct spool *spool, enum spool_stream stream, uint64_t shift, struct err_info *err)
+{
+    struct change change;
+    struct sql_value key = SQL_INT(spool_stream_key(stream));
+    TRY(change_begin(&change, spool, err));
+    TRY(sql_exec(spool->conn, &SQL_RECORD_SHIFT, SQL_ARGS(key, SQL_INT(shift)), NULL, err));
+    TRY(sql_exec(spool->conn, &SQL_RECORD_SHIFT_END, SQL_ARGS(key), NULL, err));
+    change.streams[stream].stats.next_sequence += shift;
+    change.streams[stream].stats.acked_sequence = shift;
+    change.streams[stream].adopted = true;
+    return change_commit(&change, err);
+}
+
+enum err_code spool_adopt(
+    struct spool *spool, enum spool_stream stream, uint64_t acked, struct err_info *err)
+{
+    const struct spool_stream_state *state = &spool->streams[stream];
+    if (acked > SEQUENCE_MAX) {
+        return ERR_SET(err, ERR_INVALID, "spool: the server's acknowledged sequence is absurd");
+    }
+    if (!state->adopted || acked >= state->stats.next_sequence) {
+        return finish(spool, renumber(spool, stream, acked, err), err);
+    }
+    return spool_trim(spool, stream, acked, err);
+}
+
+static enum err_code quarantine(
+    struct spool *spool,
+    enum spool_stream stream,
+    uint64_t sequence,
+    const char *reason,
+    struct err_info *err)
+{
+    struct change change;
+    struct drop before = { 0 };
+    struct drop with = { 0 };
+    struct sql_value key = SQL_INT(spool_stream_key(stream));
+    TRY(change_begin(&change, spool, err));
+    TRY(sum_through(spool, stream, sequence - 1, &before, err));
+    TRY(sum_through(spool, stream, sequence, &with, err));
+    TRY(sql_exec(
+        spool->conn,
+        &SQL_QUARANTINE_INSERT,
+        SQL_ARGS(key, SQL_INT(sequence), SQL_TIME(clock_wall(spool->clock)), SQL_TEXT(reason)),
+        NULL,
+        err));
+    TRY(sql_exec(
+        spool->conn, &SQL_QUARANTINE_PRUNE, SQL_ARGS(SQL_INT(SPOOL_QUARANTINE_MAX)), NULL, err));
+    TRY(sql_exec(spool->conn, &SQL_RECORD_DELETE, SQL_ARGS(key, SQL_INT(sequence)), NULL, err));
+    struct spool_stream_stats *stats = &change.streams[stream].stats;
+    subtract(&stats->records, with.records - before.records);
+    subtract(&stats->bytes, with.bytes - before.bytes);
+    stats->quarantined++;
+    return change_commit(&change, err);
+}
+
+enum err_code spool_quarantine(
+    struct spool *spool,
+    enum spool_stream stream,
+    uint64_t sequence,
+    const char *reason,
+    struct err_info *err)
+{
+    log_warn("record_quarantined", LOG_UINT("sequence", sequence), LOG_STR("reason", reason));
+    return finish(spool, quarantine(spool, stream, sequence, reason, err), err);
+}
