@@ -15,6 +15,7 @@ struct door;
 
 struct door_options {
     struct rpc_limits limits; /* no zero fields */
+    bool limit_loopback;      /* the limits per address hold for loopback as well */
     /*
      * A connection passed its preface: fd (take) is a stream socket that carries plain HTTP/2. It is
      * numbered from a rotating range, so that a number is not used again at once.

@@ -24,6 +24,9 @@ struct rpc_peer {
     uint8_t tls_fingerprint[32]; /* its SHA-256, else zeros */
 };
 
+/* Copies the values and the listener's name; one reference. For the door, and for tests of what reads a peer. */
+struct rpc_peer *rpc_peer_create(const struct rpc_peer *values);
+
 struct rpc_peer *rpc_peer_ref(struct rpc_peer *peer);
 void rpc_peer_unref(struct rpc_peer *peer); /* NULL is allowed */
 

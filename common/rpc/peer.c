@@ -1,0 +1,41 @@
+#include "common/rpc/peer.h"
+
+#include "common/base/cleanup.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+struct record {
+    atomic_uint references;
+    struct rpc_peer peer;
+    char listener[];
+};
+
+struct rpc_peer *rpc_peer_create(const struct rpc_peer *values)
+{
+    size_t name_bytes = strlen(values->listener) + 1;
+    struct record *record = mem_alloc(sizeof(*record) + name_bytes);
+    atomic_init(&record->references, 1);
+    record->peer = *values;
+    memcpy(record->listener, values->listener, name_bytes);
+    record->peer.listener = record->listener;
+    return &record->peer;
+}
+
+struct rpc_peer *rpc_peer_ref(struct rpc_peer *peer)
+{
+    struct record *record = CONTAINER_OF(peer, struct record, peer);
+    (void)atomic_fetch_add_explicit(&record->references, 1, memory_order_relaxed);
+    return peer;
+}
+
+void rpc_peer_unref(struct rpc_peer *peer)
+{
+    if (peer == NULL) {
+        return;
+    }
+    struct record *record = CONTAINER_OF(peer, struct record, peer);
+    if (atomic_fetch_sub_explicit(&record->references, 1, memory_order_acq_rel) == 1) {
+        mem_free(record);
+    }
+}
