@@ -264,13 +264,16 @@ static void run_tasks(struct loop *loop)
 
 static void run_timers(struct loop *loop)
 {
+    /* What is due is taken off first: a timer armed by a callback waits for the next turn. */
     struct mono_us now = loop_now(loop);
-    while (!list_is_empty(&loop->timers)) {
-        struct loop_timer *timer = LIST_ENTRY(loop->timers.next, struct loop_timer, link);
-        if (timer->deadline.value > now.value) {
-            break;
-        }
-        list_remove(&timer->link);
+    struct list due;
+    list_init(&due);
+    while (!list_is_empty(&loop->timers)
+           && LIST_ENTRY(loop->timers.next, struct loop_timer, link)->deadline.value <= now.value) {
+        list_append(&due, list_pop(&loop->timers));
+    }
+    for (struct list *node = list_pop(&due); node != NULL; node = list_pop(&due)) {
+        struct loop_timer *timer = LIST_ENTRY(node, struct loop_timer, link);
         timer->fn(timer->context);
     }
 }

@@ -19,7 +19,9 @@ typedef void (*loop_task_fn)(void *context);
 
 enum err_code loop_create(const struct clock *clock, struct loop **ret_loop, struct err_info *err)
     MUST_CHECK;
-void loop_destroy(struct loop *loop); /* frees watches, timers and tasks that never ran */
+/* Frees the watches and the tasks that never ran; a timer stays its owner's, to destroy before or
+ * after. */
+void loop_destroy(struct loop *loop);
 
 /* The descriptor stays the caller's and must be open until the watch is removed. */
 enum err_code loop_watch_add(

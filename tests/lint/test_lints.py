@@ -92,6 +92,10 @@ class Lints(unittest.TestCase):
         longer = body.replace("}\n", "    a++;\n}\n")
         self.finds("size_report", {"common/base/a.c": longer}, "noun_verb has 101 lines")
         self.finds("size_report", {"common/base/a.c": "int a(void);\n" * 1001}, "more than 1000")
+        deep = "int f(int a)\n{\n" + "    if (a) {\n" * 4 + "    }\n" * 4 + "}\n"
+        self.finds("size_report", {"common/base/a.c": deep}, "f nests 5 deep")
+        self.clean("size_report", {"common/base/a.c": deep.replace("    if (a) {\n", "", 1)
+                                   .replace("    }\n", "", 1)})
         many = {f"common/base/f{i}.c": "" for i in range(26)}
         self.finds("size_report", many, "26 sources")
 
