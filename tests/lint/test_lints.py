@@ -77,7 +77,7 @@ class Lints(unittest.TestCase):
                 ("common/base/a.c", '#include "common/sys/fd.h"', "common/base may not include"),
                 ("cmd/server/domain/a.c", '#include "cmd/server/store/x.h"', "may not include"),
                 ("common/sys/a.c", "#include <sqlite3.h>", "only in common/sql/*"),
-                ("common/sql/sqlite.c", "#include <libpq-fe.h>", "only in common/sql/postgres*.c"),
+                ("common/sql/sqlite.c", "#include <libpq-fe.h>", "only in common/sql/postgres*"),
                 ("common/wire/a.c", "#include <grpc/grpc.h>", "only in common/rpc/*"),
                 ("cmd/server/store/a.c", "#include <protobuf-c/protobuf-c.h>", "not for"),
                 ("common/sys/a.c", '#include "common/gone/gone.h"', "does not exist"),
