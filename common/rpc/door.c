@@ -1,3 +1,5 @@
+#include "common/rpc/door.h"
+
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "common/rpc/door_private.h"

@@ -1,6 +1,6 @@
-#include "agent_migrations.h"
 #include "cmd/agent/spool/spool.h"
 
+#include "agent_migrations.h"
 #include "cmd/agent/spool/spool_private.h"
 #include "common/base/log.h"
 #include "common/sql/migrate.h"
