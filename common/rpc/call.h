@@ -61,7 +61,12 @@ struct rpc_method {
 const struct rpc_method *rpc_call_method(const struct rpc_call *call);
 const char *rpc_call_id(const struct rpc_call *call); /* request id: "req_..." */
 const struct rpc_peer *rpc_call_peer(const struct rpc_call *call);
-struct arena *rpc_call_arena(struct rpc_call *call); /* capped; for the request and the reply */
+
+/*
+ * Capped memory for the request and the reply. Of a unary call, and in a stream's admit and open: as
+ * long as the call. In a stream's other events: emptied when the event returns.
+ */
+struct arena *rpc_call_arena(struct rpc_call *call);
 struct mono_us rpc_call_deadline(const struct rpc_call *call); /* INT64_MAX: none */
 bool rpc_call_is_canceled(const struct rpc_call *call);
 

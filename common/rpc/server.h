@@ -31,6 +31,12 @@ struct rpc_gate {
     void *context;
 };
 
+/*
+ * policy of the rows the server adds by itself (grpc.health.v1, grpc.reflection): the gate compares
+ * rpc_call_method(call)->policy with its address and lets them pass, or not.
+ */
+extern const char rpc_builtin_policy;
+
 struct rpc_limits {
     unsigned connections;             /* of the whole process; default 20000 */
     unsigned connections_per_address; /* default 1024; loopback and Unix are exempt */
@@ -111,6 +117,7 @@ struct rpc_server_stats {
     uint64_t connections_open;
     uint64_t guard_closes; /* of those, closed by the frame guard */
     uint64_t calls_started;
+    uint64_t calls_unknown; /* of those, to a path that has no row */
     uint64_t streams_open;
     uint64_t bytes_received;
     uint64_t bytes_sent;

@@ -1,0 +1,125 @@
+#include "common/rpc/runtime.h"
+
+#include "common/base/log.h"
+
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/slice.h>
+#include <grpc/support/log.h>
+#include <grpc/support/time.h>
+
+static void write_log(gpr_log_func_args *line)
+{
+    switch (line->severity) {
+    case GPR_LOG_SEVERITY_DEBUG:
+    case GPR_LOG_SEVERITY_INFO:
+        log_debug("grpc", LOG_STR("text", line->message));
+        break;
+    case GPR_LOG_SEVERITY_ERROR:
+        log_error("grpc", LOG_STR("text", line->message));
+        break;
+    }
+}
+
+void rpc_signals_block(sigset_t *ret_before)
+{
+    sigset_t all;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, ret_before);
+}
+
+void rpc_signals_restore(const sigset_t *before)
+{
+    (void)pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+void rpc_runtime_acquire(void)
+{
+    sigset_t before;
+    rpc_signals_block(&before);
+    gpr_set_log_function(write_log);
+    grpc_init();
+    rpc_signals_restore(&before);
+}
+
+void rpc_runtime_release(void)
+{
+    grpc_shutdown();
+}
+
+/* The library's struct takes char pointers and copies what they point at. */
+static char *unconst(const char *text)
+{
+    union {
+        const char *in;
+        char *out;
+    } value = { .in = text };
+
+    return value.out;
+}
+
+grpc_arg rpc_arg_int(const char *name, int value)
+{
+    grpc_arg arg = { .type = GRPC_ARG_INTEGER, .key = unconst(name) };
+    arg.value.integer = value;
+    return arg;
+}
+
+grpc_arg rpc_arg_text(const char *name, const char *value)
+{
+    grpc_arg arg = { .type = GRPC_ARG_STRING, .key = unconst(name) };
+    arg.value.string = unconst(value);
+    return arg;
+}
+
+grpc_byte_buffer *rpc_message_pack(const ProtobufCMessage *message, size_t max_bytes)
+{
+    size_t bytes = protobuf_c_message_get_packed_size(message);
+    if (bytes > max_bytes) {
+        return NULL;
+    }
+    grpc_slice slice = grpc_slice_malloc(bytes);
+    (void)protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));
+    grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_slice_unref(slice);
+    return buffer;
+}
+
+bool rpc_message_gather(grpc_byte_buffer *buffer, grpc_slice *ret_slice)
+{
+    grpc_byte_buffer_reader reader;
+    if (buffer->data.raw.compression != GRPC_COMPRESS_NONE
+        || !grpc_byte_buffer_reader_init(&reader, buffer)) {
+        return false;
+    }
+    *ret_slice = grpc_byte_buffer_reader_readall(&reader);
+    grpc_byte_buffer_reader_destroy(&reader);
+    return true;
+}
+
+struct mono_us rpc_now(void)
+{
+    return clock_mono(clock_system());
+}
+
+gpr_timespec rpc_time_of(struct mono_us deadline)
+{
+    if (deadline.value == INT64_MAX) {
+        return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    }
+    int64_t left = deadline.value - rpc_now().value;
+    return gpr_time_add(
+        gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_micros(left < 0 ? 0 : left, GPR_TIMESPAN));
+}
+
+struct mono_us rpc_time_from(gpr_timespec deadline)
+{
+    if (gpr_time_cmp(deadline, gpr_inf_future(deadline.clock_type)) == 0) {
+        return (struct mono_us){ INT64_MAX };
+    }
+    gpr_timespec left = gpr_time_sub(
+        gpr_convert_clock_type(deadline, GPR_CLOCK_MONOTONIC), gpr_now(GPR_CLOCK_MONOTONIC));
+    if (left.tv_sec > 10 * 365 * INT64_C(86400)) {
+        return (struct mono_us){ INT64_MAX };
+    }
+    return (struct mono_us){ rpc_now().value + left.tv_sec * US_PER_SECOND + left.tv_nsec / 1000 };
+}

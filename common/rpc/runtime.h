@@ -1,0 +1,40 @@
+/*
+ * The gRPC library in this process: counted start and stop, its log, and messages as its buffers.
+ * Thread-safe. Inside common/rpc only.
+ */
+#ifndef COMMON_RPC_RUNTIME_H
+#define COMMON_RPC_RUNTIME_H
+
+#include "common/base/err.h"
+#include "common/base/time.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/grpc.h>
+#include <protobuf-c/protobuf-c.h>
+
+#include <signal.h>
+
+/* Once per server or client; threads of the library block every signal. */
+void rpc_runtime_acquire(void);
+void rpc_runtime_release(void);
+
+/* Around library calls that may start threads of its own. */
+void rpc_signals_block(sigset_t *ret_before);
+void rpc_signals_restore(const sigset_t *before);
+
+/* Packs straight into one slice; NULL: more than max_bytes or no memory. */
+grpc_byte_buffer *rpc_message_pack(const ProtobufCMessage *message, size_t max_bytes);
+
+/* The bytes of a received message in one piece; release with grpc_slice_unref. false: corrupt. */
+bool rpc_message_gather(grpc_byte_buffer *buffer, grpc_slice *ret_slice) MUST_CHECK;
+
+/* A channel argument; name and value are borrowed. */
+grpc_arg rpc_arg_int(const char *name, int value);
+grpc_arg rpc_arg_text(const char *name, const char *value);
+
+/* Times as the library has them; INT64_MAX is "never". */
+gpr_timespec rpc_time_of(struct mono_us deadline);
+struct mono_us rpc_time_from(gpr_timespec deadline);
+struct mono_us rpc_now(void);
+
+#endif

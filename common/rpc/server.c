@@ -1,0 +1,306 @@
+#include "common/rpc/server.h"
+
+#include "common/base/log.h"
+#include "common/rpc/rpc_private.h"
+
+#include <grpc/grpc_posix.h>
+#include <grpc/grpc_security.h>
+
+#include <stdio.h>
+#include <unistd.h>
+
+enum {
+    ARGS_MAX = 24
+};
+
+static void default_unsigned(unsigned *value, unsigned fallback)
+{
+    *value = *value == 0 ? fallback : *value;
+}
+
+static struct rpc_limits limits_of(const struct rpc_limits *given)
+{
+    struct rpc_limits limits = *given;
+    default_unsigned(&limits.connections, 20000);
+    default_unsigned(&limits.connections_per_address, 1024);
+    default_unsigned(&limits.handshakes_per_second_per_address, 200);
+    default_unsigned(&limits.streams_per_connection, 100);
+    default_unsigned(&limits.calls_in_flight, 4096);
+    if (limits.queued_bytes_per_stream == 0) {
+        limits.queued_bytes_per_stream = 1024 * 1024;
+    }
+    if (limits.handshake_timeout_us == 0) {
+        limits.handshake_timeout_us = 10 * US_PER_SECOND;
+    }
+    if (limits.first_request_timeout_us == 0) {
+        limits.first_request_timeout_us = 30 * US_PER_SECOND;
+    }
+    return limits;
+}
+
+/* bdp_probe off: else a stalled reader lets a peer park megabytes per stream. Identity encoding
+ * only. */
+static void create_core(struct rpc_server *server)
+{
+    static const struct {
+        const char *name;
+        int value;
+    } fixed[] = {
+        { GRPC_ARG_MAX_METADATA_SIZE, 8192 },
+        { GRPC_ARG_HTTP2_BDP_PROBE, 0 },
+        { GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 128 * 1024 },
+        { GRPC_ARG_KEEPALIVE_TIME_MS, 60000 },
+        { GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20000 },
+        { GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1 },
+        { GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000 },
+        { GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0 },
+        { GRPC_ARG_ALLOW_REUSEPORT, 0 },
+        { GRPC_ARG_ENABLE_CHANNELZ, 0 },
+        { GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE },
+    };
+
+    grpc_arg args[ARGS_MAX];
+    size_t count = 0;
+    for (; count < ARRAY_LENGTH(fixed); count++) {
+        args[count] = rpc_arg_int(fixed[count].name, fixed[count].value);
+    }
+    args[count++] =
+        rpc_arg_int(GRPC_ARG_MAX_CONCURRENT_STREAMS, (int)server->limits.streams_per_connection);
+    args[count++] = rpc_arg_int(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)server->largest_message);
+    args[count++] = rpc_arg_int(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, RPC_REPLY_MAX);
+    grpc_channel_args all = { count, args };
+    server->core = grpc_server_create(&all, NULL);
+}
+
+static void create_pollers(struct rpc_server *server)
+{
+    unsigned wanted = server->options.pollers;
+    server->poller_count = wanted == 0 ? thread_cpu_count() : wanted;
+    server->pollers = mem_alloc_array(server->poller_count, sizeof(*server->pollers));
+    for (unsigned i = 0; i < server->poller_count; i++) {
+        struct rpc_thread *poller = &server->pollers[i];
+        poller->server = server;
+        poller->arena = arena_create(RPC_ARENA_BYTES);
+        poller->cq = grpc_completion_queue_create_for_next(NULL);
+        grpc_server_register_completion_queue(server->core, poller->cq, NULL);
+    }
+}
+
+/* On the door's thread: the library takes the descriptor in any case. */
+static void on_channel(void *context, int take_fd)
+{
+    struct rpc_server *server = context;
+    if (atomic_load(&server->stopping)) {
+        (void)close(take_fd);
+        return;
+    }
+    grpc_server_credentials *plain = grpc_insecure_server_credentials_create();
+    grpc_server_add_channel_from_fd(server->core, take_fd, plain);
+    grpc_server_credentials_release(plain);
+}
+
+static enum err_code build(struct rpc_server *server, struct err_info *err)
+{
+    TRY(rpc_table_build(server, err));
+    sigset_t before;
+    rpc_signals_block(&before);
+    create_core(server);
+    create_pollers(server);
+    rpc_signals_restore(&before);
+    server->health = rpc_health_create();
+    unsigned workers = server->options.workers == 0 ? 4 : server->options.workers;
+    server->pool = rpc_pool_create(server, workers, server->limits.calls_in_flight);
+    struct door_options door = { .limits = server->limits,
+                                 .on_channel = on_channel,
+                                 .context = server };
+    return door_create(&door, &server->door, err);
+}
+
+enum err_code rpc_server_create(
+    const struct rpc_server_options *options, struct rpc_server **ret_server, struct err_info *err)
+{
+    if (options->schema == NULL || options->gate.admit == NULL) {
+        return ERR_SET(err, ERR_PRECONDITION, "a server needs a schema and a gate");
+    }
+    struct rpc_server *server = mem_alloc(sizeof(*server));
+    server->options = *options;
+    server->limits = limits_of(&options->limits);
+    lock_init(&server->live_lock, LOCK_RANK_LEAF);
+    lock_cond_init(&server->live_changed);
+    rpc_runtime_acquire();
+    enum err_code code = build(server, err);
+    if (code != ERR_OK) {
+        rpc_server_destroy(server);
+        return code;
+    }
+    *ret_server = server;
+    return ERR_OK;
+}
+
+enum err_code rpc_server_listen(
+    struct rpc_server *server,
+    const struct rpc_listen_options *options,
+    uint16_t *ret_port,
+    struct err_info *err)
+{
+    return door_listen(server->door, options, ret_port, err);
+}
+
+enum err_code rpc_server_set_tls(
+    struct rpc_server *server,
+    const char *listener,
+    const struct rpc_tls_files *tls,
+    struct err_info *err)
+{
+    return door_set_tls(server->door, listener, tls, err);
+}
+
+static void poll(void *context)
+{
+    struct rpc_thread *poller = context;
+    for (;;) {
+        grpc_event event =
+            grpc_completion_queue_next(poller->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        if (event.type == GRPC_QUEUE_SHUTDOWN) {
+            return;
+        }
+        if (event.type == GRPC_OP_COMPLETE) {
+            struct rpc_tag *tag = event.tag;
+            tag->done(tag->owner, poller, event.success != 0);
+        }
+    }
+}
+
+static enum err_code start_pollers(struct rpc_server *server, struct err_info *err)
+{
+    for (unsigned i = 0; i < server->poller_count; i++) {
+        struct rpc_thread *poller = &server->pollers[i];
+        for (unsigned k = 0; k < RPC_ARMED_PER_POLLER; k++) {
+            rpc_call_arm(server, poller);
+        }
+        char name[16];
+        (void)snprintf(name, sizeof(name), "rpc-poll-%u", i % 1000);
+        TRY(thread_start(&poller->thread, name, poll, poller, err));
+    }
+    return ERR_OK;
+}
+
+enum err_code rpc_server_start(struct rpc_server *server, struct err_info *err)
+{
+    TRY(timer_wheel_start(&server->wheel, err));
+    TRY(rpc_pool_start(server->pool, err));
+    sigset_t before;
+    rpc_signals_block(&before);
+    grpc_server_start(server->core);
+    rpc_signals_restore(&before);
+    server->started = true;
+    TRY(start_pollers(server, err));
+    TRY(door_start(server->door, err));
+    log_debug("rpc_server_started", LOG_STR("grpc", grpc_version_string()));
+    return ERR_OK;
+}
+
+void rpc_server_set_serving(struct rpc_server *server, bool serving)
+{
+    rpc_health_set(server->health, serving);
+}
+
+static void on_shutdown(void *owner, struct rpc_thread *thread, bool ok)
+{
+    (void)thread;
+    (void)ok;
+    struct rpc_server *server = owner;
+    LOCK_GUARD(&server->live_lock);
+    server->shut_down = true;
+    lock_cond_broadcast(&server->live_changed);
+}
+
+/* false: the deadline came first. */
+static bool wait_shut_down(struct rpc_server *server, struct mono_us deadline)
+{
+    LOCK_GUARD(&server->live_lock);
+    while (!server->shut_down) {
+        if (!lock_cond_wait_until(&server->live_changed, &server->live_lock, deadline)) {
+            return server->shut_down;
+        }
+    }
+    return true;
+}
+
+static void wait_concluded(struct rpc_server *server)
+{
+    LOCK_GUARD(&server->live_lock);
+    while (atomic_load(&server->live) > 0) {
+        lock_cond_wait(&server->live_changed, &server->live_lock);
+    }
+}
+
+void rpc_server_drain(struct rpc_server *server, int64_t grace_us)
+{
+    if (server->drained || !server->started) {
+        return;
+    }
+    server->drained = true;
+    door_stop_accepting(server->door);
+    rpc_health_end(server->health);
+    atomic_store(&server->stopping, true);
+    server->t_shutdown = (struct rpc_tag){ on_shutdown, server };
+    grpc_server_shutdown_and_notify(server->core, server->pollers[0].cq, &server->t_shutdown);
+    struct mono_us deadline = { rpc_now().value + (grace_us < 0 ? 0 : grace_us) };
+    if (grace_us <= 0 || !wait_shut_down(server, deadline)) {
+        grpc_server_cancel_all_calls(server->core);
+        (void)wait_shut_down(server, (struct mono_us){ INT64_MAX });
+    }
+    wait_concluded(server);
+}
+
+/* Without a thread of its own (the server never started) a queue is emptied here. */
+static void destroy_pollers(struct rpc_server *server)
+{
+    for (unsigned i = 0; i < server->poller_count; i++) {
+        struct rpc_thread *poller = &server->pollers[i];
+        grpc_completion_queue_shutdown(poller->cq);
+        if (poller->thread.running) {
+            thread_join(&poller->thread);
+        } else {
+            poll(poller);
+        }
+        arena_destroy(poller->arena);
+    }
+    if (server->core != NULL) {
+        grpc_server_destroy(server->core);
+    }
+    for (unsigned i = 0; i < server->poller_count; i++) {
+        grpc_completion_queue_destroy(server->pollers[i].cq);
+    }
+    mem_free(server->pollers);
+}
+
+void rpc_server_destroy(struct rpc_server *server)
+{
+    if (server == NULL) {
+        return;
+    }
+    rpc_server_drain(server, 0);
+    door_destroy(server->door);
+    rpc_pool_destroy(server->pool);
+    timer_wheel_stop(server->wheel);
+    destroy_pollers(server);
+    rpc_health_destroy(server->health);
+    if (server->rows != NULL) {
+        map_destroy(server->rows, NULL);
+    }
+    lock_cond_deinit(&server->live_changed);
+    lock_deinit(&server->live_lock);
+    mem_free(server);
+    rpc_runtime_release();
+}
+
+void rpc_server_get_stats(const struct rpc_server *server, struct rpc_server_stats *ret_stats)
+{
+    memset(ret_stats, 0, sizeof(*ret_stats));
+    door_get_stats(server->door, ret_stats);
+    ret_stats->calls_started = atomic_load(&server->calls_started);
+    ret_stats->calls_unknown = atomic_load(&server->calls_unknown);
+    ret_stats->streams_open = atomic_load(&server->streams_open);
+}

@@ -1,0 +1,697 @@
+/*
+ * A stream is a strand: events are noted as bits under its lock, and one runner at a time
+ * (`scheduled`) takes them off, on a worker or on the poller of the call's queue. Every start of a
+ * library batch stands under the lock too. The end comes when no batch is outstanding: closed, then
+ * the call concludes.
+ */
+#include "common/base/log.h"
+#include "common/rpc/rpc_private.h"
+#include "common/wire/wire.h"
+
+#include <grpc/slice.h>
+
+#include <stdio.h>
+
+enum {
+    EVENT_OPEN = 1,
+    EVENT_WOKEN = 2,
+    EVENT_TIMER = 4,
+    EVENT_WRITABLE = 8,
+    EVENT_MESSAGE = 16,
+    EVENT_HALF_CLOSED = 32,
+    EVENT_CLOSED = 64,
+    EVENTS_PER_RUN = 32, /* then other streams of the thread come first */
+};
+
+#define FLUSH_GRACE_US \
+    (10 * US_PER_SECOND) /* a peer that does not read gets this long after finish */
+
+struct outgoing {
+    struct list node;
+    grpc_byte_buffer *buffer;
+    size_t bytes;
+};
+
+struct rpc_stream {
+    struct rpc_server *server;
+    struct rpc_call *call; /* NULL once it was let go */
+    const struct rpc_method *method;
+    void *state;
+    atomic_uint refs;
+    struct rpc_task task;
+    struct rpc_tag t_read;
+    struct rpc_tag t_write;
+    struct rpc_tag t_status;
+    struct rpc_tag t_kick;
+    struct lock lock; /* guards what follows */
+    unsigned pending;
+    unsigned batches; /* the library has not completed yet */
+    bool scheduled;   /* queued or running */
+    bool opened;      /* open returned ERR_OK: closed is due */
+    bool reading;
+    bool read_ended; /* no further message will come */
+    bool in_message;
+    bool paused;
+    bool writing;
+    bool header_sent;
+    bool finishing;
+    bool status_started;
+    bool dead; /* the peer is gone */
+    grpc_byte_buffer *in;
+    struct list out;            /* the head is being written while `writing` */
+    atomic_size_t queued_bytes; /* written under the lock */
+    uint64_t timer_id;
+    struct mono_us timer_at; /* INT64_MAX: off */
+    uint64_t kill_id;        /* deadline or end of the flush grace */
+};
+
+static void run(struct rpc_stream *stream, struct rpc_thread *thread);
+
+/* ---- references ---- */
+
+struct rpc_stream *rpc_stream_ref(struct rpc_stream *stream)
+{
+    atomic_fetch_add(&stream->refs, 1);
+    return stream;
+}
+
+void rpc_stream_unref(struct rpc_stream *stream)
+{
+    if (stream != NULL && atomic_fetch_sub(&stream->refs, 1) == 1) {
+        lock_deinit(&stream->lock);
+        mem_free(stream);
+    }
+}
+
+struct rpc_call *rpc_stream_call(struct rpc_stream *stream)
+{
+    return stream->call;
+}
+
+/* ---- outbound queue ---- */
+
+static void drop_first_locked(struct rpc_stream *stream)
+{
+    struct outgoing *first = LIST_ENTRY(stream->out.next, struct outgoing, node);
+    list_remove(&first->node);
+    stream->queued_bytes -= first->bytes;
+    grpc_byte_buffer_destroy(first->buffer);
+    mem_free(first);
+}
+
+/* All but what the library holds. */
+static void drop_queue_locked(struct rpc_stream *stream)
+{
+    struct list kept;
+    list_init(&kept);
+    if (stream->writing) {
+        struct list *head = stream->out.next;
+        list_remove(head);
+        list_append(&kept, head);
+    }
+    while (!list_is_empty(&stream->out)) {
+        drop_first_locked(stream);
+    }
+    if (!list_is_empty(&kept)) {
+        list_append(&stream->out, list_pop(&kept));
+    }
+}
+
+static bool batch_locked(
+    struct rpc_stream *stream, const grpc_op *ops, size_t count, struct rpc_tag *tag)
+{
+    if (!rpc_call_batch(stream->call, ops, count, tag)) {
+        log_error("rpc_batch_refused", LOG_STR("call", stream->call->id));
+        return false;
+    }
+    stream->batches++;
+    return true;
+}
+
+static void start_write_locked(struct rpc_stream *stream)
+{
+    if (stream->writing || stream->dead || list_is_empty(&stream->out)) {
+        return;
+    }
+    struct outgoing *first = LIST_ENTRY(stream->out.next, struct outgoing, node);
+    grpc_op ops[2];
+    size_t count = 0;
+    if (!stream->header_sent) {
+        stream->header_sent = true;
+        ops[count++] = (grpc_op){ .op = GRPC_OP_SEND_INITIAL_METADATA };
+    }
+    bool more = first->node.next != &stream->out;
+    ops[count] =
+        (grpc_op){ .op = GRPC_OP_SEND_MESSAGE, .flags = more ? GRPC_WRITE_BUFFER_HINT : 0 };
+    ops[count++].data.send_message.send_message = first->buffer;
+    stream->writing = batch_locked(stream, ops, count, &stream->t_write);
+}
+
+static void start_read_locked(struct rpc_stream *stream)
+{
+    if (stream->reading || stream->read_ended || stream->in != NULL || stream->in_message
+        || stream->paused || stream->finishing || stream->dead) {
+        return;
+    }
+    grpc_op ops[2];
+    size_t count = 0;
+    if (!stream->header_sent) { /* tells proxies and callers at once that the stream is taken */
+        stream->header_sent = true;
+        ops[count++] = (grpc_op){ .op = GRPC_OP_SEND_INITIAL_METADATA };
+    }
+    ops[count] = (grpc_op){ .op = GRPC_OP_RECV_MESSAGE };
+    ops[count++].data.recv_message.recv_message = &stream->in;
+    stream->reading = batch_locked(stream, ops, count, &stream->t_read);
+}
+
+static void start_status_locked(struct rpc_stream *stream)
+{
+    if (stream->status_started || stream->dead) {
+        return;
+    }
+    stream->status_started = true;
+    grpc_op ops[2];
+    size_t count = 0;
+    if (!stream->header_sent) {
+        stream->header_sent = true;
+        ops[count++] = (grpc_op){ .op = GRPC_OP_SEND_INITIAL_METADATA };
+    }
+    struct rpc_status_op storage;
+    rpc_call_fill_status(stream->call, &storage, &ops[count++]);
+    if (!batch_locked(stream, ops, count, &stream->t_status)) {
+        (void)grpc_call_cancel(stream->call->core, NULL);
+    }
+    rpc_status_op_deinit(stream->call, &storage);
+}
+
+/* ---- scheduling ---- */
+
+static unsigned next_event_locked(const struct rpc_stream *stream)
+{
+    if ((stream->pending & EVENT_OPEN) != 0) {
+        return EVENT_OPEN;
+    }
+    if (stream->finishing || stream->dead) {
+        return stream->batches == 0 ? EVENT_CLOSED : 0;
+    }
+    unsigned soon = stream->pending & (EVENT_WOKEN | EVENT_TIMER | EVENT_WRITABLE);
+    if (soon != 0) {
+        return soon & -soon;
+    }
+    if (stream->in != NULL) {
+        return stream->paused ? 0 : EVENT_MESSAGE;
+    }
+    return stream->pending & EVENT_HALF_CLOSED;
+}
+
+static bool is_on_worker_locked(const struct rpc_stream *stream)
+{
+    return stream->method->is_blocking || (stream->pending & EVENT_OPEN) != 0;
+}
+
+/* Has the strand run somewhere, soon. `scheduled` is set already. */
+static void queue_locked(struct rpc_stream *stream)
+{
+    if (is_on_worker_locked(stream)) {
+        rpc_pool_push_event(stream->server->pool, &stream->task);
+    } else if (!batch_locked(
+                   stream, NULL, 0, &stream->t_kick)) { /* an empty batch completes at once */
+        rpc_pool_push_event(stream->server->pool, &stream->task);
+    }
+}
+
+static void schedule_locked(struct rpc_stream *stream)
+{
+    if (stream->call != NULL && !stream->scheduled && next_event_locked(stream) != 0) {
+        stream->scheduled = true;
+        queue_locked(stream);
+    }
+}
+
+/* From a completion on the call's own poller: runs here when events may. Consumes the lock. */
+static void continue_and_unlock(struct rpc_stream *stream, struct rpc_thread *thread)
+{
+    bool here = false;
+    if (!stream->scheduled && next_event_locked(stream) != 0) {
+        stream->scheduled = true;
+        here = !is_on_worker_locked(stream);
+        if (!here) {
+            queue_locked(stream);
+        }
+    }
+    lock_release(&stream->lock);
+    if (here) {
+        run(stream, thread);
+    }
+}
+
+static void run_task(struct rpc_task *task, struct rpc_thread *thread)
+{
+    run(CONTAINER_OF(task, struct rpc_stream, task), thread);
+}
+
+/* ---- end ---- */
+
+static void on_kill(void *context)
+{
+    struct rpc_stream *stream = context;
+    lock_acquire(&stream->lock);
+    struct rpc_call *call = stream->call;
+    if (call != NULL && !stream->dead) {
+        rpc_call_record(call, RPC_DEADLINE_EXCEEDED, "the time for this method is over");
+        stream->finishing = true;
+        if (call->status == RPC_OK) {
+            call->status = RPC_CANCELLED; /* the peer never saw that it went well */
+        }
+        drop_queue_locked(stream);
+        (void)grpc_call_cancel_with_status(
+            call->core,
+            (grpc_status_code)call->status,
+            call->text == NULL ? "the caller does not read" : call->text,
+            NULL);
+    }
+    lock_release(&stream->lock);
+    rpc_stream_unref(stream);
+}
+
+static void cancel_kill_locked(struct rpc_stream *stream)
+{
+    if (stream->kill_id != 0 && timer_wheel_cancel(stream->server->wheel, stream->kill_id)) {
+        atomic_fetch_sub(&stream->refs, 1); /* never the last: the strand holds one */
+    }
+    stream->kill_id = 0;
+}
+
+static void arm_kill_locked(struct rpc_stream *stream, int64_t delay_us)
+{
+    cancel_kill_locked(stream);
+    (void)rpc_stream_ref(stream);
+    stream->kill_id = timer_wheel_add(stream->server->wheel, delay_us, on_kill, stream);
+}
+
+static void cancel_timer_locked(struct rpc_stream *stream)
+{
+    stream->timer_at.value = INT64_MAX;
+    if (stream->timer_id != 0 && timer_wheel_cancel(stream->server->wheel, stream->timer_id)) {
+        atomic_fetch_sub(&stream->refs, 1);
+    }
+    stream->timer_id = 0;
+}
+
+static void finish_locked(struct rpc_stream *stream, enum rpc_status status, const char *text)
+{
+    if (stream->call == NULL || stream->finishing || stream->dead) {
+        return;
+    }
+    stream->finishing = true;
+    rpc_call_record(stream->call, status, text);
+    if (!stream->writing && list_is_empty(&stream->out)) {
+        start_status_locked(stream);
+    }
+    int64_t left = stream->call->deadline.value - rpc_now().value;
+    arm_kill_locked(stream, left < FLUSH_GRACE_US && left > 0 ? left : FLUSH_GRACE_US);
+    schedule_locked(stream);
+}
+
+void rpc_stream_finish(struct rpc_stream *stream, enum err_code code, const char *text)
+{
+    LOCK_GUARD(&stream->lock);
+    const char *shown = text == NULL && code != ERR_OK ? err_name(code) : text;
+    finish_locked(stream, rpc_status_of(code), shown);
+}
+
+static void finish_err(struct rpc_stream *stream, enum err_code code, const struct err_info *err)
+{
+    rpc_stream_finish(stream, code, err->text[0] == '\0' ? NULL : err->text);
+}
+
+/* After the last event: lets the call conclude and gives the strand's reference back. */
+static void release(struct rpc_stream *stream)
+{
+    lock_acquire(&stream->lock);
+    struct rpc_call *call = STEAL(stream->call);
+    cancel_timer_locked(stream);
+    cancel_kill_locked(stream);
+    drop_queue_locked(stream);
+    grpc_byte_buffer_destroy(STEAL(stream->in));
+    lock_release(&stream->lock);
+    atomic_fetch_sub(&stream->server->streams_open, 1);
+    call->stream = NULL;
+    call->thread = NULL;
+    rpc_call_unref(call);
+    rpc_stream_unref(stream);
+}
+
+/* ---- events ---- */
+
+static void deliver_open(struct rpc_stream *stream)
+{
+    struct rpc_gate *gate = &stream->server->options.gate;
+    struct err_info err = ERR_INFO_INIT;
+    void *state = NULL;
+    enum err_code code = rpc_call_is_canceled(stream->call)
+        ? ERR_SET(&err, ERR_CANCELED, "the call has ended")
+        : gate->admit(gate->context, stream->call, true, &err);
+    if (code == ERR_OK) {
+        code = stream->method->stream->open(stream, &state, &err);
+    }
+    if (code != ERR_OK) {
+        finish_err(stream, code, &err);
+        return;
+    }
+    LOCK_GUARD(&stream->lock);
+    stream->state = state;
+    stream->opened = true;
+    start_read_locked(stream);
+}
+
+static enum err_code unpack(
+    struct rpc_stream *stream,
+    grpc_byte_buffer *in,
+    struct arena *arena,
+    ProtobufCMessage **ret_message,
+    struct err_info *err)
+{
+    if (grpc_byte_buffer_length(in) > stream->method->max_request_bytes) {
+        return ERR_SET(
+            err,
+            ERR_LIMIT,
+            "the message is larger than %zu bytes",
+            stream->method->max_request_bytes);
+    }
+    grpc_slice bytes;
+    if (!rpc_message_gather(in, &bytes)) {
+        return ERR_SET(err, ERR_UNSUPPORTED, "compressed messages are not accepted");
+    }
+    enum err_code code = wire_unpack(
+        stream->server->options.schema,
+        stream->method->input,
+        GRPC_SLICE_START_PTR(bytes),
+        GRPC_SLICE_LENGTH(bytes),
+        arena,
+        ret_message,
+        err);
+    grpc_slice_unref(bytes);
+    return code;
+}
+
+static void deliver_message(struct rpc_stream *stream, struct arena *arena)
+{
+    struct err_info err = ERR_INFO_INIT;
+    ProtobufCMessage *message = NULL;
+    lock_acquire(&stream->lock);
+    grpc_byte_buffer *in = STEAL(stream->in);
+    stream->in_message = true;
+    lock_release(&stream->lock);
+    enum err_code code = unpack(stream, in, arena, &message, &err);
+    grpc_byte_buffer_destroy(in);
+    if (code == ERR_OK) {
+        stream->method->stream->message(stream, stream->state, message);
+    } else {
+        finish_err(stream, code, &err);
+    }
+    LOCK_GUARD(&stream->lock);
+    stream->in_message = false;
+    stream->read_ended = stream->read_ended || stream->method->kind == RPC_SERVER_STREAM;
+    start_read_locked(stream);
+}
+
+static void deliver_half_close(struct rpc_stream *stream)
+{
+    if (stream->method->kind == RPC_SERVER_STREAM) {
+        rpc_stream_finish(stream, ERR_INVALID, "the request carries no message");
+    } else if (stream->method->stream->half_closed != NULL) {
+        stream->method->stream->half_closed(stream, stream->state);
+    }
+}
+
+static void notify(struct rpc_stream *stream, void (*event)(struct rpc_stream *stream, void *state))
+{
+    if (event != NULL) {
+        event(stream, stream->state);
+    }
+}
+
+static void deliver(struct rpc_stream *stream, unsigned event, struct rpc_thread *thread)
+{
+    const struct rpc_stream_ops *ops = stream->method->stream;
+    struct rpc_call *call = stream->call;
+    call->thread = thread;
+    if (event == EVENT_OPEN) {
+        deliver_open(stream);
+        call->thread = NULL;
+        return;
+    }
+    call->event_arena = thread->arena;
+    switch (event) {
+    case EVENT_WOKEN:
+        notify(stream, ops->woken);
+        break;
+    case EVENT_TIMER:
+        notify(stream, ops->timer);
+        break;
+    case EVENT_WRITABLE:
+        notify(stream, ops->writable);
+        break;
+    case EVENT_MESSAGE:
+        deliver_message(stream, thread->arena);
+        break;
+    case EVENT_HALF_CLOSED:
+        deliver_half_close(stream);
+        break;
+    default: /* EVENT_CLOSED */
+        if (stream->opened) {
+            ops->closed(stream, stream->state);
+        }
+        break;
+    }
+    call->event_arena = NULL;
+    call->thread = NULL;
+    arena_reset(thread->arena);
+}
+
+/* The next event, taken off; 0: nothing to do, and the strand rests. */
+static unsigned take_event(struct rpc_stream *stream)
+{
+    LOCK_GUARD(&stream->lock);
+    unsigned event = next_event_locked(stream);
+    stream->pending &= ~event;
+    stream->scheduled = event != 0;
+    return event;
+}
+
+static void run(struct rpc_stream *stream, struct rpc_thread *thread)
+{
+    for (unsigned i = 0; i < EVENTS_PER_RUN; i++) {
+        unsigned event = take_event(stream);
+        if (event == 0) {
+            return;
+        }
+        deliver(stream, event, thread);
+        if (event == EVENT_CLOSED) {
+            release(stream);
+            return;
+        }
+        if (event == EVENT_OPEN) { /* what follows may belong on the poller */
+            break;
+        }
+    }
+    LOCK_GUARD(&stream->lock);
+    stream->scheduled = false;
+    schedule_locked(stream);
+}
+
+/* ---- completions, on the call's poller ---- */
+
+static void on_read(void *owner, struct rpc_thread *thread, bool ok)
+{
+    struct rpc_stream *stream = owner;
+    struct rpc_call *call = stream->call;
+    lock_acquire(&stream->lock);
+    stream->batches--;
+    stream->reading = false;
+    if (!ok || stream->in == NULL) {
+        stream->read_ended = true;
+        if (ok && grpc_call_failed_before_recv_message(call->core) == 0) {
+            stream->pending |= EVENT_HALF_CLOSED;
+        }
+    }
+    continue_and_unlock(stream, thread);
+    rpc_call_unref(call);
+}
+
+static void on_write(void *owner, struct rpc_thread *thread, bool ok)
+{
+    (void)ok; /* a failed write means that the close comes too */
+    struct rpc_stream *stream = owner;
+    struct rpc_call *call = stream->call;
+    lock_acquire(&stream->lock);
+    stream->batches--;
+    stream->writing = false;
+    drop_first_locked(stream);
+    if (!list_is_empty(&stream->out)) {
+        start_write_locked(stream);
+    } else if (stream->finishing) {
+        start_status_locked(stream);
+    } else {
+        stream->pending |= EVENT_WRITABLE;
+    }
+    continue_and_unlock(stream, thread);
+    rpc_call_unref(call);
+}
+
+/* The status was sent, or an empty batch came back to have the strand run. */
+static void on_status(void *owner, struct rpc_thread *thread, bool ok)
+{
+    (void)ok;
+    struct rpc_stream *stream = owner;
+    struct rpc_call *call = stream->call;
+    lock_acquire(&stream->lock);
+    stream->batches--;
+    continue_and_unlock(stream, thread);
+    rpc_call_unref(call);
+}
+
+static void on_kick(void *owner, struct rpc_thread *thread, bool ok)
+{
+    (void)ok;
+    struct rpc_stream *stream = owner;
+    struct rpc_call *call = stream->call;
+    lock_acquire(&stream->lock);
+    stream->batches--;
+    lock_release(&stream->lock);
+    run(stream, thread);
+    rpc_call_unref(call);
+}
+
+void rpc_stream_peer_closed(struct rpc_stream *stream, struct rpc_thread *thread)
+{
+    struct rpc_call *call = stream->call;
+    lock_acquire(&stream->lock);
+    stream->batches--;
+    if (call->close_canceled != 0) {
+        bool late = rpc_now().value >= call->deadline.value;
+        rpc_call_record(call, late ? RPC_DEADLINE_EXCEEDED : RPC_CANCELLED, "the caller went away");
+        stream->dead = true;
+        drop_queue_locked(stream);
+    }
+    continue_and_unlock(stream, thread);
+}
+
+void rpc_stream_begin(struct rpc_call *call)
+{
+    struct rpc_stream *stream = mem_alloc(sizeof(*stream));
+    stream->server = call->server;
+    stream->call = call;
+    stream->method = call->method;
+    atomic_init(&stream->refs, 1);
+    lock_init(&stream->lock, LOCK_RANK_STREAM);
+    list_init(&stream->out);
+    stream->timer_at.value = INT64_MAX;
+    stream->task.run = run_task;
+    stream->t_read = (struct rpc_tag){ on_read, stream };
+    stream->t_write = (struct rpc_tag){ on_write, stream };
+    stream->t_status = (struct rpc_tag){ on_status, stream };
+    stream->t_kick = (struct rpc_tag){ on_kick, stream };
+    call->stream = stream;
+    atomic_fetch_add(&call->server->streams_open, 1);
+    LOCK_GUARD(&stream->lock);
+    grpc_op op = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
+    op.data.recv_close_on_server.cancelled = &call->close_canceled;
+    (void)batch_locked(stream, &op, 1, &call->t_close);
+    if (call->deadline.value != INT64_MAX && call->method->deadline_cap_us > 0) {
+        arm_kill_locked(stream, call->deadline.value - rpc_now().value);
+    }
+    stream->pending = EVENT_OPEN;
+    stream->scheduled = rpc_pool_push(call->server->pool, &stream->task);
+    if (!stream->scheduled) {
+        stream->pending = 0;
+        finish_locked(stream, RPC_RESOURCE_EXHAUSTED, "the server is busy; try again later");
+    }
+}
+
+/* ---- what handlers call ---- */
+
+enum err_code rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message)
+{
+    size_t cap = stream->server->limits.queued_bytes_per_stream;
+    grpc_byte_buffer *buffer = rpc_message_pack(message, RPC_REPLY_MAX);
+    if (buffer == NULL) {
+        return ERR_LIMIT;
+    }
+    size_t bytes = grpc_byte_buffer_length(buffer) + sizeof(struct outgoing);
+    lock_acquire(&stream->lock);
+    enum err_code code = ERR_OK;
+    if (stream->finishing || stream->dead) {
+        code = ERR_CANCELED;
+    } else if (stream->queued_bytes > 0 && bytes > cap - stream->queued_bytes) {
+        code = ERR_LIMIT;
+    } else {
+        struct outgoing *item = mem_alloc(sizeof(*item));
+        item->buffer = STEAL(buffer);
+        item->bytes = bytes;
+        stream->queued_bytes += bytes;
+        list_append(&stream->out, &item->node);
+        start_write_locked(stream);
+    }
+    lock_release(&stream->lock);
+    grpc_byte_buffer_destroy(buffer);
+    return code;
+}
+
+size_t rpc_stream_queued_bytes(const struct rpc_stream *stream)
+{
+    return atomic_load(&stream->queued_bytes);
+}
+
+void rpc_stream_pause(struct rpc_stream *stream)
+{
+    LOCK_GUARD(&stream->lock);
+    stream->paused = true;
+}
+
+void rpc_stream_resume(struct rpc_stream *stream)
+{
+    LOCK_GUARD(&stream->lock);
+    stream->paused = false;
+    if (stream->opened) {
+        start_read_locked(stream);
+    }
+}
+
+static void on_timer(void *context)
+{
+    struct rpc_stream *stream = context;
+    lock_acquire(&stream->lock);
+    if (rpc_now().value >= stream->timer_at.value) { /* else set anew while this one began to run */
+        stream->timer_at.value = INT64_MAX;
+        stream->timer_id = 0;
+        stream->pending |= EVENT_TIMER;
+        schedule_locked(stream);
+    }
+    lock_release(&stream->lock);
+    rpc_stream_unref(stream);
+}
+
+void rpc_stream_set_timer(struct rpc_stream *stream, int64_t delay_us)
+{
+    LOCK_GUARD(&stream->lock);
+    cancel_timer_locked(stream);
+    stream->pending &= ~(unsigned)EVENT_TIMER;
+    if (delay_us < 0 || stream->call == NULL || stream->finishing || stream->dead) {
+        return;
+    }
+    int64_t now = rpc_now().value;
+    stream->timer_at.value = delay_us > INT64_MAX - 1 - now ? INT64_MAX - 1 : now + delay_us;
+    (void)rpc_stream_ref(stream);
+    stream->timer_id = timer_wheel_add(stream->server->wheel, delay_us, on_timer, stream);
+}
+
+void rpc_stream_wake(struct rpc_stream *stream)
+{
+    LOCK_GUARD(&stream->lock);
+    if (stream->call != NULL && !stream->finishing && !stream->dead) {
+        stream->pending |= EVENT_WOKEN;
+        schedule_locked(stream);
+    }
+}

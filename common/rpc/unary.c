@@ -1,0 +1,249 @@
+/*
+ * Unary calls: one message in, the gate, the handler, one batch out. The reply, a deadline and the
+ * peer's going away race; the first to set `answered` decides.
+ */
+#include "common/base/log.h"
+#include "common/rpc/rpc_private.h"
+#include "common/wire/wire.h"
+
+#include <grpc/slice.h>
+
+#include <stdio.h>
+
+static void on_answered(void *owner, struct rpc_thread *thread, bool ok)
+{
+    (void)thread;
+    (void)ok;
+    rpc_call_unref(owner);
+}
+
+/* Sends the recorded status, and reply before it unless NULL. Under the call's lock. */
+static void send_locked(struct rpc_call *call, grpc_byte_buffer *reply)
+{
+    grpc_op ops[3] = { { .op = GRPC_OP_SEND_INITIAL_METADATA } };
+    size_t count = 1;
+    if (reply != NULL) {
+        ops[count] = (grpc_op){ .op = GRPC_OP_SEND_MESSAGE };
+        ops[count++].data.send_message.send_message = reply;
+    }
+    struct rpc_status_op storage;
+    rpc_call_fill_status(call, &storage, &ops[count++]);
+    call->t_status = (struct rpc_tag){ on_answered, call };
+    if (!rpc_call_batch(call, ops, count, &call->t_status)) {
+        log_error("rpc_status_refused", LOG_STR("call", call->id));
+    }
+    rpc_status_op_deinit(call, &storage);
+}
+
+/* The library needs take_reply until the batch completes: it lives as long as the call. */
+static void answer(
+    struct rpc_call *call, enum rpc_status status, const char *text, grpc_byte_buffer *take_reply)
+{
+    uint64_t timer = 0;
+    bool late = false;
+    lock_acquire(&call->lock);
+    late = call->answered;
+    if (!late) {
+        call->answered = true;
+        timer = call->timer_id;
+        call->timer_id = 0;
+        rpc_call_record(call, status, text);
+        call->out = take_reply;
+        send_locked(call, take_reply);
+    }
+    lock_release(&call->lock);
+    if (late) {
+        grpc_byte_buffer_destroy(take_reply);
+    }
+    if (timer != 0 && timer_wheel_cancel(call->server->wheel, timer)) {
+        rpc_call_unref(call);
+    }
+}
+
+void rpc_unary_refuse(struct rpc_call *call, enum rpc_status status, const char *text)
+{
+    answer(call, status, text, NULL);
+}
+
+void rpc_unary_closed(struct rpc_call *call)
+{
+    uint64_t timer = 0;
+    lock_acquire(&call->lock);
+    if (!call->answered) {
+        call->answered = true;
+        bool late = rpc_now().value >= call->deadline.value;
+        rpc_call_record(call, late ? RPC_DEADLINE_EXCEEDED : RPC_CANCELLED, "the caller went away");
+        timer = call->timer_id;
+        call->timer_id = 0;
+    }
+    lock_release(&call->lock);
+    if (timer != 0 && timer_wheel_cancel(call->server->wheel, timer)) {
+        rpc_call_unref(call);
+    }
+}
+
+static void on_deadline(void *context)
+{
+    struct rpc_call *call = context;
+    lock_acquire(&call->lock);
+    call->timer_id = 0;
+    lock_release(&call->lock);
+    rpc_unary_refuse(call, RPC_DEADLINE_EXCEEDED, "the time for this method is over");
+    rpc_call_unref(call);
+}
+
+/* The library watches the caller's own deadline; the row's shorter one is ours. */
+static void arm_deadline(struct rpc_call *call)
+{
+    if (call->method->deadline_cap_us <= 0
+        || rpc_time_from(call->details.deadline).value <= call->deadline.value) {
+        return;
+    }
+    rpc_call_ref(call);
+    int64_t delay = call->deadline.value - rpc_now().value;
+    lock_acquire(&call->lock);
+    bool pointless = call->answered;
+    if (!pointless) {
+        call->timer_id =
+            timer_wheel_add(call->server->wheel, delay < 0 ? 0 : delay, on_deadline, call);
+    }
+    lock_release(&call->lock);
+    if (pointless) {
+        rpc_call_unref(call);
+    }
+}
+
+static void fail(struct rpc_call *call, enum err_code code, const struct err_info *err)
+{
+    rpc_unary_refuse(call, rpc_status_of(code), err->text[0] == '\0' ? err_name(code) : err->text);
+}
+
+static enum err_code unpack(
+    struct rpc_call *call, const ProtobufCMessage **ret_request, struct err_info *err)
+{
+    grpc_slice bytes;
+    lock_acquire(&call->lock);
+    grpc_byte_buffer *in = call->answered ? NULL : STEAL(call->in);
+    lock_release(&call->lock);
+    if (in == NULL) {
+        return ERR_SET(err, ERR_CANCELED, "the call has ended");
+    }
+    bool whole = rpc_message_gather(in, &bytes);
+    grpc_byte_buffer_destroy(in);
+    if (!whole) {
+        return ERR_SET(err, ERR_UNSUPPORTED, "compressed messages are not accepted");
+    }
+    ProtobufCMessage *request = NULL;
+    enum err_code code = wire_unpack(
+        call->server->options.schema,
+        call->method->input,
+        GRPC_SLICE_START_PTR(bytes),
+        GRPC_SLICE_LENGTH(bytes),
+        rpc_call_arena(call),
+        &request,
+        err);
+    grpc_slice_unref(bytes);
+    *ret_request = request;
+    return code;
+}
+
+static void handle(struct rpc_call *call)
+{
+    struct err_info err = ERR_INFO_INIT;
+    const ProtobufCMessage *request = NULL;
+    ProtobufCMessage *reply = NULL;
+    enum err_code code = unpack(call, &request, &err);
+    if (code == ERR_OK) {
+        code = call->method->unary(call, request, &reply, &err);
+    }
+    if (code != ERR_OK) {
+        fail(call, code, &err);
+        return;
+    }
+    if (reply == NULL || reply->descriptor != call->method->output) {
+        log_error("rpc_reply_type", LOG_STR("method", call->method->path));
+        rpc_unary_refuse(call, RPC_INTERNAL, "the server made no reply");
+        return;
+    }
+    grpc_byte_buffer *packed = rpc_message_pack(reply, RPC_REPLY_MAX);
+    if (packed == NULL) {
+        rpc_unary_refuse(call, RPC_RESOURCE_EXHAUSTED, "the reply is too large");
+        return;
+    }
+    answer(call, RPC_OK, NULL, packed);
+}
+
+static void run_task(struct rpc_task *task, struct rpc_thread *thread)
+{
+    struct rpc_call *call = CONTAINER_OF(task, struct rpc_call, task);
+    rpc_unary_run(call, thread, true);
+    rpc_call_unref(call);
+}
+
+static void give_to_worker(struct rpc_call *call)
+{
+    call->task.run = run_task;
+    rpc_call_ref(call);
+    if (!rpc_pool_push(call->server->pool, &call->task)) {
+        rpc_unary_refuse(call, RPC_RESOURCE_EXHAUSTED, "the server is busy; try again later");
+        rpc_call_unref(call);
+    }
+}
+
+void rpc_unary_run(struct rpc_call *call, struct rpc_thread *thread, bool may_block)
+{
+    if (rpc_call_is_canceled(call)) {
+        rpc_unary_refuse(call, RPC_DEADLINE_EXCEEDED, "the call waited past its deadline");
+        return;
+    }
+    struct rpc_gate *gate = &call->server->options.gate;
+    struct err_info err = ERR_INFO_INIT;
+    call->thread = thread;
+    enum err_code code = gate->admit(gate->context, call, may_block, &err);
+    if (code == ERR_BUSY && !may_block) {
+        call->thread = NULL;
+        give_to_worker(call);
+        return;
+    }
+    if (code != ERR_OK) {
+        fail(call, code, &err);
+    } else {
+        handle(call);
+    }
+    call->thread = NULL;
+}
+
+static void on_read(void *owner, struct rpc_thread *thread, bool ok)
+{
+    struct rpc_call *call = owner;
+    if (!ok || call->in == NULL) {
+        rpc_unary_refuse(call, RPC_INVALID_ARGUMENT, "the request carries no message");
+    } else if (grpc_byte_buffer_length(call->in) > call->method->max_request_bytes) {
+        char text[96];
+        (void)snprintf(
+            text,
+            sizeof(text),
+            "the request is larger than %zu bytes",
+            call->method->max_request_bytes);
+        rpc_unary_refuse(call, RPC_RESOURCE_EXHAUSTED, text);
+    } else if (call->method->is_inline) {
+        rpc_unary_run(call, thread, false);
+    } else {
+        give_to_worker(call);
+    }
+    rpc_call_unref(call);
+}
+
+void rpc_unary_begin(struct rpc_call *call)
+{
+    arm_deadline(call);
+    grpc_op op = { .op = GRPC_OP_RECV_MESSAGE };
+    op.data.recv_message.recv_message = &call->in;
+    call->t_read = (struct rpc_tag){ on_read, call };
+    lock_acquire(&call->lock);
+    bool started = rpc_call_batch(call, &op, 1, &call->t_read);
+    lock_release(&call->lock);
+    if (!started) {
+        rpc_unary_refuse(call, RPC_INTERNAL, "the request could not be read");
+    }
+}
