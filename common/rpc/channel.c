@@ -11,6 +11,14 @@ enum {
     CHANNEL_ARGS_MAX = 24
 };
 
+static void count_down(struct rpc_client *client)
+{
+    if (atomic_fetch_sub(&client->batches, 1) == 1 && atomic_load(&client->closing)) {
+        LOCK_GUARD(&client->lock);
+        lock_cond_broadcast(&client->idle);
+    }
+}
+
 static void poll(void *context)
 {
     struct rpc_client *client = context;
@@ -23,8 +31,22 @@ static void poll(void *context)
         if (event.type == GRPC_OP_COMPLETE) {
             struct rpc_client_tag *tag = event.tag;
             tag->done(tag->owner, event.success != 0);
+            count_down(client);
         }
     }
+}
+
+bool rpc_client_batch(
+    struct rpc_operation *operation, const grpc_op *ops, size_t count, struct rpc_client_tag *tag)
+{
+    struct rpc_client *client = operation->channel->client;
+    atomic_fetch_add(&client->batches, 1);
+    if (!atomic_load(&client->closing)
+        && grpc_call_start_batch(operation->core, ops, count, tag, NULL) == GRPC_CALL_OK) {
+        return true;
+    }
+    count_down(client);
+    return false;
 }
 
 enum err_code rpc_client_create(
@@ -32,6 +54,8 @@ enum err_code rpc_client_create(
 {
     struct rpc_client *client = mem_alloc(sizeof(*client));
     client->schema = schema;
+    lock_init(&client->lock, LOCK_RANK_LEAF);
+    lock_cond_init(&client->idle);
     rpc_runtime_acquire();
     client->cq = grpc_completion_queue_create_for_next(NULL);
     enum err_code code = thread_start(&client->poller, "rpc-client", poll, client, err);
@@ -48,6 +72,12 @@ void rpc_client_destroy(struct rpc_client *client)
     if (client == NULL) {
         return;
     }
+    atomic_store(&client->closing, true);
+    lock_acquire(&client->lock);
+    while (atomic_load(&client->batches) > 0) { /* the channels are gone: all of it was cancelled */
+        lock_cond_wait(&client->idle, &client->lock);
+    }
+    lock_release(&client->lock);
     grpc_completion_queue_shutdown(client->cq);
     if (client->poller.running) {
         thread_join(&client->poller);
@@ -55,6 +85,8 @@ void rpc_client_destroy(struct rpc_client *client)
         poll(client);
     }
     grpc_completion_queue_destroy(client->cq);
+    lock_cond_deinit(&client->idle);
+    lock_deinit(&client->lock);
     mem_free(client);
     rpc_runtime_release();
 }
@@ -241,6 +273,9 @@ enum err_code rpc_operation_init(
     grpc_metadata_array_init(&operation->trailing);
     LOCK_GUARD(&channel->lock);
     list_append(&channel->operations, &operation->node);
+    if (channel->closing) {
+        (void)grpc_call_cancel(operation->core, NULL);
+    }
     return ERR_OK;
 }
 

@@ -83,10 +83,8 @@ static enum err_code start(struct unary *unary, const struct rpc_call_options *o
     ops[4].op = GRPC_OP_RECV_MESSAGE;
     ops[4].data.recv_message.recv_message = &unary->reply;
     rpc_operation_fill_status(&unary->operation, &ops[5]);
-    return grpc_call_start_batch(unary->operation.core, ops, ARRAY_LENGTH(ops), &unary->tag, NULL)
-            == GRPC_CALL_OK
-        ? ERR_OK
-        : ERR_INTERNAL;
+    return rpc_client_batch(&unary->operation, ops, ARRAY_LENGTH(ops), &unary->tag) ? ERR_OK
+                                                                                    : ERR_CANCELED;
 }
 
 static enum err_code create(

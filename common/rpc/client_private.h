@@ -28,6 +28,10 @@ struct rpc_client {
     const struct wire_schema *schema;
     grpc_completion_queue *cq;
     struct thread poller;
+    atomic_size_t batches; /* not completed yet */
+    atomic_bool closing;   /* no further batch may start */
+    struct lock lock;
+    struct lock_cond idle;
 };
 
 struct rpc_channel {
@@ -58,6 +62,12 @@ struct rpc_operation {
     grpc_status_code status;
     grpc_slice details;
 };
+
+/* Starts a batch; false: refused, no completion comes. The caller serialises the batches of one
+ * call. */
+bool rpc_client_batch(
+    struct rpc_operation *operation, const grpc_op *ops, size_t count, struct rpc_client_tag *tag)
+    MUST_CHECK;
 
 void rpc_channel_ref(struct rpc_channel *channel);
 void rpc_channel_unref(struct rpc_channel *channel);
