@@ -43,6 +43,7 @@ struct rpc_client_stream {
     bool half_closed;
     bool has_status;
     bool closed_told;
+    grpc_byte_buffer *arriving; /* the library's while `reading` */
     grpc_byte_buffer *in;
     struct list out;
     size_t queued_bytes;
@@ -82,7 +83,7 @@ static void start_read_locked(struct rpc_client_stream *stream)
         return;
     }
     grpc_op op = { .op = GRPC_OP_RECV_MESSAGE };
-    op.data.recv_message.recv_message = &stream->in;
+    op.data.recv_message.recv_message = &stream->arriving;
     stream->reading = batch_locked(stream, &op, 1, &stream->t_read);
     stream->read_ended = !stream->reading;
 }
@@ -214,6 +215,7 @@ static void on_read(void *owner, bool ok)
     struct rpc_client_stream *stream = owner;
     lock_acquire(&stream->lock);
     stream->reading = false;
+    stream->in = STEAL(stream->arriving);
     if (!ok || stream->in == NULL) {
         stream->read_ended = true;
     }

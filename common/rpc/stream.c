@@ -57,6 +57,7 @@ struct rpc_stream {
     bool finishing;
     bool status_started;
     bool dead; /* the peer is gone */
+    grpc_byte_buffer *arriving; /* the library's while `reading` */
     grpc_byte_buffer *in;
     struct list out;            /* the head is being written while `writing` */
     atomic_size_t queued_bytes; /* written under the lock */
@@ -160,7 +161,7 @@ static void start_read_locked(struct rpc_stream *stream)
         ops[count++] = (grpc_op){ .op = GRPC_OP_SEND_INITIAL_METADATA };
     }
     ops[count] = (grpc_op){ .op = GRPC_OP_RECV_MESSAGE };
-    ops[count++].data.recv_message.recv_message = &stream->in;
+    ops[count++].data.recv_message.recv_message = &stream->arriving;
     stream->reading = batch_locked(stream, ops, count, &stream->t_read);
 }
 
@@ -510,6 +511,7 @@ static void on_read(void *owner, struct rpc_thread *thread, bool ok)
     lock_acquire(&stream->lock);
     stream->batches--;
     stream->reading = false;
+    stream->in = STEAL(stream->arriving);
     if (!ok || stream->in == NULL) {
         stream->read_ended = true;
         if (ok && grpc_call_failed_before_recv_message(call->core) == 0) {

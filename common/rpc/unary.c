@@ -160,6 +160,11 @@ static void handle(struct rpc_call *call)
         fail(call, code, &err);
         return;
     }
+    if (rpc_now().value
+        >= call->deadline.value) { /* whatever it did, the caller was told otherwise */
+        rpc_unary_refuse(call, RPC_DEADLINE_EXCEEDED, "the time for this call is over");
+        return;
+    }
     if (reply == NULL || reply->descriptor != call->method->output) {
         log_error("rpc_reply_type", LOG_STR("method", call->method->path));
         rpc_unary_refuse(call, RPC_INTERNAL, "the server made no reply");
