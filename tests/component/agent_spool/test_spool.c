@@ -4,7 +4,6 @@
 #include "common/base/cleanup.h"
 #include "common/sql/sql.h"
 #include "common/sys/file.h"
-
 #include "tests/support/test.h"
 
 #include <dirent.h>
@@ -61,8 +60,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct spool_input
-input_of(const struct fixture *fixture, enum spool_stream stream, const char *text)
+static struct spool_input input_of(
+    const struct fixture *fixture, enum spool_stream stream, const char *text)
 {
     return (struct spool_input){ .stream = stream,
                                  .captured_at = { fixture->clock.wall },
@@ -84,15 +83,11 @@ static void expect_waiting(struct fixture *fixture, enum spool_stream stream, co
     struct spool_batch batch;
     AUTO_ARENA struct arena *arena = arena_create(16 * 1024 * 1024);
     AUTO_BUF struct buf text = BUF_INIT(65536);
-    assert_ok_err(
-        err, spool_peek(fixture->spool, stream, 0, SIZE_MAX, 100, arena, &batch, &err));
+    assert_ok_err(err, spool_peek(fixture->spool, stream, 0, SIZE_MAX, 100, arena, &batch, &err));
     for (unsigned i = 0; i < batch.count; i++) {
         const struct spool_record *record = &batch.records[i];
         buf_printf(
-            &text,
-            "%llu=%.*s ",
-            (unsigned long long)record->sequence,
-            STR_ARG(record->payload));
+            &text, "%llu=%.*s ", (unsigned long long)record->sequence, STR_ARG(record->payload));
     }
     assert_string_equal(buf_text(&text), expected);
 }
@@ -205,8 +200,7 @@ static void test_a_fresh_spool_follows_the_servers_mark(void **state)
     expect_waiting(fixture, SPOOL_TELEMETRY, "502=b 503=c ");
     assert_ok(spool_adopt(fixture->spool, SPOOL_TELEMETRY, 400, NULL)); /* an older server */
     expect_waiting(fixture, SPOOL_TELEMETRY, "502=b 503=c ");
-    assert_code(
-        ERR_INVALID, spool_adopt(fixture->spool, SPOOL_TELEMETRY, UINT64_MAX - 5, NULL));
+    assert_code(ERR_INVALID, spool_adopt(fixture->spool, SPOOL_TELEMETRY, UINT64_MAX - 5, NULL));
     assert_ok(spool_adopt(fixture->spool, SPOOL_EVENTS, 0, NULL));
     append(fixture, SPOOL_EVENTS, "x");
     expect_waiting(fixture, SPOOL_EVENTS, "1=x ");
@@ -331,7 +325,8 @@ static void test_a_foreign_file_is_set_aside(void **state)
     assert_int_equal(count_files(fixture->dir, ".corrupt-"), SPOOL_CORRUPT_FILES_MAX);
 }
 
-/* The disk refuses (the file may not grow): records wait in memory, the oldest telemetry gives way. */
+/* The disk refuses (the file may not grow): records wait in memory, the oldest telemetry gives way.
+ */
 static void test_a_full_disk_degrades_and_recovers(void **state)
 {
     struct fixture *fixture = *state;
@@ -392,7 +387,8 @@ static void test_limits_of_one_append(void **state)
     assert_int_equal(stats_of(fixture, SPOOL_EVENTS).records, 0);
 }
 
-/* A child appends and reports each number it was given; killed at any moment, none of them is lost. */
+/* A child appends and reports each number it was given; killed at any moment, none of them is lost.
+ */
 static void test_nothing_that_counted_is_lost_by_kill(void **state)
 {
     struct fixture *fixture = *state;
@@ -466,10 +462,9 @@ static void test_commands_are_remembered(void **state)
     struct fixture *fixture = *state;
     AUTO_ARENA struct arena *arena = arena_create(65536);
     AUTO_BUF struct buf text = BUF_INIT(4096);
-    struct command_entry entry = { .command_id = STR("cmd_1"),
-                                   .actor = STR("me"),
-                                   .action = STR("drain"),
-                                   .sequence = 1 };
+    struct command_entry entry = {
+        .command_id = STR("cmd_1"), .actor = STR("me"), .action = STR("drain"), .sequence = 1
+    };
     enum command_status status = COMMAND_RUNNING;
     struct command_outcome outcome = { .succeeded = true, .code = 1, .payload = STR("out") };
     assert_code(
@@ -481,8 +476,7 @@ static void test_commands_are_remembered(void **state)
     entry.sequence = 2;
     assert_ok(command_log_begin(fixture->spool, &entry, NULL));
     assert_ok(command_log_finish(fixture->spool, STR("cmd_1"), &outcome, NULL));
-    assert_code(
-        ERR_NOT_FOUND, command_log_finish(fixture->spool, STR("cmd_1"), &outcome, NULL));
+    assert_code(ERR_NOT_FOUND, command_log_finish(fixture->spool, STR("cmd_1"), &outcome, NULL));
     fixture_reopen(fixture);
     assert_ok(command_log_interrupt(fixture->spool, 7, "interrupted", NULL));
     assert_ok(command_log_each_unacked(fixture->spool, 10, count_command, &text, NULL));

@@ -1,10 +1,9 @@
 #include "cmd/agent/state/state.h"
-
 #include "common/base/cleanup.h"
 #include "common/sys/file.h"
-
 #include "tests/support/test.h"
 
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -1,5 +1,4 @@
 #include "cmd/agent/spool/record.h"
-
 #include "tests/support/test.h"
 
 static void test_every_part_counts(void **state)
