@@ -2,18 +2,12 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/map.h"
+#include "common/sql/postgres_connect.h"
 #include "common/sql/postgres_value.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* A server that is gone is noticed within half a minute, in the middle of a statement too. */
-#define KEEPALIVE_IDLE_S     "15"
-#define KEEPALIVE_INTERVAL_S "5"
-#define KEEPALIVE_COUNT      "3"
-#define TCP_USER_TIMEOUT_MS  "30000"
 
 #define CONNECT_TIMEOUT_DEFAULT_US   (5 * US_PER_SECOND)
 #define STATEMENT_TIMEOUT_DEFAULT_US (30 * US_PER_SECOND)
@@ -27,12 +21,10 @@ enum {
 
 struct postgres_conn {
     struct sql_conn base;
-    char *url; /* holds the password */
+    char *url; /* holds the password; settings.url */
     char *application;
-    int64_t connect_timeout_us;
+    struct postgres_settings settings;
     char statement_timeout_ms[NUMBER_TEXT_BYTES];
-    bool read_only;
-    bool no_prepared_statements;
     bool is_lost;
     PGconn *pg;           /* NULL: a reconnect failed */
     struct map *prepared; /* name to its text, which is static */
@@ -104,98 +96,6 @@ static enum err_code check_result(
     return postgres_set_error(result, what, is_script, err);
 }
 
-static void ignore_notice(void *context, const PGresult *result)
-{
-    (void)context;
-    (void)result; /* may hold values, and standard error is not for them */
-}
-
-/* libpq's own complaint about a malformed URL repeats it with the password, so it is not passed on.
- */
-static enum err_code check_url(const char *url, char **ret_password, struct err_info *err)
-{
-    char *message = NULL;
-    PQconninfoOption *parsed = PQconninfoParse(url, &message);
-    PQfreemem(message);
-    if (parsed == NULL) {
-        return ERR_SET(
-            err,
-            ERR_INVALID,
-            "the database URL is malformed: use postgresql://user:password@host:port/database "
-            "with special characters as %%XX");
-    }
-    for (const PQconninfoOption *option = parsed; option->keyword != NULL; option++) {
-        if (strcmp(option->keyword, "password") == 0 && option->val != NULL) {
-            *ret_password = mem_strdup(option->val);
-        }
-    }
-    PQconninfoFree(parsed);
-    return ERR_OK;
-}
-
-static void wipe(char *secret)
-{
-    if (secret != NULL) {
-        explicit_bzero(secret, strlen(secret));
-        mem_free(secret);
-    }
-}
-
-static enum err_code set_connect_error(const PGconn *pg, const char *password, struct err_info *err)
-{
-    const char *message = PQerrorMessage(pg);
-    size_t length = strcspn(message, "\n");
-    bool leaks = password != NULL && password[0] != '\0' && strstr(message, password) != NULL;
-    if (leaks) {
-        message = "the connection failed";
-        length = strlen(message);
-    }
-    enum err_code code = PQconnectionNeedsPassword(pg) != 0 ? ERR_UNAUTHENTICATED : ERR_UNAVAILABLE;
-    return ERR_SET(err, code, "database: %.*s", (int)length, message);
-}
-
-static PGconn *connect_server(const struct postgres_conn *conn)
-{
-    char timeout_s[NUMBER_TEXT_BYTES];
-    char options[OPTIONS_TEXT_BYTES];
-    (void)snprintf(
-        timeout_s,
-        sizeof(timeout_s),
-        "%lld",
-        (long long)((conn->connect_timeout_us + US_PER_SECOND - 1) / US_PER_SECOND));
-    (void)snprintf(
-        options,
-        sizeof(options),
-        "-c statement_timeout=%s%s",
-        conn->statement_timeout_ms,
-        conn->read_only ? " -c default_transaction_read_only=on" : "");
-    /* What stands before dbname can be changed by the URL, what stands after it cannot. */
-    const char *const keywords[] = { "fallback_application_name",
-                                     "connect_timeout",
-                                     "keepalives",
-                                     "keepalives_idle",
-                                     "keepalives_interval",
-                                     "keepalives_count",
-                                     "tcp_user_timeout",
-                                     "options",
-                                     "dbname",
-                                     "client_encoding",
-                                     NULL };
-    const char *const values[] = { conn->application,
-                                   timeout_s,
-                                   "1",
-                                   KEEPALIVE_IDLE_S,
-                                   KEEPALIVE_INTERVAL_S,
-                                   KEEPALIVE_COUNT,
-                                   TCP_USER_TIMEOUT_MS,
-                                   /* PgBouncer refuses this one: see postgres_begin */
-                                   conn->no_prepared_statements ? NULL : options,
-                                   conn->url,
-                                   "UTF8",
-                                   NULL };
-    return PQconnectdbParams(keywords, values, 1);
-}
-
 static void disconnect(struct postgres_conn *conn)
 {
     map_destroy(conn->prepared, NULL);
@@ -208,20 +108,10 @@ static enum err_code postgres_reconnect(struct sql_conn *base, struct err_info *
 {
     struct postgres_conn *conn = cast(base);
     disconnect(conn);
-    char *password = NULL;
-    TRY(check_url(conn->url, &password, err));
-    enum err_code code = ERR_OK;
-    conn->pg = connect_server(conn);
-    if (PQstatus(conn->pg) != CONNECTION_OK) {
-        code = set_connect_error(conn->pg, password, err);
-        disconnect(conn);
-    } else {
-        (void)PQsetNoticeReceiver(conn->pg, ignore_notice, NULL);
-        conn->prepared = map_create();
-        conn->is_lost = false;
-    }
-    wipe(password);
-    return code;
+    TRY(postgres_connect(&conn->settings, &conn->pg, err));
+    conn->prepared = map_create();
+    conn->is_lost = false;
+    return ERR_OK;
 }
 
 static void postgres_close(struct sql_conn *base)
@@ -229,7 +119,8 @@ static void postgres_close(struct sql_conn *base)
     struct postgres_conn *conn = cast(base);
     disconnect(conn);
     postgres_args_deinit(&conn->args);
-    wipe(conn->url);
+    explicit_bzero(conn->url, strlen(conn->url));
+    mem_free(conn->url);
     mem_free(conn->application);
     mem_free(conn);
 }
@@ -248,15 +139,20 @@ static enum err_code postgres_open(
     struct postgres_conn *conn = mem_alloc(sizeof(*conn));
     conn->url = mem_strdup(options->url);
     conn->application = mem_strdup(options->application == NULL ? "belay" : options->application);
-    conn->connect_timeout_us = timeout_or(options->connect_timeout_us, CONNECT_TIMEOUT_DEFAULT_US);
     int64_t statement_us = timeout_or(options->statement_timeout_us, STATEMENT_TIMEOUT_DEFAULT_US);
     (void)snprintf(
         conn->statement_timeout_ms,
         sizeof(conn->statement_timeout_ms),
         "%lld",
         (long long)((statement_us + US_PER_MS - 1) / US_PER_MS));
-    conn->read_only = options->read_only;
-    conn->no_prepared_statements = options->no_prepared_statements;
+    conn->settings = (struct postgres_settings){
+        .url = conn->url,
+        .application = conn->application,
+        .connect_timeout_us = timeout_or(options->connect_timeout_us, CONNECT_TIMEOUT_DEFAULT_US),
+        .statement_timeout_ms = conn->statement_timeout_ms,
+        .read_only = options->read_only,
+        .is_pooled = options->no_prepared_statements,
+    };
     postgres_args_init(&conn->args);
     enum err_code code = postgres_reconnect(&conn->base, err);
     if (code != ERR_OK) {
@@ -276,7 +172,7 @@ static enum err_code postgres_prepare(
     struct sql_conn *base, const struct sql_statement *statement, struct err_info *err)
 {
     struct postgres_conn *conn = cast(base);
-    if (conn->no_prepared_statements) {
+    if (conn->settings.is_pooled) {
         return ERR_OK;
     }
     const char *known = map_find(conn->prepared, str_of(statement->name));
@@ -305,7 +201,7 @@ static enum err_code run_statement(
     TRY(postgres_args_set(&conn->args, args, arg_count, err));
     const struct postgres_args *sent = &conn->args;
     AUTO_RESULT PGresult *result = NULL;
-    if (conn->no_prepared_statements) {
+    if (conn->settings.is_pooled) {
         result = PQexecParams(
             conn->pg,
             statement->postgres,
@@ -326,7 +222,7 @@ static enum err_code run_statement(
             1);
     }
     postgres_args_trim(&conn->args);
-    if (!is_good(result) && !conn->no_prepared_statements && is_stale(result)) {
+    if (!is_good(result) && !conn->settings.is_pooled && is_stale(result)) {
         conn->is_lost = true;
         return ERR_SET(
             err, ERR_UNAVAILABLE, "%s: the schema has changed, reconnect", statement->name);
@@ -446,11 +342,11 @@ static enum err_code run_begin(
     PGconn *pg = conn->pg;
     const char *const values[] = { workspace, conn->statement_timeout_ms };
     /* Behind PgBouncer the timeout cannot be a setting of the session. */
-    const char *set = conn->no_prepared_statements
+    const char *set = conn->settings.is_pooled
         ? "SELECT set_config('app.workspace_id', $1, true), set_config('statement_timeout', $2, "
           "true)"
         : "SELECT set_config('app.workspace_id', $1, true)";
-    int set_args = conn->no_prepared_statements ? 2 : 1;
+    int set_args = conn->settings.is_pooled ? 2 : 1;
     bool is_sent = PQenterPipelineMode(pg) == 1
         && PQsendQueryParams(pg, begin, 0, NULL, NULL, NULL, NULL, 1) == 1
         && PQsendQueryParams(pg, set, set_args, NULL, values, NULL, NULL, 1) == 1
@@ -484,8 +380,9 @@ static enum err_code postgres_begin(
         (void)snprintf(workspace, sizeof(workspace), "%lld", (long long)workspace_id);
     }
     /* A reader sees one moment, as on SQLite. */
-    const char *begin =
-        read_only || conn->read_only ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN";
+    const char *begin = read_only || conn->settings.read_only
+        ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        : "BEGIN";
     enum err_code code = run_begin(conn, begin, workspace, err);
     if (code != ERR_OK && postgres_is_usable(base)) {
         postgres_rollback(base);
@@ -535,7 +432,7 @@ static enum err_code postgres_listen(
     struct sql_conn *base, const char *channel, struct err_info *err)
 {
     struct postgres_conn *conn = cast(base);
-    if (conn->no_prepared_statements) {
+    if (conn->settings.is_pooled) {
         return ERR_SET(
             err, ERR_UNSUPPORTED, "listen: needs a direct connection, PgBouncer loses it");
     }

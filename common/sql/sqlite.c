@@ -3,14 +3,9 @@
 #include "common/base/cleanup.h"
 #include "common/base/map.h"
 #include "common/sql/sql_driver.h"
+#include "common/sql/sqlite_file.h"
 
 #include <sqlite3.h>
-
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum {
     WAL_RETRY_US = 20000,
@@ -30,10 +25,8 @@ struct entry {
 
 struct sqlite_conn {
     struct sql_conn base;
-    char *path;
-    int64_t busy_timeout_us;
-    bool read_only;
-    bool full_sync;
+    char *path; /* settings.path */
+    struct sqlite_settings settings;
     sqlite3 *db;           /* NULL: a reconnect failed */
     struct map *entries;   /* name to struct entry */
     struct entry *current; /* of the open rows */
@@ -49,63 +42,6 @@ static struct sqlite_conn *cast(struct sql_conn *conn)
 static const struct sqlite_conn *cast_const(const struct sql_conn *conn)
 {
     return (const struct sqlite_conn *)(const void *)conn;
-}
-
-static enum err_code map_constraint(int extended)
-{
-    switch (extended) {
-    case SQLITE_CONSTRAINT_UNIQUE:
-    case SQLITE_CONSTRAINT_PRIMARYKEY:
-    case SQLITE_CONSTRAINT_ROWID:
-        return ERR_EXISTS;
-    case SQLITE_CONSTRAINT_FOREIGNKEY:
-    case SQLITE_CONSTRAINT_TRIGGER:
-        return ERR_PRECONDITION;
-    default:
-        return ERR_INVALID;
-    }
-}
-
-static enum err_code map_code(int extended)
-{
-    if (extended == SQLITE_IOERR_NOMEM) {
-        return ERR_NOMEM;
-    }
-    switch (extended & 0xff) {
-    case SQLITE_CONSTRAINT:
-        return map_constraint(extended);
-    case SQLITE_MISMATCH:
-    case SQLITE_RANGE:
-        return ERR_INVALID;
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return ERR_BUSY;
-    case SQLITE_FULL:
-    case SQLITE_TOOBIG:
-        return ERR_LIMIT;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return ERR_CORRUPT;
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-        return ERR_DENIED;
-    case SQLITE_CANTOPEN:
-    case SQLITE_IOERR:
-        return ERR_UNAVAILABLE;
-    case SQLITE_INTERRUPT:
-        return ERR_CANCELED;
-    case SQLITE_NOMEM:
-        return ERR_NOMEM;
-    default:
-        return ERR_INTERNAL;
-    }
-}
-
-/* SQLite's own messages hold names and tokens of our texts, never bound values. */
-static enum err_code set_error(sqlite3 *db, const char *what, struct err_info *err)
-{
-    return ERR_SET(err, map_code(sqlite3_extended_errcode(db)), "%s: %s", what, sqlite3_errmsg(db));
 }
 
 static void free_entry(void *value)
@@ -124,147 +60,11 @@ static void disconnect(struct sqlite_conn *conn)
     conn->db = NULL;
 }
 
-/*
- * Makes an empty file of mode 0600. It is linked into place, because closing any descriptor of a
- * database drops the locks which this process holds on it through SQLite.
- */
-static enum err_code create_file(const char *path, struct err_info *err)
-{
-    AUTO_FREE char *temporary = mem_printf("%s.new-XXXXXX", path);
-    int fd = mkostemp(temporary, O_CLOEXEC);
-    if (fd < 0) {
-        enum err_code code = errno == ENOENT     ? ERR_NOT_FOUND
-            : errno == EACCES || errno == EROFS  ? ERR_DENIED
-            : errno == ENOSPC || errno == EDQUOT ? ERR_LIMIT
-                                                 : ERR_UNAVAILABLE;
-        return ERR_SET_ERRNO(err, code, errno, "database %s: cannot make it", path);
-    }
-    (void)close(fd);
-    enum err_code code = ERR_OK;
-    if (link(temporary, path) != 0 && errno != EEXIST) {
-        code = ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "database %s: cannot make it", path);
-    }
-    (void)unlink(temporary);
-    return code;
-}
-
-static enum err_code check_file(const struct sqlite_conn *conn, struct err_info *err)
-{
-    struct stat info;
-    if (lstat(conn->path, &info) == 0) {
-        return S_ISREG(info.st_mode)
-            ? ERR_OK
-            : ERR_SET(err, ERR_DENIED, "database %s is not a regular file", conn->path);
-    }
-    if (errno == ENOENT && !conn->read_only) {
-        return create_file(conn->path, err);
-    }
-    enum err_code code = errno == ENOENT ? ERR_NOT_FOUND
-        : errno == EACCES                ? ERR_DENIED
-                                         : ERR_UNAVAILABLE;
-    return ERR_SET_ERRNO(err, code, errno, "database %s", conn->path);
-}
-
-static enum err_code configure_safety(struct sqlite_conn *conn, struct err_info *err)
-{
-    static const struct {
-        int option;
-        int value;
-    } settings[] = {
-        { SQLITE_DBCONFIG_ENABLE_FKEY, 1 },    { SQLITE_DBCONFIG_DEFENSIVE, 1 },
-        { SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0 }, { SQLITE_DBCONFIG_DQS_DML, 0 },
-        { SQLITE_DBCONFIG_DQS_DDL, 0 },
-    };
-
-    for (size_t i = 0; i < ARRAY_LENGTH(settings); i++) {
-        int now = -1;
-        int rc = sqlite3_db_config(conn->db, settings[i].option, settings[i].value, &now);
-        if (rc != SQLITE_OK || now != settings[i].value) {
-            return ERR_SET(
-                err, ERR_UNSUPPORTED, "this SQLite lacks setting %d", settings[i].option);
-        }
-    }
-    (void)sqlite3_busy_timeout(conn->db, (int)(conn->busy_timeout_us / US_PER_MS));
-    return ERR_OK;
-}
-
-static int read_journal_mode(void *context, int count, char **values, char **names)
-{
-    (void)names;
-    bool *is_wal = context;
-    *is_wal = count == 1 && values[0] != NULL && strcmp(values[0], "wal") == 0;
-    return 0;
-}
-
-/* SQLite does not wait when two connections turn a new database to WAL at once, so this does. */
-static enum err_code enter_wal(struct sqlite_conn *conn, struct err_info *err)
-{
-    int64_t waited_us = 0;
-    for (;;) {
-        bool is_wal = false;
-        int rc =
-            sqlite3_exec(conn->db, "PRAGMA journal_mode=WAL", read_journal_mode, &is_wal, NULL);
-        if (rc == SQLITE_OK && is_wal) {
-            return ERR_OK;
-        }
-        if (rc == SQLITE_OK) {
-            return ERR_SET(
-                err,
-                ERR_UNSUPPORTED,
-                "database %s: its file system has no write-ahead log",
-                conn->path);
-        }
-        if (map_code(rc) != ERR_BUSY || waited_us >= conn->busy_timeout_us) {
-            return set_error(conn->db, conn->path, err);
-        }
-        sql_wait_us(WAL_RETRY_US);
-        waited_us += WAL_RETRY_US;
-    }
-}
-
-static enum err_code configure_storage(struct sqlite_conn *conn, struct err_info *err)
-{
-    if (!conn->read_only) {
-        TRY(enter_wal(conn, err));
-    }
-    char *limit = mem_printf("PRAGMA journal_size_limit=%d", WAL_BYTES_KEPT);
-    int rc = sqlite3_exec(conn->db, limit, NULL, NULL, NULL);
-    mem_free(limit);
-    if (rc == SQLITE_OK) {
-        rc = sqlite3_exec(
-            conn->db,
-            conn->full_sync ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
-            NULL,
-            NULL,
-            NULL);
-    }
-    if (rc == SQLITE_OK) { /* reads the header, so that a foreign file is noticed here */
-        rc = sqlite3_exec(conn->db, "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL);
-    }
-    return rc == SQLITE_OK ? ERR_OK : set_error(conn->db, conn->path, err);
-}
-
 static enum err_code connect_file(struct sqlite_conn *conn, struct err_info *err)
 {
-    TRY(check_file(conn, err));
-    int flags = (conn->read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE)
-        | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
+    TRY(sqlite_file_open(&conn->settings, &conn->db, err));
     conn->entries = map_create();
-    enum err_code code = ERR_OK;
-    if (sqlite3_open_v2(conn->path, &conn->db, flags, NULL) != SQLITE_OK) {
-        code = conn->db == NULL ? ERR_SET(err, ERR_NOMEM, "database: out of memory")
-                                : set_error(conn->db, conn->path, err);
-    }
-    if (code == ERR_OK) {
-        code = configure_safety(conn, err);
-    }
-    if (code == ERR_OK) {
-        code = configure_storage(conn, err);
-    }
-    if (code != ERR_OK) {
-        disconnect(conn);
-    }
-    return code;
+    return ERR_OK;
 }
 
 static void sqlite_close(struct sql_conn *base)
@@ -284,13 +84,14 @@ static enum err_code sqlite_open(
     }
     struct sqlite_conn *conn = mem_alloc(sizeof(*conn));
     conn->path = mem_strdup(path);
-    conn->read_only = options->read_only;
-    conn->full_sync = options->full_sync;
-    conn->busy_timeout_us =
+    int64_t busy_us =
         options->busy_timeout_us <= 0 ? BUSY_TIMEOUT_DEFAULT_US : options->busy_timeout_us;
-    if (conn->busy_timeout_us > BUSY_TIMEOUT_MAX_US) {
-        conn->busy_timeout_us = BUSY_TIMEOUT_MAX_US;
-    }
+    conn->settings = (struct sqlite_settings){
+        .path = conn->path,
+        .busy_timeout_us = busy_us > BUSY_TIMEOUT_MAX_US ? BUSY_TIMEOUT_MAX_US : busy_us,
+        .read_only = options->read_only,
+        .full_sync = options->full_sync,
+    };
     enum err_code code = connect_file(conn, err);
     if (code != ERR_OK) {
         sqlite_close(&conn->base);
@@ -363,7 +164,7 @@ static enum err_code create_entry(
         conn->db, statement->sqlite, -1, SQLITE_PREPARE_PERSISTENT, &entry->stmt, &tail);
     enum err_code code = ERR_OK;
     if (rc != SQLITE_OK) {
-        code = set_error(conn->db, statement->name, err);
+        code = sqlite_set_error(conn->db, statement->name, err);
     } else if (entry->stmt == NULL || tail[strspn(tail, "; \t\r\n")] != '\0') {
         code = ERR_SET(err, ERR_INTERNAL, "%s: not exactly one statement", statement->name);
     } else {
@@ -440,7 +241,7 @@ static enum err_code bind_values(
         }
         int index = entry->indexes[i];
         if (index != 0 && bind_value(entry->stmt, index, &args[i], life) != SQLITE_OK) {
-            return set_error(conn->db, entry->statement.name, err);
+            return sqlite_set_error(conn->db, entry->statement.name, err);
         }
     }
     return ERR_OK;
@@ -495,7 +296,7 @@ static enum err_code sqlite_exec(
         rc = sqlite3_step(entry->stmt);
     }
     if (rc != SQLITE_DONE) {
-        code = set_error(conn->db, statement->name, err);
+        code = sqlite_set_error(conn->db, statement->name, err);
     }
     release_entry(entry);
     /* sqlite3_changes keeps the number of an earlier statement when this one changes no rows. */
@@ -519,7 +320,7 @@ static enum err_code step(struct sqlite_conn *conn, struct err_info *err)
     conn->is_at_end = rc != SQLITE_ROW;
     return rc == SQLITE_ROW || rc == SQLITE_DONE
         ? ERR_OK
-        : set_error(conn->db, conn->current->statement.name, err);
+        : sqlite_set_error(conn->db, conn->current->statement.name, err);
 }
 
 /* The first step is made here, so that INSERT ... RETURNING works without its rows being read. */
@@ -599,7 +400,7 @@ static enum err_code run_plain(
 {
     return sqlite3_exec(conn->db, text, NULL, NULL, NULL) == SQLITE_OK
         ? ERR_OK
-        : set_error(conn->db, what, err);
+        : sqlite_set_error(conn->db, what, err);
 }
 
 static enum err_code sqlite_begin(
