@@ -386,6 +386,16 @@ static void test_dripping_client(void **state)
     world_destroy(&world);
 }
 
+/* Bytes from offset at of SETTINGS and pattern. */
+static void check_block(const uint8_t *block, size_t bytes, size_t at)
+{
+    for (size_t i = 0; i < bytes; i++) {
+        if (at + i >= 9 && block[i] != pattern_at(at + i - 9)) {
+            fail_msg("byte %zu differs", at + i);
+        }
+    }
+}
+
 static void test_flush_before_close(void **state)
 {
     (void)state;
@@ -400,11 +410,8 @@ static void test_flush_before_close(void **state)
         size_t part = 0;
         uint8_t block[8192];
         while (SSL_read_ex(client.ssl, block, sizeof(block), &part) == 1) {
-            for (size_t i = 0; i < part; i++, total++) {
-                if (total >= 9 && block[i] != pattern_at(total - 9)) {
-                    fail_msg("byte %zu differs", total);
-                }
-            }
+            check_block(block, part, total);
+            total += part;
         }
         assert_int_equal(total, 9 + (3 << 20));
         assert_int_equal(SSL_get_error(client.ssl, 0), SSL_ERROR_ZERO_RETURN); /* close_notify */
