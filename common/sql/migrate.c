@@ -363,6 +363,12 @@ enum err_code sql_migrate_up(
     if (sql_engine_of(conn) == SQL_SQLITE) {
         return migrate_locked(conn, migrations, count, &progress, err);
     }
+    if (conn->is_pooled) {
+        return ERR_SET(
+            err,
+            ERR_UNSUPPORTED,
+            "migrations need a direct connection with prepared statements, not one through PgBouncer");
+    }
     TRY(lock(conn, err));
     /* Index builds outside a transaction take their time. */
     enum err_code code = sql_exec_script(conn, "SET statement_timeout = 0", err);

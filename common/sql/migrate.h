@@ -30,8 +30,12 @@ enum err_code sql_migrate_status(
     struct sql_migration_status *ret_status,
     struct err_info *err) MUST_CHECK;
 
-/* Applies what is missing. ERR_PRECONDITION: the database is newer than the program or differs from
- * it; the text says what to do. on_step may be NULL. */
+/*
+ * Applies what is missing. ERR_PRECONDITION: the database is newer than the program or differs from
+ * it; the text says what to do. Two programs may try at once: on PostgreSQL the second waits, up to
+ * ten minutes (ERR_BUSY). ERR_UNSUPPORTED with no_prepared_statements: the lock lives in the
+ * session. A step waits 3 s for a lock, then is tried again, 5 times in all. on_step may be NULL.
+ */
 enum err_code sql_migrate_up(
     struct sql_conn *conn,
     const struct sql_migration *migrations,

@@ -153,6 +153,7 @@ static enum err_code postgres_open(
         .read_only = options->read_only,
         .is_pooled = options->no_prepared_statements,
     };
+    conn->base.is_pooled = options->no_prepared_statements;
     postgres_args_init(&conn->args);
     enum err_code code = postgres_reconnect(&conn->base, err);
     if (code != ERR_OK) {

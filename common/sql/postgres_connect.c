@@ -58,7 +58,10 @@ static enum err_code set_connect_error(const PGconn *pg, const char *password, s
         length = strlen(message);
     }
     enum err_code code = PQconnectionNeedsPassword(pg) != 0 ? ERR_UNAUTHENTICATED : ERR_UNAVAILABLE;
-    return ERR_SET(err, code, "database: %.*s", (int)length, message);
+    const char *hint = strstr(message, "unsupported startup parameter") == NULL
+        ? ""
+        : ": behind PgBouncer turn prepared statements off";
+    return ERR_SET(err, code, "database: %.*s%s", (int)length, message, hint);
 }
 
 static PGconn *connect_server(const struct postgres_settings *settings)

@@ -33,6 +33,7 @@ struct sql_conn {
     const struct sql_driver *driver;
     enum sql_transaction transaction;
     bool transaction_failed; /* only a rollback may follow */
+    bool is_pooled;          /* the session changes with each transaction (PgBouncer) */
     struct sql_rows rows;    /* one set at a time */
 };
 

@@ -77,6 +77,7 @@ static const char SCHEMA_SQLITE[] =
 struct place {
     char *dir;
     char *url;
+    bool no_prepared;
     struct sql_conn *conn;
 };
 
@@ -125,6 +126,7 @@ static int setup_postgres_as(void **state, bool no_prepared)
         return 0;
     }
     place->url = mem_strdup(url);
+    place->no_prepared = no_prepared;
     place->conn = open_place(place->url, no_prepared);
     assert_ok_err(err, sql_exec_script(place->conn, SCHEMA_POSTGRES, &err));
     return 0;
@@ -457,7 +459,7 @@ static void test_reading_transaction(void **state)
     struct sql_conn *conn = conn_of(state);
     struct err_info err = ERR_INFO_INIT;
     const struct place *place = *state;
-    struct sql_conn *other = open_place(place->url, false);
+    struct sql_conn *other = open_place(place->url, place->no_prepared);
     assert_ok_err(err, sql_begin_read(conn, 1, &err));
     assert_int_equal(count_values(conn), 0);
     assert_ok_err(err, add_id(other, 1, &err));

@@ -260,6 +260,42 @@ static void test_migrators_at_once(void **state)
     assert_int_equal(read_int(conn, "SELECT count(*) FROM a"), place->is_postgres ? 2 : 3);
 }
 
+static void test_direct_connection_is_needed(void **state)
+{
+    (void)conn_of(state);
+    const struct place *place = *state;
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_conn *conn = NULL;
+    const struct sql_options options = { .url = place->url,
+                                         .drivers = drivers,
+                                         .no_prepared_statements = true };
+    assert_ok_err(err, sql_connect(&options, &conn, &err));
+    assert_code(ERR_UNSUPPORTED, sql_migrate_up(conn, first_set, 4, NULL, NULL, &err));
+    assert_code(ERR_PRECONDITION, sql_migrate_check(conn, first_set, 4, &err));
+    sql_close(conn);
+}
+
+/* A step that cannot have its lock in time gives way, so that others do not queue up behind it. */
+static void test_step_waits_for_lock(void **state)
+{
+    struct sql_conn *conn = conn_of(state);
+    const struct place *place = *state;
+    struct err_info err = ERR_INFO_INIT;
+    assert_ok_err(err, sql_migrate_up(conn, first_set, 1, NULL, NULL, &err));
+    struct sql_conn *holder = open_place(place->url);
+    assert_ok(sql_begin(holder, 1, &err));
+    assert_ok_err(err, sql_exec_script(holder, "LOCK TABLE b", &err));
+    const struct sql_migration impatient[] = {
+        first_set[0],
+        { 2, "wait", "bb", "SET LOCAL lock_timeout = '1ms'; ALTER TABLE b ADD COLUMN x text" },
+    };
+    assert_code(ERR_BUSY, sql_migrate_up(conn, impatient, 2, NULL, NULL, &err));
+    assert_non_null(strstr(err.text, "migration 2 (wait)"));
+    sql_rollback(holder);
+    assert_ok_err(err, sql_migrate_up(conn, impatient, 2, NULL, NULL, &err));
+    sql_close(holder);
+}
+
 #define BOTH_TESTS(setup)                                                                        \
     cmocka_unit_test_setup_teardown(test_up, setup, teardown),                                   \
         cmocka_unit_test_setup_teardown(test_newer_database, setup, teardown),                   \
@@ -272,7 +308,11 @@ static void test_migrators_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest sqlite[] = { BOTH_TESTS(setup_sqlite) };
-    const struct CMUnitTest postgres[] = { BOTH_TESTS(setup_postgres) };
+    const struct CMUnitTest postgres[] = {
+        BOTH_TESTS(setup_postgres),
+        cmocka_unit_test_setup_teardown(test_direct_connection_is_needed, setup_postgres, teardown),
+        cmocka_unit_test_setup_teardown(test_step_waits_for_lock, setup_postgres, teardown),
+    };
     int failed = cmocka_run_group_tests(sqlite, NULL, NULL);
     return failed + cmocka_run_group_tests(postgres, NULL, NULL);
 }
