@@ -21,13 +21,15 @@ enum config_type {
 };
 
 enum config_flags {
-    CONFIG_SECRET = 1,      /* never shown; refused on the command line, where others can read it: give a file or the environment */
-    CONFIG_RELOADABLE = 2,  /* SIGHUP takes the new value */
-    CONFIG_FLAG_ONLY = 4    /* not in files and environment (--config, --mode may come from all) */
+    CONFIG_SECRET = 1, /* never shown; refused on the command line, where others can read it: give a
+                          file or the environment */
+    CONFIG_RELOADABLE = 2, /* SIGHUP takes the new value */
+    CONFIG_FLAG_ONLY = 4   /* not in files and environment (--config, --mode may come from all) */
 };
 
 struct config_option {
-    const char *name; /* "listen-agents": flag --listen-agents, BELAY_LISTEN_AGENTS, YAML listen_agents or nested by '.' */
+    const char *name; /* "listen-agents": flag --listen-agents, BELAY_LISTEN_AGENTS, YAML
+                         listen_agents or nested by '.' */
     char letter;      /* short flag or 0 */
     enum config_type type;
     unsigned flags;
@@ -45,24 +47,33 @@ struct config *config_create(const struct config_option *options, size_t count);
 void config_destroy(struct config *config);
 
 /*
- * Flags: "--name value", "--name=value", "--no-name" for booleans, "-x value", "--" ends. Words that
- * are not options are kept (config_word). ERR_INVALID: one line with the nearest name.
+ * Flags: "--name value", "--name=value", "--no-name" for booleans, "-x value", "--" ends. Words
+ * that are not options are kept (config_word). ERR_INVALID: one line with the nearest name.
  */
-enum err_code config_load_args(struct config *config, int argc, char *const *argv, struct err_info *err) MUST_CHECK;
-enum err_code config_load_env(struct config *config, char *const *environ_list, struct err_info *err) MUST_CHECK; /* BELAY_* */
+enum err_code config_load_args(
+    struct config *config, int argc, char *const *argv, struct err_info *err) MUST_CHECK;
+enum err_code config_load_env(
+    struct config *config,
+    char *const *environ_list,
+    struct err_info *err) MUST_CHECK; /* BELAY_* */
 
-/* YAML (JSON is a subset). Errors: "file:line:col: text". Unknown keys, duplicates, anchors, tags, several documents, depth over 32 are refused. */
-enum err_code config_load_file(struct config *config, const char *path, struct err_info *err) MUST_CHECK;
-enum err_code config_load_yaml(struct config *config, const char *name, struct str_view text, struct err_info *err) MUST_CHECK;
+/* YAML (JSON is a subset). Errors: "file:line:col: text". Unknown keys, duplicates, anchors, tags,
+ * several documents, depth over 32 are refused. */
+enum err_code config_load_file(struct config *config, const char *path, struct err_info *err)
+    MUST_CHECK;
+enum err_code config_load_yaml(
+    struct config *config, const char *name, struct str_view text, struct err_info *err) MUST_CHECK;
 
 size_t config_word_count(const struct config *config);
 const char *config_word(const struct config *config, size_t index);
 
-/* By name; an unknown name or a wrong type aborts. Text that is unset is NULL; others then read 0. */
+/* By name; an unknown name or a wrong type aborts. Text that is unset is NULL; others then read 0.
+ */
 bool config_is_set(const struct config *config, const char *name); /* by anything but the default */
 const char *config_text(const struct config *config, const char *name);
 bool config_bool(const struct config *config, const char *name);
-int64_t config_int(const struct config *config, const char *name); /* int, duration (us), size (bytes) */
+int64_t config_int(
+    const struct config *config, const char *name); /* int, duration (us), size (bytes) */
 size_t config_list_count(const struct config *config, const char *name);
 const char *config_list_item(const struct config *config, const char *name, size_t index);
 

@@ -182,7 +182,11 @@ static void append_cell(struct buf *buf, const char *text)
         if (*text == '|') {
             buf_append_char(buf, '\\');
         }
-        buf_append_char(buf, *text == '\n' ? ' ' : *text);
+        char c = *text;
+        if (c == '\n') {
+            c = ' ';
+        }
+        buf_append_char(buf, c);
     }
 }
 

@@ -175,13 +175,40 @@ static enum err_code refuse_null(struct yaml_reader *reader, const char *key, ya
         key);
 }
 
+/* The items of a sequence, copied out of their events. */
+struct item_list {
+    struct str_view *views; /* into copies */
+    char **copies;
+    size_t count;
+};
+
+static void add_item(struct item_list *list, struct str_view text)
+{
+    size_t count = list->count + 1;
+    list->copies = mem_realloc(list->copies, count * sizeof(*list->copies));
+    list->views = mem_realloc(list->views, count * sizeof(*list->views));
+    list->copies[list->count] = mem_dup(text.ptr, text.len + 1);
+    list->views[list->count] = str_from(list->copies[list->count], text.len);
+    list->count = count;
+}
+
+static void item_list_deinit(struct item_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        explicit_bzero(list->copies[i], list->views[i].len); /* it may be a secret */
+        mem_free(list->copies[i]);
+    }
+    mem_free(list->copies);
+    mem_free(list->views);
+}
+
 static enum err_code read_item(
-    struct yaml_reader *reader, const char *key, struct str_view **items, size_t *count, bool *done)
+    struct yaml_reader *reader, const char *key, struct item_list *list, bool *ret_done)
 {
     AUTO_EVENT yaml_event_t event = { 0 };
     TRY(next_plain(reader, &event));
-    if (event.type == YAML_SEQUENCE_END_EVENT) {
-        *done = true;
+    *ret_done = event.type == YAML_SEQUENCE_END_EVENT;
+    if (*ret_done) {
         return ERR_OK;
     }
     if (event.type != YAML_SCALAR_EVENT) {
@@ -191,36 +218,23 @@ static enum err_code read_item(
     if (is_null(&event)) {
         return refuse_null(reader, key, event.start_mark);
     }
-    if (*count == CONFIG_ITEM_MAX) {
+    if (list->count == CONFIG_ITEM_MAX) {
         return FAIL_AT(reader, event.start_mark, "%s: more than %d items", key, CONFIG_ITEM_MAX);
     }
-    struct str_view text = scalar_of(&event);
-    *items = mem_realloc(*items, (*count + 1) * sizeof(**items));
-    (*items)[*count] = str_from(mem_dup(text.ptr, text.len + 1), text.len);
-    (*count)++;
+    add_item(list, scalar_of(&event));
     return ERR_OK;
 }
 
 static enum err_code read_list(
     struct yaml_reader *reader, const struct config_option *option, yaml_mark_t mark)
 {
+    AUTO(item_list_deinit) struct item_list list = { 0 };
     char key[CONFIG_NAME_BYTES];
     (void)config_key_name(option, key);
-    struct str_view *items = NULL;
-    size_t count = 0;
-    bool done = false;
-    enum err_code code = ERR_OK;
-    while (code == ERR_OK && !done) {
-        code = read_item(reader, key, &items, &count, &done);
+    for (bool done = false; !done;) {
+        TRY(read_item(reader, key, &list, &done));
     }
-    if (code == ERR_OK) {
-        code = set_items(reader, option, items, count, mark);
-    }
-    for (size_t i = 0; i < count; i++) {
-        mem_free((void *)(uintptr_t)items[i].ptr);
-    }
-    mem_free(items);
-    return code;
+    return set_items(reader, option, list.views, list.count, mark);
 }
 
 static enum err_code read_option(struct yaml_reader *reader, const struct config_option *option)

@@ -191,6 +191,7 @@ static enum err_code open_folder(const char *dir, struct err_info *err)
     return file_make_dir(dir, file_exists(dir) ? 0755 : 0700, err);
 }
 
+/* Two of the eight are results. NOLINTNEXTLINE(readability-function-size) */
 enum err_code cert_store_load(
     const char *dir,
     const char *const *names,

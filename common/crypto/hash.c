@@ -106,7 +106,9 @@ struct secret *token_create(const char *prefix)
     uint8_t *text = NULL;
     struct secret *token = secret_create_zeroed(prefix_len + TOKEN_CHARS, &text);
     randombytes_buf(random, sizeof(random));
-    memcpy(text, prefix, prefix_len);
+    for (size_t i = 0; i < prefix_len; i++) {
+        text[i] = (uint8_t)prefix[i];
+    }
     (void)sodium_bin2base64(
         (char *)text + prefix_len,
         TOKEN_CHARS + 1,

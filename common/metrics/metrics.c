@@ -128,6 +128,11 @@ static bool is_name(struct str_view name)
     return name.len > 0;
 }
 
+static bool is_escape(char c)
+{
+    return c == '\\' || c == '"' || c == 'n';
+}
+
 /* Bytes of a quoted value with its quotes, 0 if it is not one. */
 static size_t quoted_length(struct str_view text)
 {
@@ -144,7 +149,7 @@ static size_t quoted_length(struct str_view text)
         }
         if (c == '\\') {
             i++;
-            if (i == text.len || memchr("\\\"n", text.ptr[i], 3) == NULL) {
+            if (i == text.len || !is_escape(text.ptr[i])) {
                 return 0;
             }
         }
