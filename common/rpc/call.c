@@ -1,3 +1,5 @@
+#include "common/rpc/call.h"
+
 #include "common/base/log.h"
 #include "common/rpc/rpc_private.h"
 
@@ -89,6 +91,7 @@ void rpc_call_unref(struct rpc_call *call)
 bool rpc_call_batch(struct rpc_call *call, const grpc_op *ops, size_t count, struct rpc_tag *tag)
 {
     rpc_call_ref(call);
+    rpc_handoff_give(&tag->handoff);
     if (grpc_call_start_batch(call->core, ops, count, tag, NULL) == GRPC_CALL_OK) {
         return true;
     }
@@ -229,11 +232,12 @@ void rpc_call_arm(struct rpc_server *server, struct rpc_thread *thread)
     call->server = server;
     call->cq = thread->cq;
     atomic_init(&call->refs, 1);
-    call->t_new = (struct rpc_tag){ on_new, call };
-    call->t_close = (struct rpc_tag){ on_close, call };
+    call->t_new = (struct rpc_tag){ .done = on_new, .owner = call };
+    call->t_close = (struct rpc_tag){ .done = on_close, .owner = call };
     lock_init(&call->lock, LOCK_RANK_STREAM);
     grpc_call_details_init(&call->details);
     grpc_metadata_array_init(&call->metadata);
+    rpc_handoff_give(&call->t_new.handoff);
     grpc_call_error failed = grpc_server_request_call(
         server->core,
         &call->core,

@@ -30,6 +30,7 @@ static void poll(void *context)
         }
         if (event.type == GRPC_OP_COMPLETE) {
             struct rpc_client_tag *tag = event.tag;
+            rpc_handoff_take(&tag->handoff);
             tag->done(tag->owner, event.success != 0);
             count_down(client);
         }
@@ -41,6 +42,7 @@ bool rpc_client_batch(
 {
     struct rpc_client *client = operation->channel->client;
     atomic_fetch_add(&client->batches, 1);
+    rpc_handoff_give(&tag->handoff);
     if (!atomic_load(&client->closing)
         && grpc_call_start_batch(operation->core, ops, count, tag, NULL) == GRPC_CALL_OK) {
         return true;

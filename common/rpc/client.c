@@ -127,7 +127,7 @@ enum err_code rpc_channel_call(
     struct unary *unary = NULL;
     TRY(create(channel, path, request, options, &unary, err));
     unary->reply_type = reply_type;
-    unary->tag = (struct rpc_client_tag){ on_blocking_done, unary };
+    unary->tag = (struct rpc_client_tag){ .done = on_blocking_done, .owner = unary };
     enum err_code code = start(unary, options);
     if (code != ERR_OK) {
         destroy(unary);
@@ -193,7 +193,7 @@ void rpc_channel_call_async(
     unary->executor = *executor;
     unary->on_done = done;
     unary->context = context;
-    unary->tag = (struct rpc_client_tag){ on_async_done, unary };
+    unary->tag = (struct rpc_client_tag){ .done = on_async_done, .owner = unary };
     code = start(unary, options);
     if (code != ERR_OK) {
         code = ERR_SET(&err, code, "%s: the call could not start", path);

@@ -48,6 +48,7 @@ struct rpc_channel {
 struct rpc_client_tag {
     void (*done)(void *owner, bool ok);
     void *owner;
+    rpc_handoff handoff;
 };
 
 /* What unary calls and streams have in common. */

@@ -298,11 +298,11 @@ enum err_code rpc_client_stream_open(
     }
     stream->context = context;
     atomic_init(&stream->refs, 1);
-    stream->t_header = (struct rpc_client_tag){ on_other, stream };
-    stream->t_read = (struct rpc_client_tag){ on_read, stream };
-    stream->t_write = (struct rpc_client_tag){ on_write, stream };
-    stream->t_half_close = (struct rpc_client_tag){ on_other, stream };
-    stream->t_status = (struct rpc_client_tag){ on_status, stream };
+    stream->t_header = (struct rpc_client_tag){ .done = on_other, .owner = stream };
+    stream->t_read = (struct rpc_client_tag){ .done = on_read, .owner = stream };
+    stream->t_write = (struct rpc_client_tag){ .done = on_write, .owner = stream };
+    stream->t_half_close = (struct rpc_client_tag){ .done = on_other, .owner = stream };
+    stream->t_status = (struct rpc_client_tag){ .done = on_status, .owner = stream };
     lock_init(&stream->lock, LOCK_RANK_STREAM);
     lock_cond_init(&stream->changed);
     list_init(&stream->out);

@@ -7,8 +7,8 @@
  * A call has one reference per operation the library has not completed yet, one per task or timer
  * that knows it, and (streams) one of the stream's. At zero it concludes: gate.finished, release.
  */
-#ifndef COMMON_RPC_PRIVATE_H
-#define COMMON_RPC_PRIVATE_H
+#ifndef COMMON_RPC_RPC_PRIVATE_H
+#define COMMON_RPC_RPC_PRIVATE_H
 
 #include "common/base/id.h"
 #include "common/base/list.h"
@@ -46,6 +46,7 @@ struct rpc_thread {
 struct rpc_tag {
     void (*done)(void *owner, struct rpc_thread *thread, bool ok);
     void *owner;
+    rpc_handoff handoff;
 };
 
 /* Work for a worker thread; embedded, so that a push needs no memory. In the queue at most once. */

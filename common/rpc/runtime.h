@@ -13,6 +13,7 @@
 #include <protobuf-c/protobuf-c.h>
 
 #include <signal.h>
+#include <stdatomic.h>
 
 /* Once per server or client; threads of the library block every signal. */
 void rpc_runtime_acquire(void);
@@ -27,6 +28,22 @@ grpc_byte_buffer *rpc_message_pack(const ProtobufCMessage *message, size_t max_b
 
 /* The bytes of a received message in one piece; release with grpc_slice_unref. false: corrupt. */
 bool rpc_message_gather(grpc_byte_buffer *buffer, grpc_slice *ret_slice) MUST_CHECK;
+
+/*
+ * What is written before a batch starts is read when it completes, on another thread. The library
+ * orders that, but a race detector cannot see into it: these two say it again.
+ */
+typedef atomic_uint rpc_handoff;
+
+static inline void rpc_handoff_give(rpc_handoff *handoff)
+{
+    (void)atomic_fetch_add_explicit(handoff, 1, memory_order_release);
+}
+
+static inline void rpc_handoff_take(rpc_handoff *handoff)
+{
+    (void)atomic_load_explicit(handoff, memory_order_acquire);
+}
 
 /* A channel argument; name and value are borrowed. */
 grpc_arg rpc_arg_int(const char *name, int value);

@@ -166,6 +166,7 @@ static void poll(void *context)
         }
         if (event.type == GRPC_OP_COMPLETE) {
             struct rpc_tag *tag = event.tag;
+            rpc_handoff_take(&tag->handoff);
             tag->done(tag->owner, poller, event.success != 0);
         }
     }
@@ -244,7 +245,8 @@ void rpc_server_drain(struct rpc_server *server, int64_t grace_us)
     door_stop_accepting(server->door);
     rpc_health_end(server->health);
     atomic_store(&server->stopping, true);
-    server->t_shutdown = (struct rpc_tag){ on_shutdown, server };
+    server->t_shutdown = (struct rpc_tag){ .done = on_shutdown, .owner = server };
+    rpc_handoff_give(&server->t_shutdown.handoff);
     grpc_server_shutdown_and_notify(server->core, server->pollers[0].cq, &server->t_shutdown);
     struct mono_us deadline = { rpc_now().value + (grace_us < 0 ? 0 : grace_us) };
     if (grace_us <= 0 || !wait_shut_down(server, deadline)) {

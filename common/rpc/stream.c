@@ -56,7 +56,7 @@ struct rpc_stream {
     bool header_sent;
     bool finishing;
     bool status_started;
-    bool dead; /* the peer is gone */
+    bool dead;                  /* the peer is gone */
     grpc_byte_buffer *arriving; /* the library's while `reading` */
     grpc_byte_buffer *in;
     struct list out;            /* the head is being written while `writing` */
@@ -591,10 +591,10 @@ void rpc_stream_begin(struct rpc_call *call)
     list_init(&stream->out);
     stream->timer_at.value = INT64_MAX;
     stream->task.run = run_task;
-    stream->t_read = (struct rpc_tag){ on_read, stream };
-    stream->t_write = (struct rpc_tag){ on_write, stream };
-    stream->t_status = (struct rpc_tag){ on_status, stream };
-    stream->t_kick = (struct rpc_tag){ on_kick, stream };
+    stream->t_read = (struct rpc_tag){ .done = on_read, .owner = stream };
+    stream->t_write = (struct rpc_tag){ .done = on_write, .owner = stream };
+    stream->t_status = (struct rpc_tag){ .done = on_status, .owner = stream };
+    stream->t_kick = (struct rpc_tag){ .done = on_kick, .owner = stream };
     call->stream = stream;
     atomic_fetch_add(&call->server->streams_open, 1);
     LOCK_GUARD(&stream->lock);

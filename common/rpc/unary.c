@@ -28,7 +28,7 @@ static void send_locked(struct rpc_call *call, grpc_byte_buffer *reply)
     }
     struct rpc_status_op storage;
     rpc_call_fill_status(call, &storage, &ops[count++]);
-    call->t_status = (struct rpc_tag){ on_answered, call };
+    call->t_status = (struct rpc_tag){ .done = on_answered, .owner = call };
     if (!rpc_call_batch(call, ops, count, &call->t_status)) {
         log_error("rpc_status_refused", LOG_STR("call", call->id));
     }
@@ -162,7 +162,7 @@ static void handle(struct rpc_call *call)
     }
     if (rpc_now().value
         >= call->deadline.value) { /* whatever it did, the caller was told otherwise */
-        rpc_unary_refuse(call, RPC_DEADLINE_EXCEEDED, "the time for this call is over");
+        rpc_unary_refuse(call, RPC_DEADLINE_EXCEEDED, "the time for this method is over");
         return;
     }
     if (reply == NULL || reply->descriptor != call->method->output) {
@@ -244,7 +244,7 @@ void rpc_unary_begin(struct rpc_call *call)
     arm_deadline(call);
     grpc_op op = { .op = GRPC_OP_RECV_MESSAGE };
     op.data.recv_message.recv_message = &call->in;
-    call->t_read = (struct rpc_tag){ on_read, call };
+    call->t_read = (struct rpc_tag){ .done = on_read, .owner = call };
     lock_acquire(&call->lock);
     bool started = rpc_call_batch(call, &op, 1, &call->t_read);
     lock_release(&call->lock);

@@ -1,0 +1,5 @@
+foreach(test unary streams client builtin)
+  if(TARGET component_common_rpc_${test})
+    target_sources(component_common_rpc_${test} PRIVATE component/common_rpc/fixture.c)
+  endif()
+endforeach()
