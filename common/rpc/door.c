@@ -17,8 +17,8 @@ enum {
     CONNECTIONS_MIN = 8,
 };
 
-static const int64_t FLUSH_TIMEOUT_US = 10 * US_PER_SECOND;
-static const int64_t LINGER_TIMEOUT_US = 2 * US_PER_SECOND;
+static const int64_t flush_timeout_us = 10 * US_PER_SECOND;
+static const int64_t linger_timeout_us = 2 * US_PER_SECOND;
 
 static void on_timer(void *context);
 
@@ -90,9 +90,9 @@ static int64_t phase_timeout_us(const struct door *door, enum conn_phase phase)
     case CONN_QUIET:
         return door->options.limits.first_request_timeout_us;
     case CONN_FLUSHING:
-        return FLUSH_TIMEOUT_US;
+        return flush_timeout_us;
     case CONN_LINGERING:
-        return LINGER_TIMEOUT_US;
+        return linger_timeout_us;
     case CONN_OPEN:
     case CONN_DEAD:
     case CONN_PHASE_COUNT:

@@ -410,9 +410,11 @@ static void send_down(struct conn *conn, const uint8_t *data, size_t bytes)
 {
     size_t done = 0;
     guard_feed_down(&conn->guard, data, bytes);
-    if (!write_outer(conn, data, bytes, &done)) {
-        end(conn);
-    } else if (done < bytes && !spill_append(&conn->down, data + done, bytes - done)) {
+    bool fine = write_outer(conn, data, bytes, &done);
+    if (fine && done < bytes) {
+        fine = spill_append(&conn->down, data + done, bytes - done);
+    }
+    if (!fine) {
         end(conn);
     }
 }

@@ -1,5 +1,6 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
+#include "common/rpc/address.h"
 #include "common/rpc/door_private.h"
 #include "common/sys/fd.h"
 
@@ -21,7 +22,7 @@ enum {
     SOURCES_UNSWEPT_MAX = 4096
 };
 
-static const int64_t ACCEPT_RETRY_US = 20 * US_PER_MS;
+static const int64_t accept_retry_us = 20 * US_PER_MS;
 
 /* ---- Sources ---- */
 
@@ -92,36 +93,34 @@ void door_release_source(struct door *door, struct source *source)
 
 /* ---- Accepting ---- */
 
+union inet_address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    struct sockaddr_un local;
+};
+
 /* Fills address, port, is_loopback, and the key of the source. */
-static void describe_inet(
-    const struct sockaddr_storage *from, struct rpc_peer *peer, uint8_t key[16])
+static void describe_inet(const union inet_address *from, struct rpc_peer *peer, uint8_t key[16])
 {
     memset(key, 0, 16);
-    struct in_addr v4 = { 0 };
-    bool is_v4 = from->ss_family == AF_INET;
-    if (is_v4) {
-        const struct sockaddr_in *address = (const void *)from;
-        v4 = address->sin_addr;
-        peer->port = ntohs(address->sin_port);
-    } else {
-        const struct sockaddr_in6 *address = (const void *)from;
-        peer->port = ntohs(address->sin6_port);
-        if (IN6_IS_ADDR_V4MAPPED(&address->sin6_addr)) {
-            is_v4 = true;
-            memcpy(&v4, address->sin6_addr.s6_addr + 12, sizeof(v4));
-        } else {
-            memcpy(key, address->sin6_addr.s6_addr, 8);
-            peer->is_loopback = IN6_IS_ADDR_LOOPBACK(&address->sin6_addr);
-            (void)inet_ntop(AF_INET6, &address->sin6_addr, peer->address, sizeof(peer->address));
-        }
+    bool is_v6 = from->any.sa_family == AF_INET6;
+    struct in_addr v4 = { .s_addr = is_v6 ? 0 : from->v4.sin_addr.s_addr };
+    peer->port = ntohs(is_v6 ? from->v6.sin6_port : from->v4.sin_port);
+    if (is_v6 && !IN6_IS_ADDR_V4MAPPED(&from->v6.sin6_addr)) {
+        memcpy(key, from->v6.sin6_addr.s6_addr, 8);
+        peer->is_loopback = IN6_IS_ADDR_LOOPBACK(&from->v6.sin6_addr);
+        (void)inet_ntop(AF_INET6, &from->v6.sin6_addr, peer->address, sizeof(peer->address));
+        return;
     }
-    if (is_v4) {
-        key[10] = 0xff;
-        key[11] = 0xff;
-        memcpy(key + 12, &v4, sizeof(v4));
-        peer->is_loopback = ntohl(v4.s_addr) >> 24 == 127;
-        (void)inet_ntop(AF_INET, &v4, peer->address, sizeof(peer->address));
+    if (is_v6) {
+        memcpy(&v4, from->v6.sin6_addr.s6_addr + 12, sizeof(v4));
     }
+    key[10] = 0xff;
+    key[11] = 0xff;
+    memcpy(key + 12, &v4, sizeof(v4));
+    peer->is_loopback = ntohl(v4.s_addr) >> 24 == 127;
+    (void)inet_ntop(AF_INET, &v4, peer->address, sizeof(peer->address));
 }
 
 static bool describe_unix(int fd, struct rpc_peer *peer)
@@ -139,7 +138,7 @@ static bool describe_unix(int fd, struct rpc_peer *peer)
     return true;
 }
 
-static bool admit(struct listener *listener, int fd, const struct sockaddr_storage *from)
+static bool admit(struct listener *listener, int fd, const union inet_address *from)
 {
     struct door *door = listener->door;
     struct rpc_peer peer = {
@@ -195,7 +194,7 @@ static void pause_listener(struct listener *listener, int number)
             "door_accept_paused", LOG_STR("listener", listener->name), LOG_INT("errno", number));
     }
     set_listening(listener, false);
-    loop_timer_arm_after(listener->retry, ACCEPT_RETRY_US);
+    loop_timer_arm_after(listener->retry, accept_retry_us);
 }
 
 static bool is_shortage(int number)
@@ -209,10 +208,10 @@ static void on_listener_ready(void *context, uint32_t events)
     struct listener *listener = context;
     struct door *door = listener->door;
     for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
-        struct sockaddr_storage from = { 0 };
+        union inet_address from;
+        memset(&from, 0, sizeof(from));
         socklen_t bytes = sizeof(from);
-        int fd =
-            accept4(listener->fd, (struct sockaddr *)&from, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(listener->fd, &from.any, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (is_shortage(errno)) {
                 pause_listener(listener, errno);
@@ -239,40 +238,17 @@ static void on_retry(void *context)
 
 /* ---- Listeners ---- */
 
-static enum err_code split_address(
-    struct str_view address, char host[256], char port[8], struct err_info *err)
-{
-    size_t colon = address.len;
-    while (colon > 0 && address.ptr[colon - 1] != ':') {
-        colon--;
-    }
-    uint64_t number = 0;
-    struct str_view name = str_from(address.ptr, colon == 0 ? 0 : colon - 1);
-    struct str_view digits = str_from(address.ptr + colon, address.len - colon);
-    if (name.len > 2 && name.ptr[0] == '[' && name.ptr[name.len - 1] == ']') {
-        name = str_from(name.ptr + 1, name.len - 2);
-    } else if (memchr(name.ptr, ':', name.len) != NULL) {
-        name.len = 0;
-    }
-    if (name.len == 0 || str_parse_uint64(digits, 65535, &number) != ERR_OK
-        || str_copy(name, host, 256) != ERR_OK) {
-        return ERR_SET(
-            err,
-            ERR_INVALID,
-            "address %.*s: unix:/path, host:port or [v6]:port expected",
-            STR_ARG(address));
-    }
-    (void)snprintf(port, 8, "%u", (unsigned)number);
-    return ERR_OK;
-}
-
 static bool is_loopback_address(const struct addrinfo *info)
 {
-    struct sockaddr_storage storage = { 0 };
-    memcpy(&storage, info->ai_addr, info->ai_addrlen);
+    union inet_address address;
     struct rpc_peer peer = { 0 };
     uint8_t key[16];
-    describe_inet(&storage, &peer, key);
+    memset(&address, 0, sizeof(address));
+    if (info->ai_addrlen > sizeof(address)) {
+        return false;
+    }
+    memcpy(&address, info->ai_addr, info->ai_addrlen);
+    describe_inet(&address, &peer, key);
     return peer.is_loopback;
 }
 
@@ -296,16 +272,24 @@ static enum err_code bind_inet(
 static enum err_code listen_inet(
     struct listener *listener, const struct rpc_listen_options *options, struct err_info *err)
 {
-    char host[256];
-    char port[8];
-    TRY(split_address(str_of(options->address), host, port, err));
+    char host[ADDRESS_HOST_BYTES];
+    char port_text[8];
+    uint16_t port = 0;
+    if (address_parse(str_of(options->address), host, &port) != ERR_OK) {
+        return ERR_SET(
+            err,
+            ERR_INVALID,
+            "address %s: unix:/path, host:port or [v6]:port expected",
+            options->address);
+    }
+    (void)snprintf(port_text, sizeof(port_text), "%u", port);
     struct addrinfo hints = {
         .ai_family = AF_UNSPEC,
         .ai_socktype = SOCK_STREAM,
         .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
     };
     struct addrinfo *found = NULL;
-    int failed = getaddrinfo(host, port, &hints, &found);
+    int failed = getaddrinfo(host, port_text, &hints, &found);
     if (failed != 0) {
         return ERR_SET(err, ERR_INVALID, "address %s: %s", options->address, gai_strerror(failed));
     }
@@ -323,14 +307,14 @@ static enum err_code listen_inet(
 
 static uint16_t bound_port(int fd)
 {
-    struct sockaddr_storage address = { 0 };
+    union inet_address address;
     socklen_t bytes = sizeof(address);
-    if (getsockname(fd, (struct sockaddr *)&address, &bytes) != 0) {
+    memset(&address, 0, sizeof(address));
+    if (getsockname(fd, &address.any, &bytes) != 0) {
         return 0;
     }
-    return address.ss_family == AF_INET6
-        ? ntohs(((const struct sockaddr_in6 *)(const void *)&address)->sin6_port)
-        : ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
+    bool is_v6 = address.any.sa_family == AF_INET6;
+    return ntohs(is_v6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
 /* A socket file that nobody listens on and that is ours goes away; anything else is refused. */

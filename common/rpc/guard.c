@@ -27,9 +27,9 @@ enum {
     FLAG_PADDED = 0x8
 };
 
-static const char PREFACE[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-static_assert(sizeof(PREFACE) - 1 == GUARD_PREFACE_BYTES, "length of the preface");
+static_assert(sizeof(preface) - 1 == GUARD_PREFACE_BYTES, "length of the preface");
 
 enum {
     CREDIT_MAX = 1 << 20
@@ -43,7 +43,7 @@ enum {
 static const struct {
     uint32_t per_second;
     const char *reason;
-} RATES[GUARD_RATE_COUNT] = {
+} rates[GUARD_RATE_COUNT] = {
     [GUARD_RATE_OPEN] = { 100000, "too many streams per second" },
     [GUARD_RATE_RESET] = { 200, "too many stream resets" },
     [GUARD_RATE_PING] = { 100, "too many pings" },
@@ -84,7 +84,7 @@ bool guard_has_down(const struct guard *guard)
 
 uint32_t guard_rate_limit(enum guard_rate rate)
 {
-    return RATES[rate].per_second;
+    return rates[rate].per_second;
 }
 
 static bool refuse(struct guard *guard, enum guard_error error, const char *reason)
@@ -96,7 +96,7 @@ static bool refuse(struct guard *guard, enum guard_error error, const char *reas
 
 static bool count(struct guard *guard, enum guard_rate rate)
 {
-    if (guard->counts[rate] < RATES[rate].per_second) {
+    if (guard->counts[rate] < rates[rate].per_second) {
         guard->counts[rate]++;
         return true;
     }
@@ -104,7 +104,7 @@ static bool count(struct guard *guard, enum guard_rate rate)
         guard->credits[rate]--;
         return true;
     }
-    return refuse(guard, GUARD_ENHANCE_YOUR_CALM, RATES[rate].reason);
+    return refuse(guard, GUARD_ENHANCE_YOUR_CALM, rates[rate].reason);
 }
 
 static void earn(struct guard *guard, enum guard_rate rate, uint32_t amount)
@@ -280,7 +280,7 @@ static bool on_continuation(struct guard *guard, const struct head *head)
     return check_block(guard, head);
 }
 
-static bool (*const ON_FRAME[FRAME_KNOWN_COUNT])(struct guard *guard, const struct head *head) = {
+static bool (*const on_frame[FRAME_KNOWN_COUNT])(struct guard *guard, const struct head *head) = {
     [FRAME_DATA] = on_data,
     [FRAME_HEADERS] = on_headers,
     [FRAME_PRIORITY] = on_priority,
@@ -311,7 +311,7 @@ static bool on_head(struct guard *guard, const struct head *head)
     if (head->type >= FRAME_KNOWN_COUNT) {
         return count(guard, GUARD_RATE_OTHER);
     }
-    return ON_FRAME[head->type](guard, head);
+    return on_frame[head->type](guard, head);
 }
 
 static struct head parse_head(const uint8_t bytes[GUARD_HEAD_BYTES])
@@ -349,7 +349,7 @@ static bool feed_preface(struct guard *guard, const uint8_t *data, size_t bytes,
 {
     size_t at = 0;
     while (at < bytes && guard->preface_len < GUARD_PREFACE_BYTES) {
-        if (data[at] != (uint8_t)PREFACE[guard->preface_len]) {
+        if (data[at] != (uint8_t)preface[guard->preface_len]) {
             guard->offset += at;
             return refuse(guard, GUARD_PROTOCOL_ERROR, "not HTTP/2");
         }

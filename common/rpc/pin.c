@@ -3,6 +3,7 @@
  * CA: one TLS handshake whose chain is checked against that pin, by hand, before anything is sent.
  */
 #include "common/base/cleanup.h"
+#include "common/rpc/address.h"
 #include "common/rpc/client.h"
 #include "common/sys/fd.h"
 
@@ -27,7 +28,7 @@ enum {
 
 struct pin_target {
     const char *text;
-    char host[HOST_BYTES];
+    char host[ADDRESS_HOST_BYTES];
     char port[8];
     struct mono_us deadline;
 };
@@ -45,27 +46,14 @@ static void ssl_context_destroy(SSL_CTX **context)
 
 static enum err_code parse_target(const char *text, struct pin_target *target, struct err_info *err)
 {
-    struct str_view all = str_of(text);
-    size_t colon = all.len;
-    uint64_t port = 0;
-    if (str_has_prefix(all, STR("unix:"))) {
+    uint16_t port = 0;
+    if (str_has_prefix(str_of(text), STR("unix:"))) {
         return ERR_SET(err, ERR_UNSUPPORTED, "%s: a Unix socket has no certificate", text);
     }
-    while (colon > 0 && text[colon - 1] != ':') {
-        colon--;
-    }
-    struct str_view host = str_from(text, colon == 0 ? 0 : colon - 1);
-    struct str_view digits = str_from(text + colon, all.len - colon);
-    if (host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']') {
-        host = str_from(host.ptr + 1, host.len - 2);
-    } else if (memchr(host.ptr, ':', host.len) != NULL) {
-        host.len = 0;
-    }
-    if (host.len == 0 || str_parse_uint64(digits, 65535, &port) != ERR_OK || port == 0
-        || str_copy(host, target->host, sizeof(target->host)) != ERR_OK) {
+    if (address_parse(str_of(text), target->host, &port) != ERR_OK || port == 0) {
         return ERR_SET(err, ERR_INVALID, "%s: host:port or [v6]:port expected", text);
     }
-    (void)snprintf(target->port, sizeof(target->port), "%u", (unsigned)port);
+    (void)snprintf(target->port, sizeof(target->port), "%u", port);
     target->text = text;
     return ERR_OK;
 }
@@ -320,22 +308,22 @@ static void restore_signals(const sigset_t *pipe_only, const sigset_t *before)
 }
 
 enum err_code rpc_fetch_pinned_ca(
-    const char *text,
+    const char *target,
     const uint8_t pin[32],
     int64_t timeout_us,
     char **ret_pem,
     struct err_info *err)
 {
-    struct pin_target target = { 0 };
-    TRY(parse_target(text, &target, err));
-    target.deadline.value = clock_mono(clock_system()).value + timeout_us;
+    struct pin_target peer = { 0 };
+    TRY(parse_target(target, &peer, err));
+    peer.deadline.value = clock_mono(clock_system()).value + timeout_us;
     /* OpenSSL writes to sockets without MSG_NOSIGNAL, and the caller may not ignore the signal. */
     sigset_t pipe_only;
     sigset_t before;
     (void)sigemptyset(&pipe_only);
     (void)sigaddset(&pipe_only, SIGPIPE);
     (void)pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
-    enum err_code code = fetch(&target, pin, ret_pem, err);
+    enum err_code code = fetch(&peer, pin, ret_pem, err);
     restore_signals(&pipe_only, &before);
     return code;
 }

@@ -26,7 +26,7 @@ struct tls_session {
     unsigned key_updates; /* asked for by the peer: each costs us more than it costs him */
 };
 
-static const unsigned char ALPN_H2[] = { 2, 'h', '2' };
+static const unsigned char alpn_h2[] = { 2, 'h', '2' };
 
 const char *tls_last_error(void)
 {
@@ -47,8 +47,8 @@ static int select_alpn(
     (void)ssl;
     (void)context;
     for (unsigned at = 0; at < in_len; at += 1U + in[at]) {
-        if (in[at] == 2 && in_len - at >= sizeof(ALPN_H2)
-            && memcmp(in + at, ALPN_H2, sizeof(ALPN_H2)) == 0) {
+        if (in[at] == 2 && in_len - at >= sizeof(alpn_h2)
+            && memcmp(in + at, alpn_h2, sizeof(alpn_h2)) == 0) {
             *out = in + at + 1;
             *out_len = 2;
             return SSL_TLSEXT_ERR_OK;
@@ -57,7 +57,8 @@ static int select_alpn(
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-/* An encrypted key is refused instead of asking for its password on the terminal. */
+/* Instead of asking for the password of an encrypted key.
+ * NOLINTNEXTLINE(readability-non-const-parameter) */
 static int refuse_password(char *out, int bytes, int writing, void *context)
 {
     (void)out;
@@ -139,6 +140,7 @@ static enum err_code use_client_ca(SSL_CTX *ssl, const char *pem, struct err_inf
     return ERR_OK;
 }
 
+/* OpenSSL's parameters. NOLINTNEXTLINE(readability-function-size) */
 static void count_key_updates(
     int writing, int version, int type, const void *data, size_t bytes, SSL *ssl, void *argument)
 {
