@@ -141,7 +141,7 @@ static void close_lengths(struct decoder *decoder, size_t count)
 {
     while (decoder->length_count > count) {
         size_t at = decoder->lengths[--decoder->length_count];
-        if (!buf_ok(&decoder->out)) {
+        if (!buf_ok(&decoder->out) || decoder->out.data == NULL) {
             continue;
         }
         size_t length = decoder->out.len - at - LENGTH_BYTES;
@@ -669,6 +669,9 @@ enum err_code wire_from_json(
     const struct wire_type *known = wire_schema_find_type(schema, type->name);
     if (known == NULL) {
         return ERR_SET(err, ERR_INTERNAL, "%s: not in the schema", type->name);
+    }
+    if (json.ptr == NULL) {
+        json = STR("");
     }
     if (json.len > JSON_BYTES_MAX) {
         return ERR_SET(err, ERR_LIMIT, "JSON: %zu bytes, at most %d", json.len, JSON_BYTES_MAX);
