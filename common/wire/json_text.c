@@ -25,11 +25,14 @@ void json_append_base64(struct buf *buf, const uint8_t *data, size_t bytes)
         group |= left > 1 ? (uint32_t)data[i + 1] << 8 : 0;
         group |= left > 2 ? (uint32_t)data[i + 2] : 0;
         char quad[4] = {
-            base64_alphabet[group >> 18],
-            base64_alphabet[(group >> 12) & 63],
-            left > 1 ? base64_alphabet[(group >> 6) & 63] : '=',
-            left > 2 ? base64_alphabet[group & 63] : '=',
+            base64_alphabet[group >> 18], base64_alphabet[(group >> 12) & 63], '=', '='
         };
+        if (left > 1) {
+            quad[2] = base64_alphabet[(group >> 6) & 63];
+        }
+        if (left > 2) {
+            quad[3] = base64_alphabet[group & 63];
+        }
         buf_append(buf, quad, sizeof(quad));
     }
     buf_append_char(buf, '"');
@@ -210,8 +213,7 @@ void json_append_double(struct buf *buf, double value)
     }
     for (int digits = 15; digits <= 17; digits++) {
         (void)snprintf(text, sizeof(text), "%.*g", digits, value);
-        double back = strtod(text, NULL);
-        if (memcmp(&back, &value, sizeof(value)) == 0) {
+        if (strtod(text, NULL) == value) {
             break;
         }
     }
@@ -226,8 +228,7 @@ void json_append_float(struct buf *buf, float value)
     }
     for (int digits = 6; digits <= 9; digits++) {
         (void)snprintf(text, sizeof(text), "%.*g", digits, (double)value);
-        float back = strtof(text, NULL);
-        if (memcmp(&back, &value, sizeof(value)) == 0) {
+        if (strtof(text, NULL) == value) {
             break;
         }
     }

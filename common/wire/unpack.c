@@ -46,7 +46,7 @@ static ProtobufCMessage *next_part(struct walk_frame *frame)
         const void *quantifier = base + field->quantifier_offset;
         if (field->label == PROTOBUF_C_LABEL_REPEATED) {
             if (frame->entry < *(const size_t *)quantifier) {
-                return (*(ProtobufCMessage ***)(uintptr_t)member)[frame->entry++];
+                return (*(ProtobufCMessage *const *const *)member)[frame->entry++];
             }
             continue;
         }
@@ -80,40 +80,41 @@ static void drop_unknown_fields(ProtobufCMessage *message)
     }
 }
 
-static enum err_code unpack(
-    const struct wire_type *type,
-    const ProtobufCMessageDescriptor *descriptor,
+static enum err_code not_in_schema(const ProtobufCMessageDescriptor *type, struct err_info *err)
+{
+    return ERR_SET(err, ERR_INTERNAL, "%s: not in the schema", type->name);
+}
+
+/* Unpacks what the scan has let through. */
+static enum err_code build(
+    const ProtobufCMessageDescriptor *type,
     struct str_view data,
-    bool strict,
+    const struct wire_scan_result *scanned,
     struct arena *arena,
     ProtobufCMessage **ret_message,
     struct err_info *err)
 {
-    if (type == NULL) {
-        return ERR_SET(err, ERR_INTERNAL, "%s: not in the schema", descriptor->name);
-    }
-    struct wire_scan_result scanned = { false };
-    TRY(wire_scan(type, data, strict, arena, &scanned, err));
     struct wire_allocator allocator;
     wire_allocator_init(&allocator, arena);
     ProtobufCMessage *message = protobuf_c_message_unpack(
-        descriptor, &allocator.base, data.len, (const uint8_t *)(data.len == 0 ? "" : data.ptr));
+        type, &allocator.base, data.len, (const uint8_t *)(data.len == 0 ? "" : data.ptr));
     if (message == NULL && allocator.out_of_memory) {
         return ERR_SET(err, ERR_NOMEM, "out of memory");
     }
     if (message == NULL && allocator.refused) {
-        return ERR_SET(err, ERR_LIMIT, "%s: larger than a message may be", descriptor->short_name);
+        return ERR_SET(err, ERR_LIMIT, "%s: larger than a message may be", type->short_name);
     }
     if (message == NULL) {
-        return ERR_SET(err, ERR_INVALID, "%s: malformed", descriptor->short_name);
+        return ERR_SET(err, ERR_INVALID, "%s: malformed", type->short_name);
     }
-    if (scanned.unknown_fields) {
+    if (scanned->unknown_fields) {
         drop_unknown_fields(message);
     }
     *ret_message = message;
     return ERR_OK;
 }
 
+/* All seven belong to every call. NOLINTNEXTLINE(readability-function-size) */
 enum err_code wire_unpack(
     const struct wire_schema *schema,
     const ProtobufCMessageDescriptor *type,
@@ -123,10 +124,16 @@ enum err_code wire_unpack(
     ProtobufCMessage **ret_message,
     struct err_info *err)
 {
+    struct wire_scan_result scanned = { false };
     const struct wire_type *known = wire_schema_find_type(schema, type->name);
-    return unpack(known, type, str_from(data, bytes), true, arena, ret_message, err);
+    if (known == NULL) {
+        return not_in_schema(type, err);
+    }
+    TRY(wire_scan(known, str_from(data, bytes), true, arena, &scanned, err));
+    return build(type, str_from(data, bytes), &scanned, arena, ret_message, err);
 }
 
+/* As wire_unpack. NOLINTNEXTLINE(readability-function-size) */
 enum err_code wire_unpack_lenient(
     const struct wire_schema *schema,
     const ProtobufCMessageDescriptor *type,
@@ -136,8 +143,13 @@ enum err_code wire_unpack_lenient(
     ProtobufCMessage **ret_message,
     struct err_info *err)
 {
+    struct wire_scan_result scanned = { false };
     const struct wire_type *known = wire_schema_find_type(schema, type->name);
-    return unpack(known, type, str_from(data, bytes), false, arena, ret_message, err);
+    if (known == NULL) {
+        return not_in_schema(type, err);
+    }
+    TRY(wire_scan(known, str_from(data, bytes), false, arena, &scanned, err));
+    return build(type, str_from(data, bytes), &scanned, arena, ret_message, err);
 }
 
 void *wire_new(struct arena *arena, const ProtobufCMessageDescriptor *type)

@@ -88,7 +88,7 @@ struct wire_type {
     const char *name; /* "package.Message" */
     enum wire_special special;
     bool map_entry;
-    const struct wire_field *fields; /* by number, as in the descriptor of protobuf-c */
+    struct wire_field *fields; /* by number, as in the descriptor of protobuf-c */
     size_t field_count;
     const struct wire_oneof *oneofs;
     size_t oneof_count;

@@ -9,6 +9,7 @@
 
 #include <agentgateway/v1/agentgateway.pb-c.h>
 #include <belay/test/v1/sink.pb-c.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -51,13 +52,14 @@ static bool unpack(
     ProtobufCMessage **ret_message)
 {
     struct err_info err = ERR_INFO_INIT;
+    char malformed[128];
+    (void)snprintf(malformed, sizeof(malformed), "%s: malformed", type->short_name);
     enum err_code code = strict
         ? wire_unpack(schema, type, data.ptr, data.len, arena, ret_message, &err)
         : wire_unpack_lenient(schema, type, data.ptr, data.len, arena, ret_message, &err);
     check(code == ERR_OK || err.text[0] != '\0');
-    check(
-        code == ERR_OK || strstr(err.text, ": malformed") == NULL
-        || strstr(err.text, "malformed field") != NULL);
+    /* protobuf-c must take whatever the scan lets through. */
+    check(code == ERR_OK || !str_equal(str_of(err.text), str_of(malformed)));
     return code == ERR_OK;
 }
 
