@@ -47,7 +47,7 @@ static ssize_t pass_on(int from, int to, char *data, size_t bytes)
 
 static void relay_bytes(struct relay *relay, int client, int server)
 {
-    char data[65536];
+    char data[8192];
     bool commits = false;
     for (;;) {
         struct pollfd ends[] = { { .fd = client, .events = POLLIN },
