@@ -1,0 +1,84 @@
+#include "cmd/cli/interrupt.h"
+
+#include "common/base/cleanup.h"
+#include "common/sys/fd.h"
+#include "common/sys/thread.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+struct interrupt {
+    struct thread thread;
+    int signals;
+    int stop;
+};
+
+/* Shows the cursor again, which a live plot hides; only a terminal understands. */
+static void restore_terminal(void)
+{
+    static const char SHOW_CURSOR[] = "\033[?25h\n";
+    if (isatty(STDOUT_FILENO) == 1) {
+        struct err_info err = ERR_INFO_INIT;
+        (void)!fd_write_all(STDOUT_FILENO, SHOW_CURSOR, sizeof(SHOW_CURSOR) - 1, &err);
+    }
+}
+
+static void run(void *context)
+{
+    struct interrupt *interrupt = context;
+    struct pollfd fds[2] = { { .fd = interrupt->signals, .events = POLLIN },
+                             { .fd = interrupt->stop, .events = POLLIN } };
+    while (poll(fds, 2, -1) < 0 && errno == EINTR) {
+    }
+    struct signalfd_siginfo info;
+    if ((fds[0].revents & POLLIN) != 0
+        && read(interrupt->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        restore_terminal();
+        _exit(128 + (int)info.ssi_signo);
+    }
+}
+
+enum err_code interrupt_start(struct interrupt **ret_interrupt, struct err_info *err)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
+        return ERR_SET(err, ERR_INTERNAL, "cannot take over signals");
+    }
+    struct interrupt *interrupt = mem_alloc(sizeof(*interrupt));
+    interrupt->signals = signalfd(-1, &set, SFD_CLOEXEC);
+    interrupt->stop = eventfd(0, EFD_CLOEXEC);
+    if (interrupt->signals < 0 || interrupt->stop < 0) {
+        interrupt_stop(interrupt);
+        return ERR_SET_ERRNO(err, ERR_INTERNAL, errno, "cannot take over signals");
+    }
+    enum err_code code = thread_start(&interrupt->thread, "interrupt", run, interrupt, err);
+    if (code != ERR_OK) {
+        interrupt_stop(interrupt);
+        return code;
+    }
+    *ret_interrupt = interrupt;
+    return ERR_OK;
+}
+
+void interrupt_stop(struct interrupt *interrupt)
+{
+    if (interrupt == NULL) {
+        return;
+    }
+    if (interrupt->stop >= 0) {
+        (void)!eventfd_write(interrupt->stop, 1);
+    }
+    thread_join(&interrupt->thread);
+    fd_close(&interrupt->signals);
+    fd_close(&interrupt->stop);
+    mem_free(interrupt);
+}
