@@ -38,8 +38,8 @@ static void put_time(int64_t us, struct buf *out)
     buf_append_str(out, str_of(time_format((struct wall_us){ us }, text)));
 }
 
-enum text_style
-cells_age(const struct view_cell *cell, const Google__Protobuf__Timestamp *time, struct buf *out)
+enum text_style cells_age(
+    const struct view_cell *cell, const Google__Protobuf__Timestamp *time, struct buf *out)
 {
     int64_t us = 0;
     if (!cells_time_us(time, &us)) {
@@ -58,8 +58,8 @@ cells_age(const struct view_cell *cell, const Google__Protobuf__Timestamp *time,
     return TEXT_PLAIN;
 }
 
-enum text_style
-cells_until(const struct view_cell *cell, const Google__Protobuf__Timestamp *time, struct buf *out)
+enum text_style cells_until(
+    const struct view_cell *cell, const Google__Protobuf__Timestamp *time, struct buf *out)
 {
     int64_t us = 0;
     if (!cells_time_us(time, &us)) {
@@ -83,8 +83,8 @@ cells_until(const struct view_cell *cell, const Google__Protobuf__Timestamp *tim
     return left <= 0 ? TEXT_DIM : TEXT_PLAIN;
 }
 
-enum text_style
-cells_time(const struct view_cell *cell, const Google__Protobuf__Timestamp *time, struct buf *out)
+enum text_style cells_time(
+    const struct view_cell *cell, const Google__Protobuf__Timestamp *time, struct buf *out)
 {
     (void)cell;
     int64_t us = 0;

@@ -1,17 +1,19 @@
 #include "cmd/cli/cli.h"
 
+#include "belay_descriptors.h"
 #include "cmd/cli/commands.h"
 #include "cmd/cli/connection.h"
 #include "cmd/cli/grammar/docs.h"
 #include "common/wire/wire.h"
 
-#include "belay_descriptors.h"
-
 #include <google/protobuf/timestamp.pb-c.h>
 
 #include <stdarg.h>
 
-enum { HELP_BYTES_MAX = 1024 * 1024, WORD_BYTES_MAX = 64 };
+enum {
+    HELP_BYTES_MAX = 1024 * 1024,
+    WORD_BYTES_MAX = 64
+};
 
 /* ---- helpers of the commands ---- */
 
@@ -28,8 +30,7 @@ enum err_code cli_usage(struct cli *cli, const char *format, ...)
 
 const char *cli_env(const struct cli *cli, const char *name)
 {
-    const char *value =
-        cli->io->env != NULL ? cli->io->env(cli->io->env_context, name) : NULL;
+    const char *value = cli->io->env != NULL ? cli->io->env(cli->io->env_context, name) : NULL;
     return value != NULL && value[0] != 0 ? value : NULL;
 }
 
@@ -49,8 +50,7 @@ void *cli_message(struct cli *cli, const ProtobufCMessageDescriptor *type)
 }
 
 /* Fields 1 and 2 of a map entry, by their offsets: all entry types have the same shape. */
-static void
-set_pair(ProtobufCMessage *entry, char *key, char *value)
+static void set_pair(ProtobufCMessage *entry, char *key, char *value)
 {
     char *base = (char *)entry;
     memcpy(base + entry->descriptor->fields[0].offset, &key, sizeof(key));

@@ -11,6 +11,7 @@
 #include "common/base/time.h"
 
 #include <protobuf-c/protobuf-c.h>
+
 #include <stdio.h>
 
 struct connection;
@@ -55,7 +56,9 @@ struct cli {
     struct err_info err;
 };
 
-enum { CLI_ARENA_BYTES = 256 * 1024 * 1024 };
+enum {
+    CLI_ARENA_BYTES = 256 * 1024 * 1024
+};
 
 /* The whole program: reads the line, runs the command, reports; returns the exit status. */
 int cli_run(const struct cli_io *io, int argc, char *const *argv);
@@ -94,7 +97,8 @@ enum err_code cli_option_pairs(
 void *cli_timestamp(struct cli *cli, const char *option);
 void *cli_timestamp_of(struct cli *cli, struct wall_us time);
 
-/* Value of an enum by its short word ("awaiting-confirmation"); the word of a value (static storage or arena). */
+/* Value of an enum by its short word ("awaiting-confirmation"); the word of a value (static storage
+ * or arena). */
 int cli_enum_value(const ProtobufCEnumDescriptor *type, const char *word);
 const char *cli_enum_word(struct cli *cli, const ProtobufCEnumDescriptor *type, int value);
 

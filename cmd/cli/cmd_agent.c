@@ -20,10 +20,12 @@ static enum text_style write_state(const struct view_cell *cell, struct buf *out
     const Agentgateway__V1__Agent *agent = cell->item;
     if (!is_confirmed(agent)) {
         (void)cells_text(
-            cli_enum_word(cell->cli, &agentgateway__v1__agent_state__descriptor, (int)agent->state), out);
+            cli_enum_word(cell->cli, &agentgateway__v1__agent_state__descriptor, (int)agent->state),
+            out);
         return TEXT_WARN;
     }
-    buf_printf(out, "%s%s", agent->online ? "online" : "offline", agent->cordoned ? ",cordoned" : "");
+    buf_printf(
+        out, "%s%s", agent->online ? "online" : "offline", agent->cordoned ? ",cordoned" : "");
     return agent->cordoned ? TEXT_WARN : agent->online ? TEXT_GOOD : TEXT_BAD;
 }
 
@@ -55,7 +57,8 @@ static enum text_style write_machine(const struct view_cell *cell, struct buf *o
 
 static enum text_style write_spool(const struct view_cell *cell, struct buf *out)
 {
-    const Agentgateway__V1__AgentStatus *status = ((const Agentgateway__V1__Agent *)cell->item)->status;
+    const Agentgateway__V1__AgentStatus *status =
+        ((const Agentgateway__V1__Agent *)cell->item)->status;
     if (status == NULL) {
         return TEXT_PLAIN;
     }
@@ -68,7 +71,8 @@ static enum text_style write_spool(const struct view_cell *cell, struct buf *out
 
 static enum text_style write_uptime(const struct view_cell *cell, struct buf *out)
 {
-    const Agentgateway__V1__AgentStatus *status = ((const Agentgateway__V1__Agent *)cell->item)->status;
+    const Agentgateway__V1__AgentStatus *status =
+        ((const Agentgateway__V1__Agent *)cell->item)->status;
     if (status != NULL) {
         cells_duration((int64_t)(status->uptime_ms / 1000) * US_PER_SECOND, out);
     }
@@ -149,8 +153,8 @@ static enum err_code get(struct cli *cli)
     return output_one(cli, &VIEW_AGENTS, &reply->base, 0);
 }
 
-static enum err_code
-show_change(struct cli *cli, void *context, const ProtobufCMessage *message, bool *ret_done)
+static enum err_code show_change(
+    struct cli *cli, void *context, const ProtobufCMessage *message, bool *ret_done)
 {
     const Agentgateway__V1__AgentChange *change =
         (const Agentgateway__V1__AgentChange *)(const void *)message;
@@ -271,7 +275,8 @@ static enum err_code revoke(struct cli *cli)
 
 static enum err_code rotate_key(struct cli *cli)
 {
-    Agentgateway__V1__RotateAgentKeyRequest request = AGENTGATEWAY__V1__ROTATE_AGENT_KEY_REQUEST__INIT;
+    Agentgateway__V1__RotateAgentKeyRequest request =
+        AGENTGATEWAY__V1__ROTATE_AGENT_KEY_REQUEST__INIT;
     Agentgateway__V1__Command *reply = NULL;
     request.workspace = connection_workspace(cli);
     request.agent = cli_text(cli, args_word(cli->args, 0));
@@ -282,12 +287,13 @@ static enum err_code rotate_key(struct cli *cli)
 
 /* ---- table ---- */
 
-static const char *const STATE_CHOICES[] = { "awaiting-confirmation", "confirmed", "evicted", "revoked",
-                                             NULL };
-#define OPTION_SELECTOR                                                                            \
-    {                                                                                              \
-        .name = "selector", .letter = 'l', .type = CLI_TEXT, .argument = "SELECTOR",               \
-        .help = "Only agents with these labels: a=b,c!=d,e in (f,g),!h"                            \
+static const char *const STATE_CHOICES[] = {
+    "awaiting-confirmation", "confirmed", "evicted", "revoked", NULL
+};
+#define OPTION_SELECTOR                                                              \
+    {                                                                                \
+        .name = "selector", .letter = 'l', .type = CLI_TEXT, .argument = "SELECTOR", \
+        .help = "Only agents with these labels: a=b,c!=d,e in (f,g),!h"              \
     }
 static const struct cli_option LIST_OPTIONS[] = {
     OPTION_SELECTOR,
@@ -363,9 +369,9 @@ static const struct cli_command UNCORDON = {
     .run = uncordon,
 };
 
-#define OPTION_REASON                                                                              \
-    {                                                                                              \
-        .name = "reason", .type = CLI_TEXT, .argument = "TEXT", .help = "For the audit trail"      \
+#define OPTION_REASON                                                                         \
+    {                                                                                         \
+        .name = "reason", .type = CLI_TEXT, .argument = "TEXT", .help = "For the audit trail" \
     }
 static const struct cli_option EVICT_OPTIONS[] = { OPTION_REASON };
 static const struct cli_command EVICT = {
@@ -397,8 +403,9 @@ static const struct cli_command ROTATE_KEY = {
     .run = rotate_key,
 };
 
-static const struct cli_command *const COMMANDS[] = { &LIST,     &GET,   &WATCH,  &LABEL,     &CORDON,
-                                                      &UNCORDON, &EVICT, &REVOKE, &ROTATE_KEY };
+static const struct cli_command *const COMMANDS[] = { &LIST,  &GET,    &WATCH,
+                                                      &LABEL, &CORDON, &UNCORDON,
+                                                      &EVICT, &REVOKE, &ROTATE_KEY };
 const struct cli_command CMD_AGENT = {
     .name = "agent",
     .alias = "agents",

@@ -66,7 +66,8 @@ static enum err_code create(struct cli *cli)
     text_escape(str_of(reply->secret), &text);
     buf_append_char(&text, '\n');
     TRY(output_text(cli, buf_view(&text)));
-    output_note(cli, "This key (%s) is shown once. Keep it in a file of mode 0600, then:", reply->key->id);
+    output_note(
+        cli, "This key (%s) is shown once. Keep it in a file of mode 0600, then:", reply->key->id);
     output_note(cli, "  belay gateway add NAME HOST:PORT --ca-sha256 PIN --key-file FILE");
     return ERR_OK;
 }
@@ -118,7 +119,8 @@ static const struct cli_option CREATE_OPTIONS[] = {
       .help = "How long it works" },
 };
 static const struct cli_example CREATE_EXAMPLES[] = {
-    { "belay apikey create grafana --scope telemetry:read --ttl 365d", "A key that can only read figures" },
+    { "belay apikey create grafana --scope telemetry:read --ttl 365d",
+      "A key that can only read figures" },
 };
 static const struct cli_command CREATE = {
     .name = "create",

@@ -64,8 +64,8 @@ static enum err_code list(struct cli *cli)
     return output_list(cli, &VIEW_RECORDS, &reply->base, reply->records, reply->n_records);
 }
 
-static enum err_code
-show_record(struct cli *cli, void *context, const ProtobufCMessage *message, bool *ret_done)
+static enum err_code show_record(
+    struct cli *cli, void *context, const ProtobufCMessage *message, bool *ret_done)
 {
     (void)cli;
     (void)ret_done;
@@ -80,7 +80,11 @@ static enum err_code watch(struct cli *cli)
     request.workspace = connection_workspace(cli);
     request.tail = (uint32_t)args_number(cli->args, "tail");
     TRY(connection_stream(
-        cli, "WatchAuditRecords", &request.base, &agentgateway__v1__audit_record__descriptor, &stream));
+        cli,
+        "WatchAuditRecords",
+        &request.base,
+        &agentgateway__v1__audit_record__descriptor,
+        &stream));
     AUTO_OUTPUT_LIVE struct output_live *live = output_live_create(cli, &VIEW_RECORDS);
     enum err_code code = connection_watch(cli, stream, false, show_record, live);
     rpc_client_stream_release(stream);
@@ -90,8 +94,14 @@ static enum err_code watch(struct cli *cli)
 static const struct cli_option LIST_OPTIONS[] = {
     { .name = "since", .type = CLI_TIME, .argument = "TIME", .help = "From this time on" },
     { .name = "until", .type = CLI_TIME, .argument = "TIME", .help = "Before this time" },
-    { .name = "actor", .type = CLI_TEXT, .argument = "PREFIX", .help = "Only actors that start so (\"key:\")" },
-    { .name = "action", .type = CLI_TEXT, .argument = "PREFIX", .help = "Only actions that start so" },
+    { .name = "actor",
+      .type = CLI_TEXT,
+      .argument = "PREFIX",
+      .help = "Only actors that start so (\"key:\")" },
+    { .name = "action",
+      .type = CLI_TEXT,
+      .argument = "PREFIX",
+      .help = "Only actions that start so" },
     OPTION_LIMIT("100"),
 };
 static const struct cli_command LIST = {

@@ -1,4 +1,5 @@
-/* belay command: what was asked of agents, and what became of it. Sending is in cmd_command_send.c. */
+/* belay command: what was asked of agents, and what became of it. Sending is in cmd_command_send.c.
+ */
 #include "cmd/cli/cmd_command_view.h"
 #include "cmd/cli/commands.h"
 #include "cmd/cli/connection.h"
@@ -50,7 +51,7 @@ static enum err_code cancel(struct cli *cli)
     return cmd_command_show(cli, reply);
 }
 
-static const char *const STATE_CHOICES[] = { "queued", "sent", "succeeded", "failed",
+static const char *const STATE_CHOICES[] = { "queued",  "sent",      "succeeded", "failed",
                                              "expired", "cancelled", NULL };
 static const struct cli_option LIST_OPTIONS[] = {
     OPTION_AGENT,
@@ -89,7 +90,9 @@ static const struct cli_command CANCEL = {
     CLI_LIST(argument, ID_ARGUMENTS),
     .run = cancel,
 };
-static const struct cli_command *const COMMANDS[] = { &CMD_COMMAND_SEND, &LIST, &GET, &WATCH, &CANCEL };
+static const struct cli_command *const COMMANDS[] = {
+    &CMD_COMMAND_SEND, &LIST, &GET, &WATCH, &CANCEL
+};
 const struct cli_command CMD_COMMAND = {
     .name = "command",
     .alias = "cmd",

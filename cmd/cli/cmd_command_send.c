@@ -15,7 +15,8 @@ static enum err_code fill_telemetry_now(struct cli *cli, Agentgateway__V1__Agent
 
 static enum err_code fill_set_config(struct cli *cli, Agentgateway__V1__AgentCommand *command)
 {
-    Agentgateway__V1__SetConfig *config = cli_message(cli, &agentgateway__v1__set_config__descriptor);
+    Agentgateway__V1__SetConfig *config =
+        cli_message(cli, &agentgateway__v1__set_config__descriptor);
     config->sample_interval_ms = (uint32_t)(args_number(cli->args, "sample-interval") / US_PER_MS);
     config->spool_max_bytes = (uint64_t)args_number(cli->args, "spool-max");
     config->spool_max_age_s = (uint32_t)(args_number(cli->args, "spool-max-age") / US_PER_SECOND);
@@ -143,7 +144,9 @@ static enum err_code send(struct cli *cli)
 
 /* ---- table ---- */
 
-static const char *const KIND_CHOICES[] = { "telemetry-now", "set-config", "drain", "device", NULL };
+static const char *const KIND_CHOICES[] = {
+    "telemetry-now", "set-config", "drain", "device", NULL
+};
 static const struct cli_argument ARGUMENTS[] = {
     ARGUMENT_AGENT,
     { .name = "KIND",
@@ -216,13 +219,15 @@ static const struct cli_example EXAMPLES[] = {
     { "belay command send node-7 telemetry-now --wait", "Sample now and show the figures" },
     { "belay command send node-7 set-config --sample-interval 2s", "Sample more often" },
     { "belay command send node-7 device --action identify --wait", "Ask the host to show itself" },
-    { "belay command send node-7 drain --reconnect-after 30s", "Close its stream for half a minute" },
+    { "belay command send node-7 drain --reconnect-after 30s",
+      "Close its stream for half a minute" },
 };
 const struct cli_command CMD_COMMAND_SEND = {
     .name = "send",
     .summary = "Send a command to an agent",
-    .description = "The server keeps the command until the agent has answered or the time to live is "
-                   "over; an agent that is offline gets it when it comes back.",
+    .description =
+        "The server keeps the command until the agent has answered or the time to live is "
+        "over; an agent that is offline gets it when it comes back.",
     CLI_LIST(argument, ARGUMENTS),
     CLI_LIST(option, OPTIONS),
     CLI_LIST(example, EXAMPLES),

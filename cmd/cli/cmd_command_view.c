@@ -6,7 +6,9 @@
 #include "common/rpc/client.h"
 #include "common/wire/wire.h"
 
-enum { RESULT_BYTES_MAX = 4 * 1024 * 1024 };
+enum {
+    RESULT_BYTES_MAX = 4 * 1024 * 1024
+};
 
 /* ---- view ---- */
 
@@ -14,7 +16,8 @@ static enum text_style write_state(const struct view_cell *cell, struct buf *out
 {
     const Agentgateway__V1__Command *command = cell->item;
     (void)cells_text(
-        cli_enum_word(cell->cli, &agentgateway__v1__command_state__descriptor, (int)command->state), out);
+        cli_enum_word(cell->cli, &agentgateway__v1__command_state__descriptor, (int)command->state),
+        out);
     bool good = command->state == AGENTGATEWAY__V1__COMMAND_STATE__COMMAND_STATE_SUCCEEDED;
     bool open = !cmd_command_is_finished(command);
     return good ? TEXT_GOOD : open ? TEXT_PLAIN : TEXT_BAD;
@@ -25,7 +28,8 @@ static enum text_style write_code(const struct view_cell *cell, struct buf *out)
     const Agentgateway__V1__Command *command = cell->item;
     if (command->code != AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_UNSPECIFIED) {
         (void)cells_text(
-            cli_enum_word(cell->cli, &agentgateway__v1__ack_code__descriptor, (int)command->code), out);
+            cli_enum_word(cell->cli, &agentgateway__v1__ack_code__descriptor, (int)command->code),
+            out);
     }
     return TEXT_PLAIN;
 }
@@ -64,9 +68,10 @@ const struct view VIEW_COMMANDS = VIEW(COLUMNS, name_of);
 
 /* ---- result ---- */
 
-static const struct table_column SAMPLE_COLUMNS[] = {
-    { .title = "METRIC" }, { .title = "DEVICE" }, { .title = "INSTANCE" }, { .title = "VALUE", .right = true }
-};
+static const struct table_column SAMPLE_COLUMNS[] = { { .title = "METRIC" },
+                                                      { .title = "DEVICE" },
+                                                      { .title = "INSTANCE" },
+                                                      { .title = "VALUE", .right = true } };
 
 static void add_sample(
     struct table *table,
@@ -102,9 +107,9 @@ static enum err_code put_samples(
             add_sample(table, batch->series[batch->samples[i]->series], batch->samples[i]);
         }
     }
-    struct table_options options = {
-        .headers = cli->output.headers, .color = cli->output.color, .width = cli->output.width
-    };
+    struct table_options options = { .headers = cli->output.headers,
+                                     .color = cli->output.color,
+                                     .width = cli->output.width };
     buf_append_char(out, '\n');
     table_write(table, &options, out);
     return ERR_OK;
@@ -193,8 +198,8 @@ struct follow {
     Agentgateway__V1__Command *last;
 };
 
-static enum err_code
-take_change(struct cli *cli, void *context, const ProtobufCMessage *message, bool *ret_done)
+static enum err_code take_change(
+    struct cli *cli, void *context, const ProtobufCMessage *message, bool *ret_done)
 {
     struct follow *follow = context;
     if (follow->live != NULL) {
@@ -220,15 +225,19 @@ enum err_code cmd_command_follow(
     TRY(code);
     if (follow.last == NULL || !cmd_command_is_finished(follow.last)) {
         return ERR_SET(
-            &cli->err, ERR_TIMEOUT, "command %s has no answer yet; it goes on: belay command watch %s", id, id);
+            &cli->err,
+            ERR_TIMEOUT,
+            "command %s has no answer yet; it goes on: belay command watch %s",
+            id,
+            id);
     }
     cli->exit_status = exit_of(follow.last);
     *ret_last = follow.last;
     return ERR_OK;
 }
 
-enum err_code
-cmd_command_finish(struct cli *cli, const Agentgateway__V1__Command *command, bool wait)
+enum err_code cmd_command_finish(
+    struct cli *cli, const Agentgateway__V1__Command *command, bool wait)
 {
     Agentgateway__V1__Command *last = NULL;
     if (!wait) {

@@ -13,18 +13,18 @@ extern const struct view VIEW_COMMANDS;
 bool cmd_command_is_finished(const Agentgateway__V1__Command *command);
 
 /* Shows a command and what the agent answered; sets the run's exit status to that of the answer. */
-enum err_code
-cmd_command_show(struct cli *cli, const Agentgateway__V1__Command *command) MUST_CHECK;
+enum err_code cmd_command_show(struct cli *cli, const Agentgateway__V1__Command *command)
+    MUST_CHECK;
 
-/* After sending: shows the command as it is, or waits for its end first (at most --timeout, when given). */
+/* After sending: shows the command as it is, or waits for its end first (at most --timeout, when
+ * given). */
 enum err_code cmd_command_finish(
     struct cli *cli, const Agentgateway__V1__Command *command, bool wait) MUST_CHECK;
 
-/* Opens WatchCommand and hands every change to live (NULL: to nobody) until the end; the last one in ret_last. */
+/* Opens WatchCommand and hands every change to live (NULL: to nobody) until the end; the last one
+ * in ret_last. */
 enum err_code cmd_command_follow(
-    struct cli *cli,
-    const char *id,
-    struct output_live *live,
-    Agentgateway__V1__Command **ret_last) MUST_CHECK;
+    struct cli *cli, const char *id, struct output_live *live, Agentgateway__V1__Command **ret_last)
+    MUST_CHECK;
 
 #endif

@@ -5,7 +5,9 @@
 #include "cmd/cli/grammar/docs.h"
 #include "common/sys/file.h"
 
-enum { DOCS_BYTES_MAX = 4 * 1024 * 1024 };
+enum {
+    DOCS_BYTES_MAX = 4 * 1024 * 1024
+};
 
 /* ---- config ---- */
 
@@ -145,8 +147,7 @@ static enum err_code run_man(struct cli *cli)
         AUTO_BUF struct buf text = BUF_INIT(DOCS_BYTES_MAX);
         docs_man_path(cli->grammar, i, &page, &name);
         docs_man(cli->grammar, &page, &text);
-        char *file =
-            arena_printf(cli->arena, "%s/%s.1", args_word(cli->args, 0), buf_text(&name));
+        char *file = arena_printf(cli->arena, "%s/%s.1", args_word(cli->args, 0), buf_text(&name));
         TRY(file_write_atomic(file, text.data, text.len, 0644, &cli->err));
     }
     return ERR_OK;

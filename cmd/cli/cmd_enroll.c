@@ -11,9 +11,11 @@ static enum text_style write_state(const struct view_cell *cell, struct buf *out
 {
     const Agentgateway__V1__EnrollmentToken *token = cell->item;
     (void)cells_text(
-        cli_enum_word(cell->cli, &agentgateway__v1__enrollment_state__descriptor, (int)token->state), out);
-    bool waits = token->state
-        == AGENTGATEWAY__V1__ENROLLMENT_STATE__ENROLLMENT_STATE_AWAITING_CONFIRMATION;
+        cli_enum_word(
+            cell->cli, &agentgateway__v1__enrollment_state__descriptor, (int)token->state),
+        out);
+    bool waits =
+        token->state == AGENTGATEWAY__V1__ENROLLMENT_STATE__ENROLLMENT_STATE_AWAITING_CONFIRMATION;
     bool confirmed = token->state == AGENTGATEWAY__V1__ENROLLMENT_STATE__ENROLLMENT_STATE_CONFIRMED;
     bool open = token->state == AGENTGATEWAY__V1__ENROLLMENT_STATE__ENROLLMENT_STATE_PENDING;
     return waits ? TEXT_WARN : confirmed ? TEXT_GOOD : open ? TEXT_PLAIN : TEXT_DIM;
@@ -75,7 +77,8 @@ static enum err_code create(struct cli *cli)
     text_escape(str_of(reply->join_string), &text);
     buf_append_char(&text, '\n');
     TRY(output_text(cli, buf_view(&text)));
-    output_note(cli, "This join string is shown once and works for one agent. On the agent's machine:");
+    output_note(
+        cli, "This join string is shown once and works for one agent. On the agent's machine:");
     output_note(cli, "  belay-agent enroll JOIN-STRING");
     if (!request.auto_confirm) {
         output_note(cli, "Then compare its fingerprint here: belay status");
@@ -144,10 +147,7 @@ static enum err_code confirm(struct cli *cli)
     }
     TRY(output_text(cli, buf_view(&text)));
     output_note(
-        cli,
-        "Agent %s (%lld) is confirmed.",
-        reply->agent->name,
-        (long long)reply->agent->id);
+        cli, "Agent %s (%lld) is confirmed.", reply->agent->name, (long long)reply->agent->id);
     return ERR_OK;
 }
 
@@ -178,15 +178,17 @@ static const struct cli_example TOKEN_EXAMPLES[] = {
 static const struct cli_command TOKEN = {
     .name = "token",
     .summary = "Make a join string for one agent",
-    .description = "The join string holds the server's address, the hash of its CA and a token that "
-                   "works once. It is a secret until then: give it to the machine over a safe way.",
+    .description =
+        "The join string holds the server's address, the hash of its CA and a token that "
+        "works once. It is a secret until then: give it to the machine over a safe way.",
     CLI_LIST(option, TOKEN_OPTIONS),
     CLI_LIST(example, TOKEN_EXAMPLES),
     .run = create,
 };
 
-static const char *const STATE_CHOICES[] = { "pending", "awaiting-confirmation", "confirmed", "expired",
-                                             "cancelled", "revoked", NULL };
+static const char *const STATE_CHOICES[] = {
+    "pending", "awaiting-confirmation", "confirmed", "expired", "cancelled", "revoked", NULL
+};
 static const struct cli_option LIST_OPTIONS[] = {
     { .name = "state",
       .type = CLI_CHOICE,

@@ -10,7 +10,8 @@ static enum text_style write_severity(const struct view_cell *cell, struct buf *
 {
     const Agentgateway__V1__Event *event = cell->item;
     (void)cells_text(
-        cli_enum_word(cell->cli, &agentgateway__v1__severity__descriptor, (int)event->severity), out);
+        cli_enum_word(cell->cli, &agentgateway__v1__severity__descriptor, (int)event->severity),
+        out);
     bool error = event->severity == AGENTGATEWAY__V1__SEVERITY__SEVERITY_ERROR;
     bool warning = event->severity == AGENTGATEWAY__V1__SEVERITY__SEVERITY_WARNING;
     return error ? TEXT_BAD : warning ? TEXT_WARN : TEXT_PLAIN;
@@ -67,8 +68,8 @@ static enum err_code list(struct cli *cli)
     return output_list(cli, &VIEW_EVENTS, &reply->base, reply->events, reply->n_events);
 }
 
-static enum err_code
-show_event(struct cli *cli, void *context, const ProtobufCMessage *message, bool *ret_done)
+static enum err_code show_event(
+    struct cli *cli, void *context, const ProtobufCMessage *message, bool *ret_done)
 {
     (void)cli;
     (void)ret_done;
@@ -93,21 +94,24 @@ static enum err_code watch(struct cli *cli)
 }
 
 static const char *const SEVERITY_CHOICES[] = { "debug", "info", "warning", "error", NULL };
-#define OPTION_SEVERITY                                                                            \
-    {                                                                                              \
-        .name = "severity", .type = CLI_CHOICE, .argument = "LEVEL", .choices = SEVERITY_CHOICES,  \
-        .help = "Only this severe or more"                                                         \
+#define OPTION_SEVERITY                                                                           \
+    {                                                                                             \
+        .name = "severity", .type = CLI_CHOICE, .argument = "LEVEL", .choices = SEVERITY_CHOICES, \
+        .help = "Only this severe or more"                                                        \
     }
-#define OPTION_KIND                                                                                \
-    {                                                                                              \
-        .name = "kind", .type = CLI_TEXT, .argument = "PREFIX",                                    \
-        .help = "Only kinds that start so (\"spool.\")"                                            \
+#define OPTION_KIND                                             \
+    {                                                           \
+        .name = "kind", .type = CLI_TEXT, .argument = "PREFIX", \
+        .help = "Only kinds that start so (\"spool.\")"         \
     }
 static const struct cli_option LIST_OPTIONS[] = {
     OPTION_AGENT,
     OPTION_SEVERITY,
     OPTION_KIND,
-    { .name = "since", .type = CLI_TIME, .argument = "TIME", .help = "From this time on: 1h, 2026-11-22T04:00:00Z" },
+    { .name = "since",
+      .type = CLI_TIME,
+      .argument = "TIME",
+      .help = "From this time on: 1h, 2026-11-22T04:00:00Z" },
     { .name = "until", .type = CLI_TIME, .argument = "TIME", .help = "Before this time" },
     OPTION_LIMIT("100"),
 };
@@ -118,7 +122,9 @@ static const struct cli_command LIST = {
     CLI_LIST(option, LIST_OPTIONS),
     .run = list,
 };
-static const struct cli_option WATCH_OPTIONS[] = { OPTION_AGENT, OPTION_SEVERITY, OPTION_KIND, OPTION_TAIL };
+static const struct cli_option WATCH_OPTIONS[] = {
+    OPTION_AGENT, OPTION_SEVERITY, OPTION_KIND, OPTION_TAIL
+};
 static const struct cli_command WATCH = {
     .name = "watch",
     .summary = "Show events as they come",

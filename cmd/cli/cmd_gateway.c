@@ -11,7 +11,11 @@
 
 #include <unistd.h>
 
-enum { PEM_BYTES_MAX = 65536, KEY_BYTES_MAX = 512, SHA256_TEXT_BYTES = 2 * HASH_SHA256_BYTES + 1 };
+enum {
+    PEM_BYTES_MAX = 65536,
+    KEY_BYTES_MAX = 512,
+    SHA256_TEXT_BYTES = 2 * HASH_SHA256_BYTES + 1
+};
 
 /* ---- view ---- */
 
@@ -90,7 +94,8 @@ static bool is_endpoint(const char *endpoint)
         && str_parse_uint64(str_of(colon + 1), 65535, &port) == ERR_OK && port > 0;
 }
 
-static enum err_code fetch_pinned(struct cli *cli, Belay__Cli__V1__Gateway *gateway, const char *pin)
+static enum err_code fetch_pinned(
+    struct cli *cli, Belay__Cli__V1__Gateway *gateway, const char *pin)
 {
     uint8_t digest[HASH_SHA256_BYTES];
     AUTO_FREE char *pem = NULL;
@@ -171,7 +176,8 @@ static enum err_code set_key(struct cli *cli, Belay__Cli__V1__Gateway *gateway)
 /* Asks the server who we are; a gateway that does not answer is not kept. */
 static enum err_code verify(struct cli *cli, const Belay__Cli__V1__Gateway *gateway)
 {
-    Agentgateway__V1__GetServerInfoRequest request = AGENTGATEWAY__V1__GET_SERVER_INFO_REQUEST__INIT;
+    Agentgateway__V1__GetServerInfoRequest request =
+        AGENTGATEWAY__V1__GET_SERVER_INFO_REQUEST__INIT;
     Agentgateway__V1__ServerInfo *info = NULL;
     TRY(connection_open_to(cli, gateway));
     TRY(connection_call(
@@ -197,7 +203,9 @@ static enum err_code add(struct cli *cli)
     TRY(check_name(cli, gateway->name));
     if (!is_endpoint(gateway->endpoint)) {
         return cli_usage(
-            cli, "ENDPOINT: \"%s\" is neither HOST:PORT, [V6]:PORT nor unix:/PATH", gateway->endpoint);
+            cli,
+            "ENDPOINT: \"%s\" is neither HOST:PORT, [V6]:PORT nor unix:/PATH",
+            gateway->endpoint);
     }
     TRY(gateway_store_get(cli, &store));
     if (gateway_store_find(store, gateway->name) != NULL && !args_flag(cli->args, "replace")) {
@@ -216,7 +224,9 @@ static enum err_code add(struct cli *cli)
     TRY(gateway_store_save(cli, store));
     output_note(
         cli,
-        strcmp(store->list->current, gateway->name) == 0 ? "Added and in use." : "Added. Use it with: belay gateway use %s",
+        strcmp(store->list->current, gateway->name) == 0
+            ? "Added and in use."
+            : "Added. Use it with: belay gateway use %s",
         gateway->name);
     return ERR_OK;
 }
@@ -279,12 +289,15 @@ static const struct cli_option ADD_OPTIONS[] = {
       .type = CLI_TEXT,
       .argument = "NAME",
       .help = "Name the server's certificate must carry; the default is the endpoint's host" },
-    { .name = "plaintext", .type = CLI_FLAG, .help = "No TLS; only for this machine (127.0.0.1, ::1)" },
+    { .name = "plaintext",
+      .type = CLI_FLAG,
+      .help = "No TLS; only for this machine (127.0.0.1, ::1)" },
     { .name = "key-file",
       .type = CLI_FILE,
       .argument = "FILE",
       .complete = CLI_COMPLETE_FILE,
-      .help = "Read the API key from a file of mode 0600; without it $BELAY_API_KEY is taken if set" },
+      .help =
+          "Read the API key from a file of mode 0600; without it $BELAY_API_KEY is taken if set" },
     { .name = "key-stdin", .type = CLI_FLAG, .help = "Read the API key from standard input" },
     { .name = "use", .type = CLI_FLAG, .help = "Use it from now on; the first gateway always is" },
     { .name = "replace", .type = CLI_FLAG, .help = "Overwrite a gateway of the same name" },
@@ -298,9 +311,10 @@ static const struct cli_example ADD_EXAMPLES[] = {
 static const struct cli_command ADD = {
     .name = "add",
     .summary = "Add a server",
-    .description = "The server is asked once who the caller is; a gateway that does not answer is not "
-                   "kept (--no-verify keeps it). The API key comes from a file, standard input or the "
-                   "environment, never from the command line, which other users can read.",
+    .description =
+        "The server is asked once who the caller is; a gateway that does not answer is not "
+        "kept (--no-verify keeps it). The API key comes from a file, standard input or the "
+        "environment, never from the command line, which other users can read.",
     CLI_LIST(argument, ADD_ARGUMENTS),
     CLI_LIST(option, ADD_OPTIONS),
     CLI_LIST(example, ADD_EXAMPLES),

@@ -1,11 +1,14 @@
-/* belay status: the server, the caller and the fleet in short; and what to do when nothing answers. */
+/* belay status: the server, the caller and the fleet in short; and what to do when nothing answers.
+ */
 #include "cmd/cli/cells.h"
 #include "cmd/cli/commands.h"
 #include "cmd/cli/connection.h"
 
 #include "proto/agentgateway/v1/admin.pb-c.h"
 
-enum { AWAITING_MAX = 50 };
+enum {
+    AWAITING_MAX = 50
+};
 
 static void put_line(struct cli *cli, const char *name, struct str_view text, struct buf *out)
 {
@@ -88,7 +91,8 @@ static void find_awaiting(struct cli *cli, Belay__Cli__V1__Status *status)
 
 static enum err_code ask(struct cli *cli, Belay__Cli__V1__Status *status)
 {
-    Agentgateway__V1__GetServerInfoRequest request = AGENTGATEWAY__V1__GET_SERVER_INFO_REQUEST__INIT;
+    Agentgateway__V1__GetServerInfoRequest request =
+        AGENTGATEWAY__V1__GET_SERVER_INFO_REQUEST__INIT;
     TRY(connection_open(cli));
     const struct gateway_choice *choice = connection_choice(cli);
     status->gateway = choice->gateway->name;

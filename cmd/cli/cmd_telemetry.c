@@ -159,8 +159,8 @@ static const struct view_column POINT_COLUMNS[] = {
 };
 static const struct view VIEW_POINTS = VIEW(POINT_COLUMNS, point_name);
 
-static enum err_code
-show_point(struct cli *cli, void *context, const ProtobufCMessage *message, bool *ret_done)
+static enum err_code show_point(
+    struct cli *cli, void *context, const ProtobufCMessage *message, bool *ret_done)
 {
     (void)cli;
     (void)ret_done;
@@ -210,7 +210,8 @@ static const struct cli_option QUERY_OPTIONS[] = {
       .help = "Fail rather than return more" },
 };
 static const struct cli_example QUERY_EXAMPLES[] = {
-    { "belay telemetry query host.cpu.busy --agent node-7 --since 1h --step 1m", "An hour by the minute" },
+    { "belay telemetry query host.cpu.busy --agent node-7 --since 1h --step 1m",
+      "An hour by the minute" },
     { "belay telemetry query host.temperature --aggregate max --step 1h --since 7d -o json",
       "For a script" },
 };

@@ -1,6 +1,6 @@
 /*
- * belay telemetry plot: one picture of a range, or with --follow a live one: the range is asked once,
- * then points come by WatchTelemetry and the window moves on.
+ * belay telemetry plot: one picture of a range, or with --follow a live one: the range is asked
+ * once, then points come by WatchTelemetry and the window moves on.
  */
 #include "cmd/cli/cells.h"
 #include "cmd/cli/cmd_telemetry_query.h"
@@ -18,6 +18,7 @@ enum {
     MESSAGE_BYTES_MAX = 1024 * 1024,
     GAP_STEPS = 4
 };
+
 #define FRAME_US (500 * US_PER_MS)
 
 struct curve {
@@ -114,15 +115,18 @@ static void curve_forget(struct curve *curve, int64_t before_us)
     }
 }
 
-static void
-picture_take(struct picture *picture, const Agentgateway__V1__QueryTelemetryResponse *reply)
+static void picture_take(
+    struct picture *picture, const Agentgateway__V1__QueryTelemetryResponse *reply)
 {
     for (size_t i = 0; i < reply->n_series; i++) {
         const Agentgateway__V1__TelemetrySeriesData *series = reply->series[i];
         struct curve *curve = curve_of(
             picture,
-            &(struct curve_key){
-                series->agent_id, series->agent_name, series->device, series->instance, series->unit });
+            &(struct curve_key){ series->agent_id,
+                                 series->agent_name,
+                                 series->device,
+                                 series->instance,
+                                 series->unit });
         for (size_t r = 0; curve != NULL && r < series->n_rows; r++) {
             curve_add(curve, series->rows[r]->time, series->rows[r]->value);
         }
@@ -154,8 +158,8 @@ static int64_t usual_gap(const struct picture *picture)
     return least * GAP_STEPS;
 }
 
-static struct plot_options
-plot_options_of(const struct picture *picture, struct wall_us start, struct wall_us end)
+static struct plot_options plot_options_of(
+    const struct picture *picture, struct wall_us start, struct wall_us end)
 {
     struct cli *cli = picture->cli;
     const char *term = cli_env(cli, "TERM");
@@ -167,7 +171,9 @@ plot_options_of(const struct picture *picture, struct wall_us start, struct wall
     return (struct plot_options){
         .title = picture->title,
         .unit = picture->unit,
-        .width = width > 0 ? width : cli->output.width > 0 ? cli->output.width : WIDTH_DEFAULT,
+        .width = width > 0          ? width
+            : cli->output.width > 0 ? cli->output.width
+                                    : WIDTH_DEFAULT,
         .height = height > 0 ? height : HEIGHT_DEFAULT,
         .ascii = args_flag(cli->args, "ascii") || plain_terminal,
         .color = cli->output.color,
@@ -182,9 +188,9 @@ static void picture_render(
 {
     struct plot_series series[SERIES_MAX];
     for (size_t i = 0; i < picture->count; i++) {
-        series[i] = (struct plot_series){
-            picture->curves[i].label, picture->curves[i].points, picture->curves[i].count
-        };
+        series[i] = (struct plot_series){ picture->curves[i].label,
+                                          picture->curves[i].points,
+                                          picture->curves[i].count };
     }
     struct plot_options options = plot_options_of(picture, start, end);
     plot_render(series, picture->count, &options, out);
@@ -253,7 +259,7 @@ static enum err_code take_until(
             cli->err = (struct err_info)ERR_INFO_INIT;
             return ERR_OK;
         }
-        if (connection_is_stream_end(cli, stream, code)) {
+        if (connection_is_stream_end(stream, code)) {
             return ERR_SET(&cli->err, ERR_UNAVAILABLE, "the server ended the watch");
         }
         TRY(code);
@@ -363,16 +369,31 @@ static const struct cli_option OPTIONS[] = {
       .min = 1,
       .max = 100000,
       .help = "Fail rather than draw more" },
-    { .name = "follow", .letter = 'f', .type = CLI_FLAG, .help = "Go on live; the window is --since long" },
+    { .name = "follow",
+      .letter = 'f',
+      .type = CLI_FLAG,
+      .help = "Go on live; the window is --since long" },
     { .name = "duration",
       .type = CLI_DURATION,
       .argument = "TIME",
       .min = US_PER_MS,
       .max = US_PER_DAY,
       .help = "End --follow after this time" },
-    { .name = "width", .type = CLI_INT, .argument = "COLUMNS", .min = 20, .max = PLOT_WIDTH_MAX, .help = "Width; the terminal's without it" },
-    { .name = "height", .type = CLI_INT, .argument = "LINES", .min = 3, .max = PLOT_HEIGHT_MAX, .help = "Lines of the drawing; 12 without it" },
-    { .name = "ascii", .type = CLI_FLAG, .help = "Draw with plain characters instead of braille dots" },
+    { .name = "width",
+      .type = CLI_INT,
+      .argument = "COLUMNS",
+      .min = 20,
+      .max = PLOT_WIDTH_MAX,
+      .help = "Width; the terminal's without it" },
+    { .name = "height",
+      .type = CLI_INT,
+      .argument = "LINES",
+      .min = 3,
+      .max = PLOT_HEIGHT_MAX,
+      .help = "Lines of the drawing; 12 without it" },
+    { .name = "ascii",
+      .type = CLI_FLAG,
+      .help = "Draw with plain characters instead of braille dots" },
 };
 static const struct cli_example EXAMPLES[] = {
     { "belay telemetry plot host.cpu.busy --since 10m", "The last ten minutes of every agent" },

@@ -5,7 +5,8 @@
 enum err_code cmd_telemetry_query(
     struct cli *cli, uint32_t fallback_step_s, Agentgateway__V1__QueryTelemetryResponse **ret_reply)
 {
-    Agentgateway__V1__QueryTelemetryRequest request = AGENTGATEWAY__V1__QUERY_TELEMETRY_REQUEST__INIT;
+    Agentgateway__V1__QueryTelemetryRequest request =
+        AGENTGATEWAY__V1__QUERY_TELEMETRY_REQUEST__INIT;
     request.workspace = connection_workspace(cli);
     request.metric = cli_text(cli, args_word(cli->args, 0));
     request.agent = cli_text(cli, args_text(cli->args, "agent"));
@@ -30,7 +31,8 @@ enum err_code cmd_telemetry_query(
 
 enum err_code cmd_telemetry_watch(struct cli *cli, struct rpc_client_stream **ret_stream)
 {
-    Agentgateway__V1__WatchTelemetryRequest request = AGENTGATEWAY__V1__WATCH_TELEMETRY_REQUEST__INIT;
+    Agentgateway__V1__WatchTelemetryRequest request =
+        AGENTGATEWAY__V1__WATCH_TELEMETRY_REQUEST__INIT;
     request.workspace = connection_workspace(cli);
     request.metric = cli_text(cli, args_word(cli->args, 0));
     request.agent = cli_text(cli, args_text(cli->args, "agent"));

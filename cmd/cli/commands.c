@@ -1,6 +1,5 @@
 #include "cmd/cli/commands.h"
 
-
 static const char *const FORMAT_CHOICES[] = { "table", "wide", "json", "yaml", "name", NULL };
 static const char *const COLOR_CHOICES[] = { "auto", "always", "never", NULL };
 
@@ -81,9 +80,9 @@ static const struct cli_example ROOT_EXAMPLES[] = {
 };
 
 static const struct cli_command *const ROOT_COMMANDS[] = {
-    &CMD_STATUS,  &CMD_GATEWAY, &CMD_ENROLL, &CMD_AGENT, &CMD_DEVICE,     &CMD_TELEMETRY, &CMD_EVENT,
-    &CMD_COMMAND, &CMD_APIKEY,  &CMD_AUDIT,  &CMD_CONFIG, &CMD_COMPLETION, &CMD_VERSION,   &CMD_MAN,
-    &CMD_REFERENCE,
+    &CMD_STATUS,    &CMD_GATEWAY,    &CMD_ENROLL,  &CMD_AGENT,  &CMD_DEVICE,
+    &CMD_TELEMETRY, &CMD_EVENT,      &CMD_COMMAND, &CMD_APIKEY, &CMD_AUDIT,
+    &CMD_CONFIG,    &CMD_COMPLETION, &CMD_VERSION, &CMD_MAN,    &CMD_REFERENCE,
 };
 
 static const struct cli_command ROOT = {

@@ -25,24 +25,24 @@ extern const struct cli_command CMD_REFERENCE; /* hidden: makes docs/cli.md */
 const struct cli_grammar *commands_grammar(void);
 
 /* The option every list has. */
-#define OPTION_LIMIT(default_text)                                                                 \
-    {                                                                                              \
-        .name = "limit", .type = CLI_INT, .argument = "N", .fallback = (default_text), .min = 0,   \
-        .max = 1000000, .help = "Show at most N; 0: all"                                           \
+#define OPTION_LIMIT(default_text)                                                               \
+    {                                                                                            \
+        .name = "limit", .type = CLI_INT, .argument = "N", .fallback = (default_text), .min = 0, \
+        .max = 1000000, .help = "Show at most N; 0: all"                                         \
     }
-#define OPTION_AGENT                                                                               \
-    {                                                                                              \
-        .name = "agent", .letter = 'a', .type = CLI_TEXT, .argument = "AGENT",                     \
-        .complete = CLI_COMPLETE_AGENT, .help = "Only of this agent, by name or id"                \
+#define OPTION_AGENT                                                                \
+    {                                                                               \
+        .name = "agent", .letter = 'a', .type = CLI_TEXT, .argument = "AGENT",      \
+        .complete = CLI_COMPLETE_AGENT, .help = "Only of this agent, by name or id" \
     }
 #define OPTION_TAIL                                                                                \
     {                                                                                              \
         .name = "tail", .type = CLI_INT, .argument = "N", .fallback = "10", .min = 0, .max = 1000, \
         .help = "Show the last N first"                                                            \
     }
-#define ARGUMENT_AGENT                                                                             \
-    {                                                                                              \
-        .name = "AGENT", .complete = CLI_COMPLETE_AGENT, .help = "Name or id of an agent"          \
+#define ARGUMENT_AGENT                                                                    \
+    {                                                                                     \
+        .name = "AGENT", .complete = CLI_COMPLETE_AGENT, .help = "Name or id of an agent" \
     }
 
 #endif

@@ -5,7 +5,11 @@
 
 #include <stdlib.h>
 
-enum { PAGE_SIZE = 500, MESSAGE_BYTES_MAX = 16 * 1024 * 1024, KEY_BYTES_MAX = 512 };
+enum {
+    PAGE_SIZE = 500,
+    MESSAGE_BYTES_MAX = 16 * 1024 * 1024,
+    KEY_BYTES_MAX = 512
+};
 
 struct connection {
     struct gateway_choice choice;
@@ -93,7 +97,12 @@ static enum err_code open_choice(struct cli *cli, const struct gateway_choice *c
     connection->choice = *choice;
     cli->connection = connection;
     if (args_flag(cli->args, "verbose")) {
-        output_note(cli, "gateway %s (%s): %s", choice->gateway->name, choice->origin, choice->gateway->endpoint);
+        output_note(
+            cli,
+            "gateway %s (%s): %s",
+            choice->gateway->name,
+            choice->origin,
+            choice->gateway->endpoint);
     }
     return open_channel(cli, connection);
 }
@@ -307,6 +316,11 @@ static struct mono_us watch_deadline(const struct cli *cli)
     return (struct mono_us){ now + args_number(cli->args, "timeout") };
 }
 
+bool connection_is_stream_end(struct rpc_client_stream *stream, enum err_code code)
+{
+    return code == ERR_NOT_FOUND && rpc_client_stream_ended_ok(stream);
+}
+
 enum err_code connection_watch(
     struct cli *cli,
     struct rpc_client_stream *stream,
@@ -320,11 +334,12 @@ enum err_code connection_watch(
         ProtobufCMessage *message = NULL;
         arena_reset(arena);
         enum err_code code = rpc_client_stream_read(stream, deadline, arena, &message, &cli->err);
-        if (code == ERR_TIMEOUT || (code == ERR_NOT_FOUND && may_end)) {
+        bool ended = connection_is_stream_end(stream, code);
+        if (code == ERR_TIMEOUT || (ended && may_end)) {
             cli->err = (struct err_info)ERR_INFO_INIT;
             return ERR_OK;
         }
-        if (code == ERR_NOT_FOUND && message == NULL && cli->err.text[0] == 0) {
+        if (ended) {
             return ERR_SET(&cli->err, ERR_UNAVAILABLE, "the server ended the watch");
         }
         TRY(code);

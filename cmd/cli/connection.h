@@ -1,6 +1,6 @@
 /*
- * The way to the server: the gateway chosen by gateway_choose, its channel opened at the first call,
- * the key sent only where TLS or the loopback protects it.
+ * The way to the server: the gateway chosen by gateway_choose, its channel opened at the first
+ * call, the key sent only where TLS or the loopback protects it.
  */
 #ifndef CMD_CLI_CONNECTION_H
 #define CMD_CLI_CONNECTION_H
@@ -12,7 +12,8 @@ struct rpc_client_stream;
 /* Opens the channel if it is not open yet; does not wait for the server. */
 enum err_code connection_open(struct cli *cli) MUST_CHECK;
 /* To this gateway instead of the chosen one; before any call. */
-enum err_code connection_open_to(struct cli *cli, const Belay__Cli__V1__Gateway *gateway) MUST_CHECK;
+enum err_code connection_open_to(struct cli *cli, const Belay__Cli__V1__Gateway *gateway)
+    MUST_CHECK;
 void connection_close(struct cli *cli);
 
 /* NULL before connection_open. */
@@ -49,9 +50,9 @@ enum err_code connection_stream(
     const ProtobufCMessageDescriptor *reply_type,
     struct rpc_client_stream **ret_stream) MUST_CHECK;
 
-/* True when a read's code says that the server ended the stream with OK (and not that a thing is missing). */
-bool connection_is_stream_end(
-    const struct cli *cli, const struct rpc_client_stream *stream, enum err_code code);
+/* True when a read's code says that the server ended the stream with OK (and not that a thing is
+ * missing). */
+bool connection_is_stream_end(struct rpc_client_stream *stream, enum err_code code);
 
 /* handle sets *ret_done to end the watch. The message is valid until the return. */
 typedef enum err_code (*connection_message_fn)(

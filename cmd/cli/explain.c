@@ -25,6 +25,7 @@ static const enum cli_exit EXITS[] = {
     [ERR_NOMEM] = CLI_EXIT_FAILED,
     [ERR_INTERNAL] = CLI_EXIT_FAILED,
 };
+
 _Static_assert(ARRAY_LENGTH(EXITS) == ERR_CODE_COUNT, "an exit status for every kind");
 
 enum cli_exit cli_exit_of(enum err_code code)
@@ -56,7 +57,9 @@ static void hint_unauthenticated(struct cli *cli)
     const struct gateway_choice *choice = connection_choice(cli);
     bool local = choice == NULL || strcmp(choice->gateway->name, GATEWAY_LOCAL) == 0;
     if (local) {
-        output_note(cli, "  Run as the server's user, or use a gateway with an API key: belay gateway add.");
+        output_note(
+            cli,
+            "  Run as the server's user, or use a gateway with an API key: belay gateway add.");
         return;
     }
     output_note(
@@ -89,7 +92,9 @@ static void hint(struct cli *cli, enum err_code code)
         }
         return;
     case ERR_NOT_FOUND:
-        output_note(cli, "  The list command of the same group shows what there is; -w picks another workspace.");
+        output_note(
+            cli,
+            "  The list command of the same group shows what there is; -w picks another workspace.");
         return;
     case ERR_LIMIT:
     case ERR_BUSY:
@@ -106,7 +111,9 @@ static void hint(struct cli *cli, enum err_code code)
         output_note(cli, "  The server's log has the reason.");
         return;
     case ERR_UNSUPPORTED:
-        output_note(cli, "  The server may be older than this program, or run in another mode: belay status.");
+        output_note(
+            cli,
+            "  The server may be older than this program, or run in another mode: belay status.");
         return;
     case ERR_OK:
     case ERR_INVALID:

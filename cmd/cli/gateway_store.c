@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_BYTES_MAX = 16 * 1024 * 1024 };
+enum {
+    FILE_BYTES_MAX = 16 * 1024 * 1024
+};
 
 /* ---- file ---- */
 
@@ -21,7 +23,9 @@ static enum err_code find_paths(struct cli *cli, struct gateway_store *store)
         store->dir = arena_printf(cli->arena, "%s/.config/belay", home);
     } else {
         return ERR_SET(
-            &cli->err, ERR_PRECONDITION, "neither HOME nor XDG_CONFIG_HOME says where gateways are kept");
+            &cli->err,
+            ERR_PRECONDITION,
+            "neither HOME nor XDG_CONFIG_HOME says where gateways are kept");
     }
     store->path = arena_printf(cli->arena, "%s/gateways.json", store->dir);
     return ERR_OK;
@@ -108,8 +112,8 @@ Belay__Cli__V1__Gateway *gateway_store_find(const struct gateway_store *store, c
     return NULL;
 }
 
-enum err_code
-gateway_store_put(struct cli *cli, struct gateway_store *store, Belay__Cli__V1__Gateway *gateway)
+enum err_code gateway_store_put(
+    struct cli *cli, struct gateway_store *store, Belay__Cli__V1__Gateway *gateway)
 {
     Belay__Cli__V1__GatewayList *list = store->list;
     for (size_t i = 0; i < list->n_gateways; i++) {
@@ -178,7 +182,8 @@ static bool choose_found(struct cli *cli, struct gateway_choice *ret_choice)
     static const char SYSTEM[] = "/run/belay/operator.sock";
     const char *socket = cli_env(cli, "BELAY_SOCKET");
     if (socket != NULL) {
-        *ret_choice = (struct gateway_choice){ local_gateway(cli, socket), "environment BELAY_SOCKET" };
+        *ret_choice =
+            (struct gateway_choice){ local_gateway(cli, socket), "environment BELAY_SOCKET" };
         return true;
     }
     if (is_own_socket(BELOW)) {
@@ -232,5 +237,7 @@ enum err_code gateway_choose(struct cli *cli, struct gateway_choice *ret_choice)
         return ERR_OK;
     }
     return ERR_SET(
-        &cli->err, ERR_UNAVAILABLE, "no server to talk to: no gateway is in use and no operator socket was found");
+        &cli->err,
+        ERR_UNAVAILABLE,
+        "no server to talk to: no gateway is in use and no operator socket was found");
 }

@@ -10,7 +10,9 @@
 
 #include "proto/belay/cli/v1/cli.pb-c.h"
 
-enum { GATEWAYS_MAX = 256 };
+enum {
+    GATEWAYS_MAX = 256
+};
 
 struct gateway_store {
     char *dir;
@@ -18,7 +20,8 @@ struct gateway_store {
     Belay__Cli__V1__GatewayList *list; /* empty when there is no file yet */
 };
 
-/* Loads the file once per run, into the run's arena. ERR_PRECONDITION: neither HOME nor XDG_CONFIG_HOME is set. */
+/* Loads the file once per run, into the run's arena. ERR_PRECONDITION: neither HOME nor
+ * XDG_CONFIG_HOME is set. */
 enum err_code gateway_store_get(struct cli *cli, struct gateway_store **ret_store) MUST_CHECK;
 enum err_code gateway_store_save(struct cli *cli, struct gateway_store *store) MUST_CHECK;
 

@@ -1,6 +1,6 @@
 /*
- * Ctrl-C: ends the program quietly with 128 + the signal's number, from any wait. A thread of its own
- * takes SIGINT, SIGTERM and SIGHUP, which main has blocked before any other thread started.
+ * Ctrl-C: ends the program quietly with 128 + the signal's number, from any wait. A thread of its
+ * own takes SIGINT, SIGTERM and SIGHUP, which main has blocked before any other thread started.
  */
 #ifndef CMD_CLI_INTERRUPT_H
 #define CMD_CLI_INTERRUPT_H

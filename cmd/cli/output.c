@@ -9,7 +9,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { OUTPUT_BYTES_MAX = 256 * 1024 * 1024, CELL_BYTES_MAX = 65536 };
+enum {
+    OUTPUT_BYTES_MAX = 256 * 1024 * 1024,
+    CELL_BYTES_MAX = 65536
+};
 
 /* ---- setup ---- */
 
@@ -84,7 +87,11 @@ void output_note(struct cli *cli, const char *format, ...)
 }
 
 static enum err_code put_json(
-    struct cli *cli, const ProtobufCMessage *message, unsigned flags, unsigned extra, struct buf *buf)
+    struct cli *cli,
+    const ProtobufCMessage *message,
+    unsigned flags,
+    unsigned extra,
+    struct buf *buf)
 {
     unsigned json = WIRE_JSON_DEFAULTS | extra;
     json |= (flags & OUTPUT_SECRETS) != 0 ? WIRE_JSON_SHOW_SECRETS : 0;
@@ -92,8 +99,8 @@ static enum err_code put_json(
 }
 
 /* live: JSON on one line, YAML as one document of many. */
-static enum err_code
-put_structured(struct cli *cli, const ProtobufCMessage *message, unsigned flags, bool live)
+static enum err_code put_structured(
+    struct cli *cli, const ProtobufCMessage *message, unsigned flags, bool live)
 {
     AUTO_BUF struct buf json = BUF_INIT(OUTPUT_BYTES_MAX);
     bool yaml = cli->output.format == OUTPUT_YAML;
@@ -118,8 +125,10 @@ enum err_code output_message(struct cli *cli, const ProtobufCMessage *message, u
 /* ---- views ---- */
 
 /* The columns a view shows in this format. */
-static size_t
-pick(const struct view *view, unsigned allowed, const struct view_column *ret_picked[TABLE_COLUMNS_MAX])
+static size_t pick(
+    const struct view *view,
+    unsigned allowed,
+    const struct view_column *ret_picked[TABLE_COLUMNS_MAX])
 {
     size_t count = 0;
     for (size_t i = 0; i < view->count && count < TABLE_COLUMNS_MAX; i++) {
@@ -145,7 +154,11 @@ static void picked_init(struct picked *picked, const struct view *view, unsigned
 }
 
 static void add_row(
-    struct cli *cli, const struct picked *picked, struct table *table, const void *item, bool detail)
+    struct cli *cli,
+    const struct picked *picked,
+    struct table *table,
+    const void *item,
+    bool detail)
 {
     struct view_cell cell = { .cli = cli, .item = item, .now = cli_now(cli), .detail = detail };
     for (size_t i = 0; i < picked->count; i++) {

@@ -12,7 +12,13 @@
 
 struct cli;
 
-enum output_format { OUTPUT_TABLE, OUTPUT_WIDE, OUTPUT_JSON, OUTPUT_YAML, OUTPUT_NAME };
+enum output_format {
+    OUTPUT_TABLE,
+    OUTPUT_WIDE,
+    OUTPUT_JSON,
+    OUTPUT_YAML,
+    OUTPUT_NAME
+};
 
 struct output {
     enum output_format format;
@@ -51,7 +57,10 @@ struct view {
     void (*name)(const void *item, struct buf *out); /* what -o name prints */
 };
 
-#define VIEW(array, name_fn) { .columns = (array), .count = ARRAY_LENGTH(array), .name = (name_fn) }
+#define VIEW(array, name_fn)                                                \
+    {                                                                       \
+        .columns = (array), .count = ARRAY_LENGTH(array), .name = (name_fn) \
+    }
 
 /* Reads -o, --no-headers, --color and the terminal. */
 void output_init(struct cli *cli);
@@ -66,10 +75,12 @@ enum err_code output_list(
 
 /* One object, in detail. */
 enum err_code output_one(
-    struct cli *cli, const struct view *view, const ProtobufCMessage *item, unsigned flags) MUST_CHECK;
+    struct cli *cli, const struct view *view, const ProtobufCMessage *item, unsigned flags)
+    MUST_CHECK;
 
 /* The message as JSON or YAML, whatever -o says otherwise. */
-enum err_code output_message(struct cli *cli, const ProtobufCMessage *message, unsigned flags) MUST_CHECK;
+enum err_code output_message(struct cli *cli, const ProtobufCMessage *message, unsigned flags)
+    MUST_CHECK;
 
 /* True when -o asks for JSON or YAML. */
 bool output_is_structured(const struct cli *cli);

@@ -124,6 +124,9 @@ enum err_code rpc_client_stream_read(
     ProtobufCMessage **ret_message,
     struct err_info *err) MUST_CHECK;
 
+/* After a read's ERR_NOT_FOUND: true if the stream ended with OK, false if NOT_FOUND was its status. */
+bool rpc_client_stream_ended_ok(struct rpc_client_stream *stream);
+
 /*
  * First contact: dials host:port with TLS, takes the CA certificate whose SHA-256 (of its DER form)
  * equals pin from the chain the server shows, checks that the leaf chains up to it, and returns it

@@ -396,3 +396,9 @@ enum err_code rpc_client_stream_read(
     TRY(rpc_operation_result(&stream->operation, err));
     return ERR_SET(err, ERR_NOT_FOUND, "the stream has ended");
 }
+
+bool rpc_client_stream_ended_ok(struct rpc_client_stream *stream)
+{
+    LOCK_GUARD(&stream->lock);
+    return is_over_locked(stream) && rpc_operation_result(&stream->operation, NULL) == ERR_OK;
+}

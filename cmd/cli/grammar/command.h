@@ -72,9 +72,9 @@ struct cli_example {
 
 struct cli_command {
     const char *name;
-    const char *alias;       /* a second name; NULL: none */
-    const char *summary;     /* one line without a full stop */
-    const char *description; /* paragraphs separated by empty lines; NULL: none */
+    const char *alias;                         /* a second name; NULL: none */
+    const char *summary;                       /* one line without a full stop */
+    const char *description;                   /* paragraphs separated by empty lines; NULL: none */
     const struct cli_command *const *commands; /* of a group */
     size_t command_count;
     const struct cli_argument *arguments;

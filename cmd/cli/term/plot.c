@@ -4,6 +4,7 @@
 #include "common/base/cleanup.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 enum {
     WIDTH_MIN = 20,
@@ -13,6 +14,14 @@ enum {
     LINES_PER_LABEL = 3,
     COLUMNS_PER_TIME = 16
 };
+
+/* Box drawing characters in UTF-8. */
+#define BAR_LEFT    "\xe2\x94\x82"
+#define TICK_LEFT   "\xe2\x94\xa4"
+#define CORNER      "\xe2\x94\x94"
+#define BAR_BOTTOM  "\xe2\x94\x80"
+#define TICK_BOTTOM "\xe2\x94\xac"
+#define LEGEND      "\xe2\x94\x81\xe2\x94\x81"
 
 /* Dots: a bit set per character for braille, a mark for ASCII; and who drew there last. */
 struct canvas {
@@ -203,7 +212,7 @@ static void put_cell(const struct drawing *drawing, size_t cell, struct buf *buf
     }
 }
 
-/* Columns of a label: every character of one is one column wide ("°" has two bytes). */
+/* Columns of a label: every character of one is one column wide (the degree sign has two bytes). */
 static unsigned label_width(const struct buf *label)
 {
     size_t chars = 0;
@@ -238,8 +247,8 @@ static void put_rows(const struct drawing *drawing, struct buf *buf)
         row_label(drawing, row, &label);
         unsigned width = label_width(&label);
         unsigned pad = width < drawing->axis_width ? drawing->axis_width - width : 0;
-        const char *bar =
-            drawing->options->ascii ? (width > 0 ? " +" : " |") : (width > 0 ? " ┤" : " │");
+        const char *bar = drawing->options->ascii ? (width > 0 ? " +" : " |")
+                                                  : (width > 0 ? " " TICK_LEFT : " " BAR_LEFT);
         buf_printf(buf, "%*s%s%s", (int)pad, "", buf_text(&label), bar);
         size_t last = canvas->columns;
         while (last > 0 && canvas->owner[row * canvas->columns + last - 1] == 0) {
@@ -259,7 +268,7 @@ static void put_time_axis(const struct drawing *drawing, struct buf *buf)
     int64_t span = drawing->end_us - drawing->start_us;
     int64_t step = plot_time_step(span, columns / COLUMNS_PER_TIME + 1);
     AUTO_BUF struct buf labels = BUF_INIT(PLOT_WIDTH_MAX * 4);
-    buf_printf(buf, "%*s %s", (int)drawing->axis_width, "", drawing->options->ascii ? "+" : "└");
+    buf_printf(buf, "%*s %s", (int)drawing->axis_width, "", drawing->options->ascii ? "+" : CORNER);
     buf_printf(&labels, "%*s", (int)drawing->axis_width + 2, "");
     int64_t first = (drawing->start_us + step - 1) / step * step;
     for (unsigned column = 0; column < columns; column++) {
@@ -267,7 +276,9 @@ static void put_time_axis(const struct drawing *drawing, struct buf *buf)
         int64_t next = first < from ? first + (from - first + step - 1) / step * step : first;
         bool tick = next >= from && next < from + span / columns;
         buf_append_str(
-            buf, str_of(drawing->options->ascii ? (tick ? "+" : "-") : (tick ? "┬" : "─")));
+            buf,
+            str_of(
+                drawing->options->ascii ? (tick ? "+" : "-") : (tick ? TICK_BOTTOM : BAR_BOTTOM)));
         size_t at = drawing->axis_width + 2 + column;
         AUTO_BUF struct buf label = BUF_INIT(LABEL_BYTES);
         plot_time_label(next, step, &label);
@@ -298,7 +309,7 @@ static void put_legend_line(
         (int)drawing->axis_width + 2,
         "",
         options->color ? COLORS[index] : "",
-        options->ascii ? mark : "━━",
+        options->ascii ? mark : LEGEND,
         options->color ? "\033[0m" : "",
         series->label == NULL ? "" : series->label);
     if (!range.any) {

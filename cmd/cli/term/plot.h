@@ -49,7 +49,8 @@ void plot_render(
     const struct plot_options *options,
     struct buf *buf);
 
-/* A value the way the plot shows it: "42.5%", "1.5 GiB", "61 °C"; for tables too. */
+/* A value the way the plot shows it: "42.5%", "1.5 GiB", "61 C" with its degree sign; for tables
+ * too. */
 void plot_format_value(double value, const char *unit, struct buf *buf);
 
 #endif

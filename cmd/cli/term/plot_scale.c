@@ -19,7 +19,11 @@ static const struct unit UNITS[] = {
     { "bytes", "B", 1, 1024 },
     { "bytes/s", "B/s", 1, 1024 },
     { "bytes_per_second", "B/s", 1, 1024 },
-    { "celsius", " °C", 1, 0 },
+    { "celsius",
+      " \xc2\xb0"
+      "C",
+      1,
+      0 },
     { "seconds", "s", 1, 0 },
     { "s", "s", 1, 0 },
     { "ms", "ms", 1, 0 },

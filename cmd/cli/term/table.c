@@ -6,6 +6,8 @@ enum {
     KEEP_DEFAULT = 8
 };
 
+#define ELLIPSIS "\xe2\x80\xa6"
+
 struct cell {
     char *text; /* escaped */
     size_t bytes;
@@ -129,7 +131,7 @@ static void put_cell(
     }
     text_put(text, cell->style, color && text.len > 0, buf);
     if (cut) {
-        buf_append_str(buf, STR("…"));
+        buf_append_str(buf, STR(ELLIPSIS));
     }
     if (!right && !last && used < width) {
         put_spaces(width - used, buf);
