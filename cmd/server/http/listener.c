@@ -38,8 +38,9 @@ struct http_listener {
     struct MHD_Daemon *daemon; /* driven by our thread alone */
     struct thread thread;
     struct list connections;
-    int wake_fd; /* eventfd: stop */
-    int poll_fd; /* of the daemon */
+    bool run_again; /* a connection ended: below its limit the library listens anew, when run */
+    int wake_fd;    /* eventfd: stop */
+    int poll_fd;    /* of the daemon */
     uint16_t port;
 };
 
@@ -74,6 +75,7 @@ static void on_connection(
     struct http_listener *listener = context;
     struct connection *connection = *socket_context;
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        listener->run_again = true;
         if (connection != NULL) {
             list_remove(&connection->node);
             mem_free(connection);
@@ -226,7 +228,11 @@ static void cut_slow(struct http_listener *listener)
          node = node->next) {
         struct connection *connection = CONTAINER_OF(node, struct connection, node);
         if (!connection->cut && now - connection->since.value >= listener->options.request_max_us) {
+            /* Reset, not closed: what the peer does not read would stay in the kernel for minutes.
+             */
+            const struct linger reset = { 1, 0 };
             connection->cut = true;
+            (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
             (void)shutdown(connection->fd, SHUT_RDWR);
         }
     }
@@ -237,6 +243,10 @@ static int wait_ms(struct http_listener *listener)
     MHD_UNSIGNED_LONG_LONG library_ms = 0;
     bool asked = MHD_get_timeout(listener->daemon, &library_ms) == MHD_YES;
     bool idle = list_is_empty(&listener->connections);
+    if (listener->run_again) {
+        listener->run_again = false;
+        return 0;
+    }
     if (asked && library_ms < SWEEP_MS) {
         return (int)library_ms;
     }

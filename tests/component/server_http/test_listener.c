@@ -299,6 +299,54 @@ static void test_connections_per_address_are_bounded(void **state)
     stop(&fixture);
 }
 
+/* A connection beyond the limit waits for its turn and then gets it. */
+static void test_connections_beyond_the_limit_wait(void **state)
+{
+    (void)state;
+    struct fixture fixture = { 0 };
+    char reply[REPLY_BYTES];
+    start_with(
+        &fixture,
+        (struct http_listener_options){
+            .address = "127.0.0.1:0", .connection_max = 2, .request_max_us = 400 * US_PER_MS });
+    AUTO_FD int first = dial(&fixture); /* silent: cut after their time */
+    AUTO_FD int second = dial(&fixture);
+    for (int i = 0; i < 5; i++) {
+        get(&fixture, "GET", "/healthz", reply);
+        expect_status(reply, 200);
+    }
+    assert_true(read_all(first, reply) <= 0);
+    assert_true(read_all(second, reply) <= 0);
+    stop(&fixture);
+}
+
+/* A peer that asks and never reads must not hold its connection either. */
+static void test_peer_that_does_not_read_is_cut(void **state)
+{
+    (void)state;
+    struct fixture fixture = { 0 };
+    start_with(
+        &fixture,
+        (struct http_listener_options){ .address = "127.0.0.1:0",
+                                        .request_max_us = 400 * US_PER_MS });
+    for (int i = 0; i < 4000; i++) { /* some megabytes, more than sockets buffer */
+        char name[32];
+        (void)snprintf(name, sizeof(name), "n=\"%d\"", i);
+        metric_observe_us(
+            metric_get(fixture.metrics, METRIC_HISTOGRAM, "long_seconds", "L", name), i);
+    }
+    AUTO_FD int fd = dial(&fixture);
+    const int small = 4096;
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+    static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_ok(fd_write_all(fd, request, sizeof(request) - 1, NULL));
+    struct pollfd wait = { .fd = fd, .events = POLLRDHUP };
+    int64_t begin = clock_mono(clock_system()).value;
+    assert_int_equal(poll(&wait, 1, PATIENCE_MS), 1);
+    assert_true(clock_mono(clock_system()).value - begin < 8 * US_PER_SECOND);
+    stop(&fixture);
+}
+
 static void test_stop_closes_open_connections(void **state)
 {
     (void)state;
@@ -353,6 +401,8 @@ int main(void)
         cmocka_unit_test(test_large_headers_are_refused),
         cmocka_unit_test(test_slow_peer_is_cut),
         cmocka_unit_test(test_connections_per_address_are_bounded),
+        cmocka_unit_test(test_connections_beyond_the_limit_wait),
+        cmocka_unit_test(test_peer_that_does_not_read_is_cut),
         cmocka_unit_test(test_stop_closes_open_connections),
         cmocka_unit_test(test_addresses),
     };
