@@ -4,8 +4,9 @@
 
 #include <grpc/grpc_security.h>
 #include <grpc/slice.h>
-
-#include <stdio.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
 
 enum {
     CHANNEL_ARGS_MAX = 24
@@ -137,12 +138,27 @@ static size_t fill_args(const struct rpc_channel_options *options, grpc_arg args
     return n;
 }
 
+/* The library would only say so at the first connection, and at length. */
+static bool has_certificate(const char *pem)
+{
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    X509 *certificate = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    bool found = certificate != NULL;
+    X509_free(certificate);
+    (void)BIO_free(bio);
+    ERR_clear_error();
+    return found;
+}
+
 enum err_code rpc_channel_create(
     struct rpc_client *client,
     const struct rpc_channel_options *options,
     struct rpc_channel **ret_channel,
     struct err_info *err)
 {
+    if (options->ca_pem != NULL && !has_certificate(options->ca_pem)) {
+        return ERR_SET(err, ERR_INVALID, "the CA for %s holds no certificate", options->target);
+    }
     grpc_arg args[CHANNEL_ARGS_MAX];
     grpc_channel_args all = { fill_args(options, args), args };
     sigset_t before;
@@ -157,7 +173,7 @@ enum err_code rpc_channel_create(
     }
     rpc_signals_restore(&before);
     if (core == NULL) {
-        return ERR_SET(err, ERR_INVALID, "%s: no channel (is the CA PEM?)", options->target);
+        return ERR_SET(err, ERR_INVALID, "%s: not a usable target", options->target);
     }
     struct rpc_channel *channel = mem_alloc(sizeof(*channel));
     channel->client = client;
@@ -327,7 +343,7 @@ static const char *advice_of(struct str_view text)
         const char *part;
         const char *advice;
     } known[] = {
-        { "CERTIFICATE_VERIFY_FAILED", "its certificate is not from the CA this client trusts" },
+        { "certificate verify failed", "its certificate is not from the CA this client trusts" },
         { "Peer name", "its certificate does not carry the expected name" },
         { "Hostname Verification", "its certificate does not carry the expected name" },
         { "WRONG_VERSION_NUMBER", "it does not speak TLS; is this the plaintext port?" },
@@ -338,9 +354,9 @@ static const char *advice_of(struct str_view text)
         { "refused", "nothing listens there; is the server running and the port right?" },
         { "unreachable", "the network does not reach it" },
         { "imeout", "it does not answer; is a firewall in between?" },
-        { "failed to connect", "check that the server runs and that the address is right" },
         { "Socket closed", "it closed the connection; is it restarting, or is this a TLS port?" },
         { "GOAWAY", "it closed the connection; try again" },
+        { "failed to connect", "check that the server runs and that the address is right" },
     };
 
     for (size_t i = 0; i < ARRAY_LENGTH(known); i++) {

@@ -155,20 +155,26 @@ enum err_code rpc_server_set_tls(
     return door_set_tls(server->door, listener, tls, err);
 }
 
+/* One completion; false: the queue has ended. */
+static bool poll_once(struct rpc_thread *poller)
+{
+    grpc_event event =
+        grpc_completion_queue_next(poller->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    if (event.type == GRPC_OP_COMPLETE) {
+        struct rpc_tag *tag = event.tag;
+        rpc_handoff_take(&tag->handoff);
+        tag->done(tag->owner, poller, event.success != 0);
+    }
+    return event.type != GRPC_QUEUE_SHUTDOWN;
+}
+
 static void poll(void *context)
 {
     struct rpc_thread *poller = context;
-    for (;;) {
-        grpc_event event =
-            grpc_completion_queue_next(poller->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-        if (event.type == GRPC_QUEUE_SHUTDOWN) {
-            return;
-        }
-        if (event.type == GRPC_OP_COMPLETE) {
-            struct rpc_tag *tag = event.tag;
-            rpc_handoff_take(&tag->handoff);
-            tag->done(tag->owner, poller, event.success != 0);
-        }
+    for (unsigned i = 0; i < RPC_ARMED_PER_POLLER; i++) {
+        rpc_call_arm(poller->server, poller);
+    }
+    while (poll_once(poller)) {
     }
 }
 
@@ -176,9 +182,6 @@ static enum err_code start_pollers(struct rpc_server *server, struct err_info *e
 {
     for (unsigned i = 0; i < server->poller_count; i++) {
         struct rpc_thread *poller = &server->pollers[i];
-        for (unsigned k = 0; k < RPC_ARMED_PER_POLLER; k++) {
-            rpc_call_arm(server, poller);
-        }
         char name[16];
         (void)snprintf(name, sizeof(name), "rpc-poll-%u", i % 1000);
         TRY(thread_start(&poller->thread, name, poll, poller, err));
@@ -219,6 +222,9 @@ static void on_shutdown(void *owner, struct rpc_thread *thread, bool ok)
 /* false: the deadline came first. */
 static bool wait_shut_down(struct rpc_server *server, struct mono_us deadline)
 {
+    while (!server->pollers[0].thread.running && !server->shut_down) { /* its start had failed */
+        (void)poll_once(&server->pollers[0]);
+    }
     LOCK_GUARD(&server->live_lock);
     while (!server->shut_down) {
         if (!lock_cond_wait_until(&server->live_changed, &server->live_lock, deadline)) {
@@ -265,7 +271,8 @@ static void destroy_pollers(struct rpc_server *server)
         if (poller->thread.running) {
             thread_join(&poller->thread);
         } else {
-            poll(poller);
+            while (poll_once(poller)) {
+            }
         }
         arena_destroy(poller->arena);
     }
