@@ -15,8 +15,16 @@ add_library(test_proto STATIC "${stem}.c")
 target_include_directories(test_proto SYSTEM PUBLIC "${out}")
 target_link_libraries(test_proto PUBLIC proto)
 belay_embed_bytes(test_proto test_descriptors "${out}/test.descriptors")
-foreach(target IN ITEMS unit_common_wire_scan unit_common_wire_json unit_common_wire_round component_common_wire_peer)
+foreach(target IN ITEMS unit_common_wire_scan unit_common_wire_json unit_common_wire_round)
   if(TARGET ${target})
     target_link_libraries(${target} PRIVATE test_proto)
   endif()
 endforeach()
+
+# Our ProtoJSON against the one of Google's own library, in Debian's Python.
+add_executable(wire_convert "${CMAKE_CURRENT_SOURCE_DIR}/proto/wire_convert.c")
+target_link_libraries(wire_convert PRIVATE common_wire test_proto belay_warnings)
+add_test(NAME component_common_wire_json
+  COMMAND /usr/bin/python3 "${CMAKE_CURRENT_SOURCE_DIR}/proto/check_json.py"
+          "$<TARGET_FILE:wire_convert>" "${out}/test.descriptors")
+set_tests_properties(component_common_wire_json PROPERTIES LABELS component TIMEOUT 120)
