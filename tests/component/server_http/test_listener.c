@@ -14,7 +14,7 @@
 
 enum {
     PATIENCE_MS = 10000,
-    REPLY_BYTES = 65536
+    REPLY_BYTES = 8192
 };
 
 struct fixture {
@@ -391,6 +391,32 @@ static void test_addresses(void **state)
     stop(&fixture);
 }
 
+static void test_ipv6_address(void **state)
+{
+    (void)state;
+    struct fixture fixture = { .metrics = metrics_create() };
+    struct err_info err = ERR_INFO_INIT;
+    struct http_listener_options options = { .address = "[::1]:0", .metrics = fixture.metrics };
+    enum err_code code = http_listener_start(&options, &fixture.listener, &err);
+    if (code == ERR_UNAVAILABLE && access("/proc/net/if_inet6", R_OK) != 0) {
+        metrics_destroy(fixture.metrics);
+        skip(); /* a kernel without IPv6 */
+    }
+    assert_ok_err(err, code);
+    struct sockaddr_in6 address = { .sin6_family = AF_INET6,
+                                    .sin6_port = htons(http_listener_port(fixture.listener)),
+                                    .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+    AUTO_FD int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    char reply[REPLY_BYTES];
+    static const char request[] = "GET /readyz HTTP/1.0\r\n\r\n";
+    assert_ok(fd_write_all(fd, request, sizeof(request) - 1, NULL));
+    assert_true(read_all(fd, reply) > 0);
+    expect(reply, " 200 OK");
+    expect(reply, "ready\n");
+    stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_peer_that_does_not_read_is_cut),
         cmocka_unit_test(test_stop_closes_open_connections),
         cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_ipv6_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
