@@ -11,19 +11,19 @@
 #define LOCK_WAIT_US (10 * US_PER_MINUTE)
 #define LOCK_POLL_US (200 * US_PER_MS)
 
-static const struct sql_statement TABLE_EXISTS = {
+static const struct sql_statement table_exists = {
     "schema_table_exists",
     "SELECT CAST(to_regclass('belay_schema') IS NOT NULL AS integer)",
     "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'belay_schema'",
 };
 
-static const struct sql_statement APPLIED_LIST = {
+static const struct sql_statement applied_list = {
     "schema_applied_list",
     "SELECT version, sha256 FROM belay_schema ORDER BY version",
     "SELECT version, sha256 FROM belay_schema ORDER BY version",
 };
 
-static const struct sql_statement APPLIED_FIND = {
+static const struct sql_statement applied_find = {
     "schema_applied_find",
     "SELECT version FROM belay_schema WHERE version = CAST($1 AS integer)",
     "SELECT version FROM belay_schema WHERE version = $1",
@@ -33,7 +33,7 @@ static const struct sql_statement APPLIED_FIND = {
     "INSERT INTO belay_schema (version, name, sha256, applied_at) VALUES ($1, $2, $3, $4) " \
     "ON CONFLICT (version) DO NOTHING"
 
-static const struct sql_statement APPLIED_ADD = { "schema_applied_add",
+static const struct sql_statement applied_add = { "schema_applied_add",
                                                   INSERT_APPLIED,
                                                   INSERT_APPLIED };
 
@@ -41,22 +41,22 @@ static const struct sql_statement APPLIED_ADD = { "schema_applied_add",
  * Tried again and again rather than waited for: a waiting statement holds a snapshot, and the other
  * side's concurrent index build waits for every snapshot to end.
  */
-static const struct sql_statement LOCK_TRY = {
+static const struct sql_statement lock_try = {
     "schema_lock_try",
     "SELECT CAST(pg_try_advisory_lock(" LOCK_KEY ") AS integer)",
     NULL,
 };
 
-static const struct sql_statement LOCK_RELEASE = {
+static const struct sql_statement lock_release = {
     "schema_lock_release",
     "SELECT CAST(pg_advisory_unlock(" LOCK_KEY ") AS integer)",
     NULL,
 };
 
-static const char TABLE_POSTGRES[] =
+static const char table_postgres[] =
     "CREATE TABLE IF NOT EXISTS belay_schema (version integer PRIMARY KEY, name text NOT NULL, "
     "sha256 text NOT NULL, applied_at bigint NOT NULL)";
-static const char TABLE_SQLITE[] =
+static const char table_sqlite[] =
     "CREATE TABLE IF NOT EXISTS belay_schema (version INTEGER PRIMARY KEY, name TEXT NOT NULL, "
     "sha256 TEXT NOT NULL, applied_at INTEGER NOT NULL) STRICT";
 
@@ -100,10 +100,10 @@ static enum err_code read_status(
 {
     struct sql_migration_status status = { .known = (int)count, .checksum_ok = true };
     int64_t exists = 0;
-    TRY(read_number(conn, &TABLE_EXISTS, &exists, err));
+    TRY(read_number(conn, &table_exists, &exists, err));
     if (exists != 0) {
         AUTO_ROWS struct sql_rows *rows = NULL;
-        TRY(sql_query(conn, &APPLIED_LIST, SQL_NO_ARGS, &rows, err));
+        TRY(sql_query(conn, &applied_list, SQL_NO_ARGS, &rows, err));
         enum err_code code = sql_rows_next(rows, err);
         for (; code == ERR_OK; code = sql_rows_next(rows, err)) {
             compare_row(rows, migrations, count, &status);
@@ -195,7 +195,7 @@ static enum err_code add_row(
 {
     return sql_exec(
         conn,
-        &APPLIED_ADD,
+        &applied_add,
         SQL_ARGS(
             SQL_INT(migration->version),
             SQL_TEXT(migration->name),
@@ -214,7 +214,7 @@ static enum err_code is_applied(
     struct err_info *err)
 {
     AUTO_ROWS struct sql_rows *rows = NULL;
-    TRY(sql_query(conn, &APPLIED_FIND, SQL_ARGS(SQL_INT(migration->version)), &rows, err));
+    TRY(sql_query(conn, &applied_find, SQL_ARGS(SQL_INT(migration->version)), &rows, err));
     enum err_code code = sql_rows_next(rows, err);
     *ret_applied = code == ERR_OK;
     return code == ERR_NOT_FOUND ? ERR_OK : code;
@@ -294,12 +294,12 @@ static enum err_code make_table(struct sql_conn *conn, void *context, struct err
 {
     (void)context;
     int64_t exists = 0;
-    TRY(read_number(conn, &TABLE_EXISTS, &exists, err));
+    TRY(read_number(conn, &table_exists, &exists, err));
     if (exists != 0) {
         return ERR_OK;
     }
     return sql_exec_script(
-        conn, sql_engine_of(conn) == SQL_POSTGRES ? TABLE_POSTGRES : TABLE_SQLITE, err);
+        conn, sql_engine_of(conn) == SQL_POSTGRES ? table_postgres : table_sqlite, err);
 }
 
 struct progress {
@@ -331,7 +331,7 @@ static enum err_code lock(struct sql_conn *conn, struct err_info *err)
 {
     for (int64_t waited_us = 0; waited_us < LOCK_WAIT_US; waited_us += LOCK_POLL_US) {
         int64_t is_mine = 0;
-        TRY(read_number(conn, &LOCK_TRY, &is_mine, err));
+        TRY(read_number(conn, &lock_try, &is_mine, err));
         if (is_mine != 0) {
             return ERR_OK;
         }
@@ -346,7 +346,7 @@ static void unlock(struct sql_conn *conn)
     int64_t was_mine = 0;
     if (sql_is_usable(conn)) {
         (void)(sql_exec_script(conn, "RESET statement_timeout", NULL) == ERR_OK);
-        (void)(read_number(conn, &LOCK_RELEASE, &was_mine, NULL) == ERR_OK);
+        (void)(read_number(conn, &lock_release, &was_mine, NULL) == ERR_OK);
     }
 }
 

@@ -27,7 +27,7 @@ struct postgres_conn {
     char statement_timeout_ms[NUMBER_TEXT_BYTES];
     bool is_lost;
     PGconn *pg;           /* NULL: a reconnect failed */
-    struct map *prepared; /* name to its text, which is static */
+    struct map *prepared; /* name to a pointer to its text, which is static */
     struct postgres_args args;
     PGresult *result; /* of the open rows */
     int row;          /* current one; -1 before the first */
@@ -98,7 +98,7 @@ static enum err_code check_result(
 
 static void disconnect(struct postgres_conn *conn)
 {
-    map_destroy(conn->prepared, NULL);
+    map_destroy(conn->prepared, mem_free);
     conn->prepared = NULL;
     PQfinish(conn->pg);
     conn->pg = NULL;
@@ -176,16 +176,19 @@ static enum err_code postgres_prepare(
     if (conn->settings.is_pooled) {
         return ERR_OK;
     }
-    const char *known = map_find(conn->prepared, str_of(statement->name));
+    const char *const *known = map_find(conn->prepared, str_of(statement->name));
     if (known != NULL) {
-        return known == statement->postgres || strcmp(known, statement->postgres) == 0
+        return *known == statement->postgres || strcmp(*known, statement->postgres) == 0
             ? ERR_OK
             : ERR_SET(err, ERR_INTERNAL, "%s: two statements have this name", statement->name);
     }
     AUTO_RESULT PGresult *result =
         PQprepare(conn->pg, statement->name, statement->postgres, 0, NULL);
     TRY(check_result(conn, result, statement->name, true, err));
-    (void)map_put(conn->prepared, str_of(statement->name), (void *)(uintptr_t)statement->postgres);
+    (void)map_put(
+        conn->prepared,
+        str_of(statement->name),
+        mem_dup(&statement->postgres, sizeof(statement->postgres)));
     return ERR_OK;
 }
 

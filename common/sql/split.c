@@ -51,10 +51,9 @@ static size_t skip_quoted(struct str_view text, size_t at)
         && (text.ptr[at - 1] == 'E' || text.ptr[at - 1] == 'e')
         && (at < 2 || !is_word(text.ptr[at - 2]));
     for (at++; at < text.len; at++) {
-        if (has_escapes && text.ptr[at] == '\\') {
-            at++;
-        } else if (has_escapes && starts_with(text, at, STR("''"))) {
-            at++; /* a string that begins anew would have no escapes */
+        bool is_pair = text.ptr[at] == '\\' || starts_with(text, at, STR("''"));
+        if (has_escapes && is_pair) {
+            at++; /* also over a doubled quote: a string that begins anew would have no escapes */
         } else if (text.ptr[at] == quote) {
             return at + 1;
         }

@@ -288,9 +288,12 @@ static enum err_code sqlite_exec(
 {
     struct sqlite_conn *conn = cast(base);
     struct entry *entry = NULL;
-    TRY(get_entry(conn, statement, &entry, err));
+    enum err_code code = get_entry(conn, statement, &entry, err);
+    if (entry == NULL) {
+        return code;
+    }
     int64_t before = sqlite3_total_changes64(conn->db);
-    enum err_code code = ready_entry(conn, entry, args, arg_count, SQLITE_STATIC, err);
+    code = ready_entry(conn, entry, args, arg_count, SQLITE_STATIC, err);
     int rc = code == ERR_OK ? SQLITE_ROW : SQLITE_DONE;
     while (rc == SQLITE_ROW) {
         rc = sqlite3_step(entry->stmt);
@@ -332,8 +335,11 @@ static enum err_code sqlite_query(
     struct err_info *err)
 {
     struct sqlite_conn *conn = cast(base);
-    TRY(get_entry(conn, statement, &conn->current, err));
-    enum err_code code = ready_entry(conn, conn->current, args, arg_count, SQLITE_TRANSIENT, err);
+    enum err_code code = get_entry(conn, statement, &conn->current, err);
+    if (conn->current == NULL) {
+        return code;
+    }
+    code = ready_entry(conn, conn->current, args, arg_count, SQLITE_TRANSIENT, err);
     if (code == ERR_OK) {
         code = step(conn, err);
     }
