@@ -1,15 +1,14 @@
 /* Client runtime and channels: what is set on a connection, and how its errors read. */
+#include "common/crypto/cert.h"
 #include "common/rpc/client_private.h"
 #include "common/wire/wire.h"
 
 #include <grpc/grpc_security.h>
 #include <grpc/slice.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 
 enum {
-    CHANNEL_ARGS_MAX = 24
+    CHANNEL_ARGS_MAX = 24,
+    RPC_REPLY_DEFAULT = 4 * 1024 * 1024
 };
 
 static void count_down(struct rpc_client *client)
@@ -107,7 +106,7 @@ static int ms_of(int64_t us, int64_t fallback_us)
 static size_t fill_args(const struct rpc_channel_options *options, grpc_arg args[CHANNEL_ARGS_MAX])
 {
     size_t n = 0;
-    size_t reply = options->max_reply_bytes == 0 ? 4 * 1024 * 1024 : options->max_reply_bytes;
+    size_t reply = options->max_reply_bytes == 0 ? RPC_REPLY_DEFAULT : options->max_reply_bytes;
     args[n++] = rpc_arg_int(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)reply);
     args[n++] = rpc_arg_int(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, RPC_CLIENT_SEND_MAX);
     args[n++] =
@@ -138,25 +137,15 @@ static size_t fill_args(const struct rpc_channel_options *options, grpc_arg args
     return n;
 }
 
-/* The library would only say so at the first connection, and at length. */
-static bool has_certificate(const char *pem)
-{
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    X509 *certificate = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
-    bool found = certificate != NULL;
-    X509_free(certificate);
-    (void)BIO_free(bio);
-    ERR_clear_error();
-    return found;
-}
-
 enum err_code rpc_channel_create(
     struct rpc_client *client,
     const struct rpc_channel_options *options,
     struct rpc_channel **ret_channel,
     struct err_info *err)
 {
-    if (options->ca_pem != NULL && !has_certificate(options->ca_pem)) {
+    uint8_t fingerprint[32];
+    if (options->ca_pem != NULL /* the library would only say so at the first connection */
+        && cert_fingerprint(options->ca_pem, false, fingerprint, NULL) != ERR_OK) {
         return ERR_SET(err, ERR_INVALID, "the CA for %s holds no certificate", options->target);
     }
     grpc_arg args[CHANNEL_ARGS_MAX];

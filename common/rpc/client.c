@@ -87,33 +87,35 @@ static enum err_code start(struct unary *unary, const struct rpc_call_options *o
                                                                                     : ERR_CANCELED;
 }
 
-static enum err_code create(
+/* NULL: ret_code tells why. */
+static struct unary *create(
     struct rpc_channel *channel,
     const char *path,
     const ProtobufCMessage *request,
     const struct rpc_call_options *options,
-    struct unary **ret_unary,
+    enum err_code *ret_code,
     struct err_info *err)
 {
     grpc_byte_buffer *packed = rpc_message_pack(request, RPC_CLIENT_SEND_MAX);
     if (packed == NULL) {
-        return ERR_SET(err, ERR_LIMIT, "the request is too large");
+        *ret_code = ERR_SET(err, ERR_LIMIT, "the request is too large");
+        return NULL;
     }
     struct unary *unary = mem_alloc(sizeof(*unary));
-    enum err_code code =
+    *ret_code =
         rpc_operation_init(&unary->operation, channel, path, options, UNARY_DEADLINE_US, err);
-    if (code != ERR_OK) {
+    if (*ret_code != ERR_OK) {
         grpc_byte_buffer_destroy(packed);
         mem_free(unary);
-        return code;
+        return NULL;
     }
     unary->request = packed;
     lock_init(&unary->lock, LOCK_RANK_LEAF);
     lock_cond_init(&unary->finished);
-    *ret_unary = unary;
-    return ERR_OK;
+    return unary;
 }
 
+/* Two of the eight are results. NOLINTNEXTLINE(readability-function-size) */
 enum err_code rpc_channel_call(
     struct rpc_channel *channel,
     const char *path,
@@ -124,11 +126,14 @@ enum err_code rpc_channel_call(
     ProtobufCMessage **ret_reply,
     struct err_info *err)
 {
-    struct unary *unary = NULL;
-    TRY(create(channel, path, request, options, &unary, err));
+    enum err_code code = ERR_OK;
+    struct unary *unary = create(channel, path, request, options, &code, err);
+    if (unary == NULL) {
+        return code;
+    }
     unary->reply_type = reply_type;
     unary->tag = (struct rpc_client_tag){ .done = on_blocking_done, .owner = unary };
-    enum err_code code = start(unary, options);
+    code = start(unary, options);
     if (code != ERR_OK) {
         destroy(unary);
         return ERR_SET(err, code, "%s: the call could not start", path);
@@ -172,6 +177,7 @@ static void fail_async(
     }
 }
 
+/* What a call is, and where its answer goes. NOLINTNEXTLINE(readability-function-size) */
 void rpc_channel_call_async(
     struct rpc_channel *channel,
     const char *path,
@@ -183,9 +189,9 @@ void rpc_channel_call_async(
     void *context)
 {
     struct err_info err = ERR_INFO_INIT;
-    struct unary *unary = NULL;
-    enum err_code code = create(channel, path, request, options, &unary, &err);
-    if (code != ERR_OK) {
+    enum err_code code = ERR_OK;
+    struct unary *unary = create(channel, path, request, options, &code, &err);
+    if (unary == NULL) {
         fail_async(executor, done, context, code, &err);
         return;
     }

@@ -274,6 +274,7 @@ static bool start_locked(struct rpc_client_stream *stream, const struct rpc_call
     return true;
 }
 
+/* Two of the nine are results. NOLINTNEXTLINE(readability-function-size) */
 enum err_code rpc_client_stream_open(
     struct rpc_channel *channel,
     const char *path,

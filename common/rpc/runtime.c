@@ -123,7 +123,7 @@ struct mono_us rpc_time_from(gpr_timespec deadline)
     }
     gpr_timespec left = gpr_time_sub(
         gpr_convert_clock_type(deadline, GPR_CLOCK_MONOTONIC), gpr_now(GPR_CLOCK_MONOTONIC));
-    if (left.tv_sec > 10 * 365 * INT64_C(86400)) {
+    if (left.tv_sec > 3650 * US_PER_DAY / US_PER_SECOND) {
         return (struct mono_us){ INT64_MAX };
     }
     return (struct mono_us){ rpc_now().value + left.tv_sec * US_PER_SECOND + left.tv_nsec / 1000 };

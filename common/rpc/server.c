@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 enum {
-    ARGS_MAX = 24
+    ARGS_MAX = 24,
+    QUEUED_BYTES_DEFAULT = 1024 * 1024
 };
 
 static void default_unsigned(unsigned *value, unsigned fallback)
@@ -27,7 +28,7 @@ static struct rpc_limits limits_of(const struct rpc_limits *given)
     default_unsigned(&limits.streams_per_connection, 100);
     default_unsigned(&limits.calls_in_flight, 4096);
     if (limits.queued_bytes_per_stream == 0) {
-        limits.queued_bytes_per_stream = 1024 * 1024;
+        limits.queued_bytes_per_stream = QUEUED_BYTES_DEFAULT;
     }
     if (limits.handshake_timeout_us == 0) {
         limits.handshake_timeout_us = 10 * US_PER_SECOND;

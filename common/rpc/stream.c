@@ -213,10 +213,8 @@ static bool is_on_worker_locked(const struct rpc_stream *stream)
 /* Has the strand run somewhere, soon. `scheduled` is set already. */
 static void queue_locked(struct rpc_stream *stream)
 {
-    if (is_on_worker_locked(stream)) {
-        rpc_pool_push_event(stream->server->pool, &stream->task);
-    } else if (!batch_locked(
-                   stream, NULL, 0, &stream->t_kick)) { /* an empty batch completes at once */
+    /* An empty batch completes at once, and so brings the strand to its poller. */
+    if (is_on_worker_locked(stream) || !batch_locked(stream, NULL, 0, &stream->t_kick)) {
         rpc_pool_push_event(stream->server->pool, &stream->task);
     }
 }
