@@ -130,14 +130,26 @@ static void append_json_char(struct buf *buf, unsigned char c)
 void buf_append_json(struct buf *buf, struct str_view text)
 {
     bool utf8 = str_is_utf8(text, NULL);
+    size_t start = 0; /* of the run that needs no escapes */
     buf_append_char(buf, '"');
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.ptr[i];
-        if (c >= 0x80 && !utf8) {
+        bool plain = c >= 0x80 ? utf8 : c >= 0x20 && c != 0x7F && c != '"' && c != '\\';
+        if (plain) {
+            continue;
+        }
+        if (i > start) {
+            buf_append(buf, text.ptr + start, i - start);
+        }
+        start = i + 1;
+        if (c >= 0x80) {
             buf_append(buf, "\\ufffd", 6);
         } else {
             append_json_char(buf, c);
         }
+    }
+    if (text.len > start) {
+        buf_append(buf, text.ptr + start, text.len - start);
     }
     buf_append_char(buf, '"');
 }

@@ -407,9 +407,17 @@ enum err_code wire_to_json(
     encoder.err = err;
     encoder.depth = 0;
     encoder.indent = 0;
-    TRY(begin_message(&encoder, message, type));
-    while (encoder.depth > 0 && buf_ok(buf)) {
-        TRY(step(&encoder));
+    size_t before = buf->len;
+    enum err_code code = begin_message(&encoder, message, type);
+    while (code == ERR_OK && encoder.depth > 0 && buf_ok(buf)) {
+        code = step(&encoder);
     }
-    return buf_ok(buf) ? ERR_OK : ERR_SET(err, ERR_LIMIT, "%s: too large as JSON", type->name);
+    if (code == ERR_OK && buf_ok(buf)) {
+        return ERR_OK;
+    }
+    buf->len = before; /* nothing half-written */
+    if (buf->data != NULL) {
+        buf->data[before] = '\0';
+    }
+    return code != ERR_OK ? code : ERR_SET(err, ERR_LIMIT, "%s: too large as JSON", type->name);
 }

@@ -16,24 +16,29 @@ enum {
 static const char base64_alphabet[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+static void encode_group(const uint8_t *data, size_t left, char quad[4])
+{
+    uint32_t group = (uint32_t)data[0] << 16;
+    group |= left > 1 ? (uint32_t)data[1] << 8 : 0;
+    group |= left > 2 ? (uint32_t)data[2] : 0;
+    quad[0] = base64_alphabet[group >> 18];
+    quad[1] = base64_alphabet[(group >> 12) & 63];
+    quad[2] = '=';
+    quad[3] = '=';
+    if (left > 1) {
+        quad[2] = base64_alphabet[(group >> 6) & 63];
+    }
+    if (left > 2) {
+        quad[3] = base64_alphabet[group & 63];
+    }
+}
+
 void json_append_base64(struct buf *buf, const uint8_t *data, size_t bytes)
 {
     buf_append_char(buf, '"');
-    for (size_t i = 0; i < bytes; i += 3) {
-        size_t left = bytes - i;
-        uint32_t group = (uint32_t)data[i] << 16;
-        group |= left > 1 ? (uint32_t)data[i + 1] << 8 : 0;
-        group |= left > 2 ? (uint32_t)data[i + 2] : 0;
-        char quad[4] = {
-            base64_alphabet[group >> 18], base64_alphabet[(group >> 12) & 63], '=', '='
-        };
-        if (left > 1) {
-            quad[2] = base64_alphabet[(group >> 6) & 63];
-        }
-        if (left > 2) {
-            quad[3] = base64_alphabet[group & 63];
-        }
-        buf_append(buf, quad, sizeof(quad));
+    char *out = buf_extend(buf, (bytes + 2) / 3 * 4);
+    for (size_t i = 0; i < bytes && out != NULL; i += 3) {
+        encode_group(data + i, bytes - i, out + i / 3 * 4);
     }
     buf_append_char(buf, '"');
 }
@@ -64,8 +69,9 @@ bool json_decode_base64(struct str_view text, struct buf *buf)
     if (length % 4 == 1) {
         return false;
     }
+    char *out = buf_extend(buf, length * 3 / 4);
     uint32_t group = 0;
-    for (size_t i = 0; i < length; i++) {
+    for (size_t i = 0; i < length && out != NULL; i++) {
         int value = base64_value(text.ptr[i]);
         if (value < 0) {
             return false;
@@ -73,7 +79,7 @@ bool json_decode_base64(struct str_view text, struct buf *buf)
         group = group << 6 | (uint32_t)value;
         if (i % 4 != 0) {
             unsigned shift = 6 - 2 * (unsigned)(i % 4);
-            buf_append_char(buf, (char)(uint8_t)(group >> shift));
+            *out++ = (char)(uint8_t)(group >> shift);
         }
     }
     return true;

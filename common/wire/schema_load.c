@@ -299,7 +299,7 @@ static enum err_code add_oneofs(
         oneofs[i].name = source->oneof_decl[i]->name;
         oneofs[i].members = arena_strdup(schema->arena, buf_text(&members));
         oneofs[i].required = required;
-        if (oneofs[i].members == NULL) {
+        if (oneofs[i].members == NULL || !buf_ok(&members)) {
             return out_of_space(err);
         }
     }

@@ -295,6 +295,7 @@ static void test_what_has_no_json_is_refused(void **state)
     AUTO_BUF struct buf out = BUF_INIT(4096);
     assert_code(ERR_INVALID, wire_to_json(context->schema, &sink.base, 0, &out, &context->err));
     assert_string_equal(context->err.text, "google.protobuf.Timestamp: out of range");
+    assert_string_equal(buf_text(&out), ""); /* nothing half-written */
     sink.a_time = NULL;
     sink.a_value = &value;
     value.kind_case = GOOGLE__PROTOBUF__VALUE__KIND_NUMBER_VALUE;

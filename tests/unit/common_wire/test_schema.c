@@ -268,6 +268,20 @@ static void test_malformed_descriptors_are_refused(void **state)
     wire_schema_destroy(NULL);
 }
 
+static void test_loading_survives_failed_allocations(void **state)
+{
+    (void)state;
+    struct wire_schema *schema = NULL;
+    enum err_code code = ERR_LIMIT;
+    for (long count = 0; code != ERR_OK && count < 100000; count += 397) {
+        mem_fail_after(count);
+        code = wire_schema_load(belay_descriptors, belay_descriptors_size, &schema, NULL);
+        mem_fail_after(-1);
+    }
+    assert_ok(code);
+    wire_schema_destroy(schema);
+}
+
 static void test_formats(void **state)
 {
     (void)state;
@@ -339,6 +353,7 @@ int main(void)
         TEST(test_no_contract_holds_itself),
         TEST(test_every_request_is_bounded),
         cmocka_unit_test(test_malformed_descriptors_are_refused),
+        cmocka_unit_test(test_loading_survives_failed_allocations),
         cmocka_unit_test(test_formats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
