@@ -24,39 +24,6 @@ enum read_end {
 static void pump_up(struct conn *conn);
 static void pump_down(struct conn *conn);
 
-/* ---- Bytes that wait ---- */
-
-static size_t spill_len(const struct spill *spill)
-{
-    return spill->len - spill->at;
-}
-
-static void spill_clear(struct spill *spill)
-{
-    mem_free(spill->data);
-    *spill = (struct spill){ 0 };
-}
-
-static bool spill_append(struct spill *spill, const uint8_t *data, size_t bytes)
-{
-    uint8_t *grown = mem_try_realloc(spill->data, spill->len + bytes);
-    if (grown == NULL) {
-        return false;
-    }
-    memcpy(grown + spill->len, data, bytes);
-    spill->data = grown;
-    spill->len += bytes;
-    return true;
-}
-
-static void spill_advance(struct spill *spill, size_t bytes)
-{
-    spill->at += bytes;
-    if (spill->at == spill->len) {
-        spill_clear(spill);
-    }
-}
-
 /* ---- Ends ---- */
 
 static bool is_dead(const struct conn *conn)
@@ -273,7 +240,7 @@ static size_t write_inner(struct conn *conn, const uint8_t *data, size_t bytes)
 static void flush_up(struct conn *conn)
 {
     if (conn->inner >= 0 && spill_len(&conn->up) > 0) {
-        size_t done = write_inner(conn, conn->up.data + conn->up.at, spill_len(&conn->up));
+        size_t done = write_inner(conn, spill_data(&conn->up), spill_len(&conn->up));
         spill_advance(&conn->up, done);
         shut_inner_if_done(conn);
     }
@@ -399,7 +366,7 @@ static void flush_down(struct conn *conn)
     if (spill_len(&conn->down) == 0) {
         return;
     }
-    if (!write_outer(conn, conn->down.data + conn->down.at, spill_len(&conn->down), &done)) {
+    if (!write_outer(conn, spill_data(&conn->down), spill_len(&conn->down), &done)) {
         end(conn);
         return;
     }

@@ -21,6 +21,7 @@
 #include "common/base/map.h"
 #include "common/rpc/door.h"
 #include "common/rpc/guard.h"
+#include "common/rpc/spill.h"
 #include "common/rpc/tls.h"
 #include "common/sys/lock.h"
 #include "common/sys/loop.h"
@@ -51,13 +52,6 @@ struct source {
     unsigned recent; /* accepted since window_start */
     struct mono_us window_start;
     uint8_t key[16];
-};
-
-/* Bytes one side did not take yet; no memory while empty. */
-struct spill {
-    uint8_t *data;
-    size_t at;
-    size_t len;
 };
 
 struct listener {

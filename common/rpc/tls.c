@@ -175,10 +175,11 @@ static void set_options(SSL_CTX *ssl)
 static bool set_versions(SSL_CTX *ssl)
 {
     static const unsigned char session_context[] = "belay";
+    char groups[] = "X25519:P-256:P-384"; /* the macro takes no const text */
     return SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) == 1
         && SSL_CTX_set_num_tickets(ssl, 0) == 1
         && SSL_CTX_set_cipher_list(ssl, "ECDHE+AESGCM:ECDHE+CHACHA20") == 1
-        && SSL_CTX_set1_groups_list(ssl, "X25519:P-256:P-384") == 1
+        && SSL_CTX_set1_groups_list(ssl, groups) == 1
         && SSL_CTX_set_session_id_context(ssl, session_context, sizeof(session_context) - 1) == 1;
 }
 
