@@ -11,7 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor as F
 ROUNDS = 600
 SIGNED = {F.CPPTYPE_INT32: 31, F.CPPTYPE_INT64: 63}
 UNSIGNED = {F.CPPTYPE_UINT32: 32, F.CPPTYPE_UINT64: 64}
-TEXTS = ["", "a", "é", '"', "\n", "\U0001F600", "/", "\u2028"]
+TEXTS = ["", "a", "\u00e9", '"', "\n", "\U0001F600", "/", "\u2028"]
 
 
 def number(field, rand):
@@ -50,7 +50,7 @@ def special(message, rand):
     elif name == "google.protobuf.Value":
         json_format.Parse(rand.choice(['null', '1.5', '"x"', 'true', '{"a":[1,{}]}', '[[],null]']), message)
     elif name == "google.protobuf.Struct":
-        json_format.Parse(rand.choice(['{}', '{"a":null,"b":{"c":[false,"é"]}}']), message)
+        json_format.Parse(rand.choice(['{}', '{"a":null,"b":{"c":[false,"\u00e9"]}}']), message)
     elif name == "google.protobuf.ListValue":
         json_format.Parse(rand.choice(['[]', '[1,"a",[{}]]']), message)
     else:
