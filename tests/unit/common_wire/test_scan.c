@@ -432,19 +432,22 @@ static void test_many_keys_are_compared(void **state)
 {
     struct context *context = *state;
     Belay__Test__V1__Sink sink = BELAY__TEST__V1__SINK__INIT;
-    Belay__Test__V1__Sink__TextMapEntry entries[1000];
-    Belay__Test__V1__Sink__TextMapEntry *text_map[1000];
-    char keys[1000][8];
-    for (int i = 0; i < 1000; i++) {
-        belay__test__v1__sink__text_map_entry__init(&entries[i]);
-        (void)snprintf(keys[i], sizeof(keys[i]), "k%d", i * 7919 % 1000);
-        entries[i].key = keys[i];
-        text_map[i] = &entries[i];
+
+    enum {
+        COUNT = 1000,
+        KEY_BYTES = 8
+    };
+
+    Belay__Test__V1__Sink__TextMapEntry *text_map[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        text_map[i] = wire_new(context->arena, &belay__test__v1__sink__text_map_entry__descriptor);
+        text_map[i]->key = arena_alloc(context->arena, KEY_BYTES);
+        (void)snprintf(text_map[i]->key, KEY_BYTES, "k%d", i * 7919 % COUNT);
     }
     sink.text_map = text_map;
-    sink.n_text_map = 1000;
+    sink.n_text_map = COUNT;
     assert_ok_err(context->err, unpack_message(context, &sink.base));
-    assert_ok(str_copy(STR("k500"), keys[7], sizeof(keys[7])));
+    assert_ok(str_copy(STR("k500"), text_map[7]->key, KEY_BYTES));
     assert_refused(context, &sink, "text_map: key \"k500\" appears twice");
 }
 
