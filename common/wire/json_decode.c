@@ -120,6 +120,23 @@ static const struct wire_field *find_by_name(const struct wire_type *type, const
     return NULL;
 }
 
+/* A name goes by with a slip of a key or two: the field that was meant, perhaps. */
+static enum err_code fail_unknown(
+    const struct json_decoder *decoder, const struct wire_type *type, const char *name)
+{
+    const char *nearest = NULL;
+    unsigned best = 3;
+    for (size_t i = 0; i < type->field_count; i++) {
+        unsigned distance = str_distance(str_of(name), str_of(type->fields[i].json_name));
+        if (distance < best && distance * 2 <= strlen(name)) {
+            best = distance;
+            nearest = type->fields[i].json_name;
+        }
+    }
+    return nearest == NULL ? json_fail(decoder, "unknown member")
+                           : json_fail(decoder, "unknown member; did you mean \"%s\"?", nearest);
+}
+
 /* Marks a field or oneof as seen; false: it was. */
 static bool mark(struct json_frame *frame, size_t index)
 {
@@ -135,7 +152,7 @@ static enum err_code take_member(
     const struct wire_type *type = frame->type;
     const struct wire_field *field = find_by_name(type, name);
     if (field == NULL) {
-        return json_fail(decoder, "unknown member");
+        return fail_unknown(decoder, type, name);
     }
     if (!mark(frame, (size_t)(field - type->fields))) {
         return json_fail(decoder, "given twice");
@@ -227,27 +244,38 @@ static enum err_code step(struct json_decoder *decoder)
     return ERR_OK;
 }
 
-/* jansson recurses, so brackets are counted before it sees them. */
-static bool is_shallow(struct str_view json)
+/* jansson recurses, and holds the whole document: both are bounded before it sees the text. */
+static enum err_code check_shape(struct str_view json, struct err_info *err)
 {
     size_t depth = 0;
+    size_t deepest = 0;
+    size_t brackets = 0;
+    size_t commas = 0;
     bool quoted = false;
     for (size_t i = 0; i < json.len; i++) {
         char c = json.ptr[i];
         if (quoted) {
             i += c == '\\' ? 1 : 0;
             quoted = c != '"';
-        } else if (c == '[' || c == '{') {
-            if (++depth > JSON_DEPTH_MAX) {
-                return false;
-            }
+            continue;
+        }
+        quoted = c == '"';
+        commas += c == ',' ? 1 : 0;
+        if (c == '[' || c == '{') {
+            brackets++;
+            depth++;
+            deepest = depth > deepest ? depth : deepest;
         } else if ((c == ']' || c == '}') && depth > 0) {
             depth--;
-        } else {
-            quoted = c == '"';
         }
     }
-    return true;
+    if (deepest > JSON_DEPTH_MAX) {
+        return ERR_SET(err, ERR_INVALID, "JSON: nested deeper than %d", JSON_DEPTH_MAX);
+    }
+    if (brackets > JSON_BRACKETS_MAX || commas > JSON_VALUES_MAX) {
+        return ERR_SET(err, ERR_LIMIT, "JSON: more values than a document may hold");
+    }
+    return ERR_OK;
 }
 
 /* jansson's own words quote the input, which may hold a secret. */
@@ -324,9 +352,7 @@ enum err_code wire_from_json(
     if (json.len > JSON_BYTES_MAX) {
         return ERR_SET(err, ERR_LIMIT, "JSON: %zu bytes, at most %d", json.len, JSON_BYTES_MAX);
     }
-    if (!is_shallow(json)) {
-        return ERR_SET(err, ERR_INVALID, "JSON: nested deeper than %d", JSON_DEPTH_MAX);
-    }
+    TRY(check_shape(json, err));
     json_error_t error;
     json_t *document =
         json_loadb(json.ptr, json.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);

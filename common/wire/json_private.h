@@ -8,7 +8,9 @@
 #include "common/base/buf.h"
 
 enum {
-    JSON_DEPTH_MAX = 64, /* brackets within brackets, read or written */
+    JSON_DEPTH_MAX = 64,       /* brackets within brackets, read or written */
+    JSON_BRACKETS_MAX = 65536, /* read; a pair of empty ones costs jansson some 300 bytes */
+    JSON_VALUES_MAX = 524288,  /* read */
     JSON_BYTES_MAX = 16 * 1024 * 1024
 };
 

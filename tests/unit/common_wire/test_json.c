@@ -150,6 +150,7 @@ static void test_wrong_documents_are_refused_by_path(void **state)
         { "{\"nothing\":1}", "nothing: unknown member" },
         { "{\"no\\nthing\":1}", "no?thing: unknown member" },
         { "{\"aPoint\":{\"z\":1}}", "aPoint.z: unknown member" },
+        { "{\"aPiont\":{}}", "aPiont: unknown member; did you mean \"aPoint\"?" },
         { "{\"pointList\":[{},{\"x\":\"a\"}]}",
           "pointList[1].x: expected a whole number of 32 bits" },
         { "{\"pointMap\":{\"4\":{\"x\":1.5}}}",
@@ -196,7 +197,7 @@ static void test_wrong_documents_are_refused_by_path(void **state)
     }
 }
 
-static void test_depth_is_bounded(void **state)
+static void test_depth_and_size_are_bounded(void **state)
 {
     struct context *context = *state;
     AUTO_BUF struct buf json = BUF_INIT(1 << 20);
@@ -233,6 +234,15 @@ static void test_depth_is_bounded(void **state)
         ERR_INVALID,
         read_json(context, &belay__test__v1__sink__descriptor, buf_text(&json), &message));
     assert_string_equal(context->err.text, "JSON: nested deeper than 64");
+    buf_clear(&json);
+    buf_append_str(&json, STR("{\"pointList\":[{}"));
+    for (int i = 0; i < 70000; i++) {
+        buf_append_str(&json, STR(",{}"));
+    }
+    buf_append_str(&json, STR("]}"));
+    assert_code(
+        ERR_LIMIT,
+        read_json(context, &belay__test__v1__sink__descriptor, buf_text(&json), &message));
 }
 
 static void test_secrets_are_left_out_unless_asked_for(void **state)
@@ -362,7 +372,7 @@ int main(void)
         TEST(test_documents_read_and_write_alike),
         TEST(test_other_forms_are_understood),
         TEST(test_wrong_documents_are_refused_by_path),
-        TEST(test_depth_is_bounded),
+        TEST(test_depth_and_size_are_bounded),
         TEST(test_secrets_are_left_out_unless_asked_for),
         TEST(test_flags_shape_the_text),
         TEST(test_unknown_enum_values_are_written_as_numbers),
