@@ -1,0 +1,114 @@
+/*
+ * The agent's side of the agents' protocol: enrolls, proves who it is, keeps the control stream and
+ * the heartbeats, uploads the spool. What to do next is decided by link_core.h; this performs it
+ * over the rpc client, whose events arrive on the loop.
+ *
+ * Everything runs on the loop's thread. Telemetry goes up in the order of its sequence numbers (the
+ * server's high-water mark allows no other), in rounds of bounded size; events have a stream of
+ * their own and never wait for telemetry.
+ */
+#ifndef CMD_AGENT_LINK_LINK_H
+#define CMD_AGENT_LINK_LINK_H
+
+#include "cmd/agent/host/facts.h"
+#include "cmd/agent/link/link_core.h"
+#include "cmd/agent/spool/command_log.h"
+#include "cmd/agent/spool/spool.h"
+#include "cmd/agent/state/state.h"
+#include "common/sys/loop.h"
+#include "common/wire/wire.h"
+
+#include "proto/agentgateway/v1/agentgateway.pb-c.h"
+
+struct link;
+
+enum {
+    LINK_ERROR_BYTES = 512,
+    LINK_LABELS_MAX = 64
+};
+
+struct link_status {
+    uint32_t commands_running;
+    uint64_t last_command_sequence;
+};
+
+/* What the link asks and tells its owner. All may be NULL but command. */
+struct link_ops {
+    /* The server knows us and waits for an operator: compare the fingerprint. Once per process. */
+    void (*pending)(void *context, const char *fingerprint);
+    void (*enrolled)(void *context);
+    /* The session is live: hand over answers that wait. */
+    void (*online)(void *context);
+    void (*command)(void *context, const Agentgateway__V1__ControlCommand *command);
+    void (*get_status)(void *context, struct link_status *ret_status);
+    /* Something failed; the link goes on by itself. */
+    void (*problem)(void *context, enum err_code code, const char *text);
+    void (*stopped)(void *context);
+};
+
+/* What to register with. Copied. */
+struct link_join {
+    struct str_view token;
+    const char *target;
+    const char *name;
+    const char *const *labels; /* "key=value" */
+    unsigned label_count;
+    bool has_ca; /* the state folder's ca.pem is the server's */
+};
+
+struct link_options {
+    struct loop *loop;
+    const struct clock *clock;
+    const struct wire_schema *schema;
+    struct state *state; /* keys loaded */
+    struct spool *spool; /* NULL: only enroll */
+    const struct host_facts *facts;
+    const char *agent_version;
+    const struct link_ops *ops;
+    void *context;
+    const struct link_join *join; /* NULL: enrolled already */
+    size_t upload_bytes;          /* of payload per round; 0: 256 KiB */
+};
+
+/* ERR_NOT_FOUND: neither enrolled nor a join given. */
+enum err_code link_create(
+    const struct link_options *options, struct link **ret_link, struct err_info *err) MUST_CHECK;
+void link_destroy(struct link *link); /* after loop_run has returned; NULL is allowed */
+
+void link_start(struct link *link);
+void link_stop(struct link *link); /* ends gently; then ops.stopped */
+
+/* New records are in the spool. */
+void link_poke(struct link *link);
+
+/* ERR_UNAVAILABLE: no stream takes it now (it is asked for again by ops.online). */
+enum err_code link_send_ack(
+    struct link *link,
+    struct str_view command_id,
+    const struct command_outcome *outcome,
+    struct err_info *err) MUST_CHECK;
+
+/* Ends the session and comes back after the delay. */
+void link_drain(struct link *link, int64_t delay_us);
+void link_set_upload_bytes(struct link *link, size_t bytes);
+
+struct link_view {
+    const char *state; /* "streaming" */
+    bool is_online;
+    int64_t since_us; /* how long in this state */
+    char target[STATE_TARGET_BYTES];
+    char server_id[STATE_ID_BYTES];
+    char name[STATE_NAME_BYTES];
+    int64_t agent_id; /* 0: not enrolled */
+    char last_error[LINK_ERROR_BYTES];
+    struct wall_us last_error_at;
+    struct wall_us last_upload_at;
+    uint64_t uploaded_records; /* by this process */
+};
+
+void link_get_view(const struct link *link, struct link_view *ret_view);
+
+/* The key that signs commands and the names its signature covers; valid while the link lives. */
+const struct state_enrollment *link_enrollment(const struct link *link);
+
+#endif

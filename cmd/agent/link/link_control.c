@@ -1,0 +1,144 @@
+/* The control stream: hello, accepted, commands down, answers up, goaway. */
+#include "cmd/agent/link/link_private.h"
+#include "common/base/id.h"
+#include "common/base/log.h"
+
+static void on_accepted(struct link *link, const Agentgateway__V1__ControlAccepted *accepted)
+{
+    struct link_event event = { .type = LINK_EVENT_ACCEPTED,
+                                .heartbeat_us =
+                                    (int64_t)accepted->heartbeat_interval_ms * US_PER_MS };
+    struct wall_us server_time = link_time_of(accepted->server_time);
+    /* both times are the server's, so our clock may be wrong */
+    if (server_time.value > 0 && link->session_expires_at.value > server_time.value) {
+        event.lifetime_us = link->session_expires_at.value - server_time.value;
+    }
+    link_feed(link, &event);
+}
+
+static void on_goaway(struct link *link, const Agentgateway__V1__Goaway *goaway)
+{
+    int64_t delay_us = (int64_t)goaway->reconnect_after_ms * US_PER_MS;
+    delay_us = delay_us > LINK_DELAY_MAX_US ? LINK_DELAY_MAX_US : delay_us;
+    log_info(
+        "goaway",
+        LOG_STR("reason", goaway->reason),
+        LOG_INT("after_ms", goaway->reconnect_after_ms));
+    /* half as much again, so that a server that restarts is not met by all at once */
+    link_drain(link, delay_us + (int64_t)id_random_below((uint64_t)delay_us / 2 + 1));
+}
+
+static void on_message(void *context, const ProtobufCMessage *message)
+{
+    struct link *link = context;
+    const Agentgateway__V1__ControlStreamResponse *response = (const void *)message;
+    switch (response->message_case) {
+    case AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_ACCEPTED:
+        on_accepted(link, response->accepted);
+        return;
+    case AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_COMMAND:
+        link_feed_type(link, LINK_EVENT_ALIVE);
+        if (link->control != NULL) {
+            link->ops->command(link->context, response->command);
+        }
+        return;
+    case AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_GOAWAY:
+        on_goaway(link, response->goaway);
+        return;
+    case AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE__NOT_SET:
+    default: /* of a newer server: passed over */
+        link_feed_type(link, LINK_EVENT_ALIVE);
+        return;
+    }
+}
+
+static void on_closed(void *context, enum err_code code, const struct err_info *err)
+{
+    struct link *link = context;
+    rpc_client_stream_release(STEAL(link->control));
+    if (code != ERR_OK && !link->is_half_closed) {
+        link_report(link, code, "control stream", err);
+        link_feed_type(link, LINK_EVENT_FAILED);
+        return;
+    }
+    link_feed_type(link, LINK_EVENT_CLOSED);
+}
+
+static enum err_code send_hello(struct link *link)
+{
+    static const char *const capabilities[] = { "commands",   "device_command", "telemetry_now",
+                                                "rotate_key", "set_config",     "drain",
+                                                "zstd" };
+    Agentgateway__V1__ControlStreamRequest request = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__INIT;
+    Agentgateway__V1__ControlHello hello = AGENTGATEWAY__V1__CONTROL_HELLO__INIT;
+    Agentgateway__V1__Capacity capacity = AGENTGATEWAY__V1__CAPACITY__INIT;
+    char *names[ARRAY_LENGTH(capabilities)];
+    struct link_status status = { 0 };
+    if (link->ops->get_status != NULL) {
+        link->ops->get_status(link->context, &status);
+    }
+    for (unsigned i = 0; i < ARRAY_LENGTH(capabilities); i++) {
+        names[i] = (char *)(uintptr_t)capabilities[i];
+    }
+    capacity.cpus = link->options.facts->cpu_count;
+    capacity.memory_bytes = link->options.facts->memory_bytes;
+    hello.agent_version = (char *)(uintptr_t)link->options.agent_version;
+    hello.boot_id = (char *)(uintptr_t)link->options.facts->boot_id;
+    hello.last_command_sequence = status.last_command_sequence;
+    hello.capabilities = names;
+    hello.n_capabilities = ARRAY_LENGTH(capabilities);
+    hello.capacity = &capacity;
+    request.message_case = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_HELLO;
+    request.hello = &hello;
+    return rpc_client_stream_send(link->control, &request.base);
+}
+
+void link_open_control(struct link *link)
+{
+    static const struct rpc_client_stream_ops ops = { .message = on_message, .closed = on_closed };
+    struct err_info err = ERR_INFO_INIT;
+    struct rpc_header header = { "authorization", secret_peek(link->authorization).ptr };
+    struct rpc_call_options options = { .headers = &header, .header_count = 1 };
+    enum err_code code = rpc_client_stream_open(
+        link->channel,
+        LINK_PATH("ControlStream"),
+        &agentgateway__v1__control_stream_response__descriptor,
+        &options,
+        &link->executor,
+        &ops,
+        link,
+        &link->control,
+        &err);
+    if (code == ERR_OK) {
+        code = send_hello(link);
+    }
+    if (code != ERR_OK) {
+        link_report(link, code, "control stream", &err);
+        link_feed_type(link, LINK_EVENT_FAILED);
+    }
+}
+
+enum err_code link_send_ack(
+    struct link *link,
+    struct str_view command_id,
+    const struct command_outcome *outcome,
+    struct err_info *err)
+{
+    Agentgateway__V1__ControlStreamRequest request = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__INIT;
+    Agentgateway__V1__ControlAck ack = AGENTGATEWAY__V1__CONTROL_ACK__INIT;
+    AUTO_FREE char *id = mem_printf("%.*s", STR_ARG(command_id));
+    if (link->control == NULL || link->is_half_closed || !link->core.is_accepted) {
+        return ERR_SET(err, ERR_UNAVAILABLE, "no control stream");
+    }
+    ack.command_id = id;
+    ack.succeeded = outcome->succeeded;
+    ack.error_message = (char *)(uintptr_t)outcome->error;
+    ack.code = (Agentgateway__V1__AckCode)outcome->code;
+    ack.payload.data = (uint8_t *)(uintptr_t)outcome->payload.ptr;
+    ack.payload.len = outcome->payload.len;
+    request.message_case = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_ACK;
+    request.ack = &ack;
+    enum err_code code = rpc_client_stream_send(link->control, &request.base);
+    return code == ERR_OK ? ERR_OK
+                          : ERR_SET(err, ERR_UNAVAILABLE, "the control stream takes no more now");
+}

@@ -1,0 +1,22 @@
+/*
+ * Sends one stream of the spool: a round is one client stream with a bounded number of records,
+ * ended so that the server's one answer tells what it holds; then the spool is trimmed and the next
+ * round begins. A record that the server refuses on its own is quarantined. Loop thread.
+ */
+#ifndef CMD_AGENT_LINK_UPLOADER_H
+#define CMD_AGENT_LINK_UPLOADER_H
+
+#include "cmd/agent/spool/spool.h"
+
+struct link;
+struct uploader;
+
+struct uploader *uploader_create(struct link *link, enum spool_stream stream);
+void uploader_destroy(struct uploader *uploader); /* NULL is allowed */
+
+void uploader_start(struct uploader *uploader);  /* a session is live */
+void uploader_finish(struct uploader *uploader); /* no further round */
+void uploader_stop(struct uploader *uploader); /* the session is gone: drops the round under way */
+void uploader_poke(struct uploader *uploader); /* there may be records */
+
+#endif
