@@ -392,3 +392,12 @@ const struct state_enrollment *link_enrollment(const struct link *link)
 {
     return &link->enrollment;
 }
+
+struct wall_us link_server_time(const struct link *link)
+{
+    if (link->server_time.value == 0) {
+        return clock_wall(link->options.clock);
+    }
+    int64_t passed_us = loop_now(link->options.loop).value - link->server_time_at.value;
+    return (struct wall_us){ link->server_time.value + passed_us };
+}

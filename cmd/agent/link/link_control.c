@@ -9,6 +9,10 @@ static void on_accepted(struct link *link, const Agentgateway__V1__ControlAccept
                                 .heartbeat_us =
                                     (int64_t)accepted->heartbeat_interval_ms * US_PER_MS };
     struct wall_us server_time = link_time_of(accepted->server_time);
+    if (server_time.value > 0) {
+        link->server_time = server_time;
+        link->server_time_at = loop_now(link->options.loop);
+    }
     /* both times are the server's, so our clock may be wrong */
     if (server_time.value > 0 && link->session_expires_at.value > server_time.value) {
         event.lifetime_us = link->session_expires_at.value - server_time.value;

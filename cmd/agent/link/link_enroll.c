@@ -71,7 +71,9 @@ static void on_confirmed(struct link *link, const Agentgateway__V1__RegisterResp
     if (link->ops->enrolled != NULL) {
         link->ops->enrolled(link->context);
     }
-    link_feed_type(link, LINK_EVENT_ENROLLED);
+    if (!link->core.is_stopping) {
+        link_feed_type(link, LINK_EVENT_ENROLLED);
+    }
 }
 
 static void on_registered(

@@ -61,6 +61,8 @@ struct link {
     uint8_t challenge[LINK_CHALLENGE_BYTES];
     struct secret *authorization; /* "Bearer ..." */
     struct wall_us session_expires_at;
+    struct wall_us server_time; /* 0: never told */
+    struct mono_us server_time_at;
     struct rpc_client_stream *control;
     bool is_half_closed;
     struct uploader *uploaders[SPOOL_STREAM_COUNT];
