@@ -1,0 +1,346 @@
+#include "cmd/agent/app.h"
+
+#include "belay_descriptors.h"
+#include "cmd/agent/agent.h"
+#include "cmd/agent/outcome.h"
+#include "cmd/agent/pending.h"
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "common/sys/file.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+
+#define TICK_US       (10 * US_PER_SECOND)
+#define TELL_DROPS_US US_PER_MINUTE
+
+void app_event(struct app *app, const struct batch_event *event)
+{
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_BUF struct buf payload = BUF_INIT(BATCH_BYTES_MAX);
+    enum err_code code = batch_pack_event(event, &payload, &err);
+    if (code == ERR_OK) {
+        struct spool_input input = {
+            .stream = SPOOL_EVENTS,
+            .captured_at = event->time,
+            .format = AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_EVENT_BATCH,
+            .compression = batch_compress(&payload),
+            .payload = buf_view(&payload)
+        };
+        code = spool_append(app->spool, &input, 1, &err);
+    }
+    if (code != ERR_OK) {
+        log_warn("event_not_stored", LOG_STR("kind", event->kind), LOG_ERR(&err));
+    } else if (app->link != NULL) {
+        link_poke(app->link);
+    }
+}
+
+static void tell(struct app *app, int severity, const char *kind, const char *text)
+{
+    struct batch_event event = {
+        .time = clock_wall(app->clock), .severity = severity, .kind = kind, .text = text
+    };
+    app_event(app, &event);
+}
+
+void app_sample(struct app *app, struct host_samples *ret_samples)
+{
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_BUF struct buf payload = BUF_INIT(BATCH_BYTES_MAX);
+    host_sampler_take(app->sampler, ret_samples);
+    if (ret_samples->count == 0) {
+        return;
+    }
+    enum err_code code = batch_pack_samples(ret_samples, &payload, &err);
+    if (code == ERR_OK) {
+        struct spool_input input = {
+            .stream = SPOOL_TELEMETRY,
+            .captured_at = ret_samples->time,
+            .format = AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_TELEMETRY_BATCH,
+            .compression = batch_compress(&payload),
+            .payload = buf_view(&payload)
+        };
+        code = spool_append(app->spool, &input, 1, &err);
+    }
+    if (code != ERR_OK) {
+        log_warn("samples_not_stored", LOG_ERR(&err));
+    }
+    link_poke(app->link);
+}
+
+static void on_sample(void *context)
+{
+    struct app *app = context;
+    struct host_samples samples;
+    app_sample(app, &samples);
+    loop_timer_arm_after(app->sample_timer, app->sample_interval_us);
+}
+
+/* Drops are told as events, at most once a minute, with what was lost since the last one. */
+static void tell_drops(struct app *app)
+{
+    static const char *const names[] = {
+        [SPOOL_TELEMETRY] = "telemetry", [SPOOL_EVENTS] = "events"
+    };
+    struct spool_stats stats;
+    struct mono_us now = loop_now(app->loop);
+    spool_get_stats(app->spool, &stats);
+    if (now.value - app->told_at.value < TELL_DROPS_US) {
+        return;
+    }
+    for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
+        uint64_t dropped = stats.streams[i].dropped_records - app->told.streams[i].dropped_records;
+        uint64_t quarantined = stats.streams[i].quarantined - app->told.streams[i].quarantined;
+        char text[160];
+        if (dropped == 0 && quarantined == 0) {
+            continue;
+        }
+        (void)snprintf(
+            text,
+            sizeof(text),
+            "%s: %" PRIu64 " records dropped, %" PRIu64 " quarantined",
+            names[i],
+            dropped,
+            quarantined);
+        tell(app, AGENTGATEWAY__V1__SEVERITY__SEVERITY_WARNING, "spool.dropped", text);
+        app->told_at = now;
+    }
+    if (stats.set_aside_count != app->told.set_aside_count) {
+        tell(app, AGENTGATEWAY__V1__SEVERITY__SEVERITY_ERROR, "spool.set_aside", stats.set_aside);
+    }
+    app->told = stats;
+}
+
+static void on_tick(void *context)
+{
+    struct app *app = context;
+    spool_tick(app->spool);
+    tell_drops(app);
+    link_poke(app->link);
+    loop_timer_arm_after(app->tick_timer, TICK_US);
+}
+
+static void on_reboot(void *context)
+{
+    struct app *app = context;
+    struct err_info err = ERR_INFO_INIT;
+    if (device_reboot(&err) != ERR_OK) {
+        log_error("reboot_failed", LOG_ERR(&err));
+        tell(app, AGENTGATEWAY__V1__SEVERITY__SEVERITY_ERROR, "device.reboot_failed", err.text);
+    }
+}
+
+void app_apply_limits(struct app *app)
+{
+    const struct config *config = app->config;
+    struct spool *spool = app->spool;
+    uint64_t interval_ms = spool_get_setting(spool, "sample_interval_ms", 0);
+    uint64_t age_s = spool_get_setting(spool, "spool_max_age_s", 0);
+    uint64_t upload = spool_get_setting(
+        spool, "upload_batch_bytes", (uint64_t)config_int(config, "upload-bytes"));
+    app->sample_interval_us =
+        interval_ms == 0 ? config_int(config, "sample-interval") : (int64_t)interval_ms * US_PER_MS;
+    app->spool_max_bytes = spool_get_setting(
+        spool, "spool_max_bytes", (uint64_t)config_int(config, "spool-max-bytes"));
+    app->spool_max_age_us =
+        age_s == 0 ? config_int(config, "spool-max-age") : (int64_t)age_s * US_PER_SECOND;
+    spool_set_bounds(spool, app->spool_max_bytes, app->spool_max_age_us);
+    if (app->link != NULL) {
+        link_set_upload_bytes(app->link, (size_t)upload);
+    }
+}
+
+static void on_online(void *context)
+{
+    struct app *app = context;
+    commands_redeliver(app->commands);
+}
+
+static void on_command(void *context, const Agentgateway__V1__ControlCommand *command)
+{
+    struct app *app = context;
+    const struct state_enrollment *enrollment = link_enrollment(app->link);
+    struct verify_context who = { .server_id = enrollment->server_id,
+                                  .agent_id = enrollment->agent_id,
+                                  .command_pubkey = enrollment->command_pubkey,
+                                  .now = link_server_time(app->link) };
+    commands_handle(app->commands, &who, command);
+}
+
+static void on_status(void *context, struct link_status *ret_status)
+{
+    struct app *app = context;
+    ret_status->commands_running = commands_running(app->commands);
+    ret_status->last_command_sequence = commands_last_sequence(app->commands);
+}
+
+static void on_stopped(void *context)
+{
+    struct app *app = context;
+    loop_stop(app->loop);
+}
+
+static const struct link_ops link_ops = {
+    .online = on_online, .command = on_command, .get_status = on_status, .stopped = on_stopped
+};
+
+static void on_signal(void *context, int number)
+{
+    struct app *app = context;
+    if (number == SIGHUP) {
+        log_info("reload_ignored", LOG_STR("reason", "options are read at start"));
+        return;
+    }
+    if (app->is_stopping) {
+        loop_stop(app->loop); /* the second time: at once */
+        return;
+    }
+    app->is_stopping = true;
+    log_info("stopping", LOG_INT("signal", number));
+    tell(app, AGENTGATEWAY__V1__SEVERITY__SEVERITY_INFO, "agent.stopping", "the agent stops");
+    link_stop(app->link);
+}
+
+/* Enrolled, or at least on the way: from an earlier start, or from --join. */
+static enum err_code find_join(
+    struct app *app, struct pending *pending, bool *ret_pending, struct err_info *err)
+{
+    struct state_enrollment enrollment;
+    const char *join = config_text(app->config, "join");
+    enum err_code code = state_load_enrollment(app->state, &enrollment, err);
+    *ret_pending = false;
+    if (code != ERR_NOT_FOUND) {
+        return code;
+    }
+    code = pending_load(app->state, pending, err);
+    if (code == ERR_NOT_FOUND && join != NULL) {
+        TRY(outcome_begin_join(app->config, app->state, &app->facts, join, err));
+        code = pending_load(app->state, pending, err);
+    }
+    if (code == ERR_NOT_FOUND) {
+        return ERR_SET(
+            err,
+            ERR_PRECONDITION,
+            "not enrolled; ask the operator of the server for a join string ('belay enroll token') "
+            "and run: belay-agent enroll JOIN-STRING --state-dir %s",
+            state_dir(app->state));
+    }
+    *ret_pending = code == ERR_OK;
+    return code;
+}
+
+static enum err_code open_link(struct app *app, struct err_info *err)
+{
+    struct pending pending = { .label_count = 0 };
+    struct link_join join;
+    bool is_pending = false;
+    TRY(find_join(app, &pending, &is_pending, err));
+    pending_fill(&pending, &join);
+    struct link_options options = { .loop = app->loop,
+                                    .clock = app->clock,
+                                    .schema = app->schema,
+                                    .state = app->state,
+                                    .spool = app->spool,
+                                    .facts = &app->facts,
+                                    .agent_version = BELAY_VERSION,
+                                    .ops = &link_ops,
+                                    .context = app,
+                                    .join = is_pending ? &join : NULL };
+    enum err_code code = link_create(&options, &app->link, err);
+    pending_deinit(&pending);
+    return code;
+}
+
+static enum err_code open_spool(struct app *app, struct err_info *err)
+{
+    AUTO_FREE char *path = mem_printf("%s/spool.db", state_dir(app->state));
+    struct spool_options options = { .path = path,
+                                     .clock = app->clock,
+                                     .max_bytes =
+                                         (uint64_t)config_int(app->config, "spool-max-bytes"),
+                                     .max_age_us = config_int(app->config, "spool-max-age") };
+    return spool_open(&options, &app->spool, err);
+}
+
+static enum err_code set_policy(struct app *app, struct err_info *err)
+{
+    device_policy_init(&app->policy);
+    for (size_t i = 0; i < config_list_count(app->config, "allow-actions"); i++) {
+        TRY(device_policy_allow(
+            &app->policy, config_list_item(app->config, "allow-actions", i), err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code open_all(struct app *app, struct err_info *err)
+{
+    AUTO_FREE char *socket_path = outcome_status_path(app->config);
+    struct host_sampler_options sampling = { .root = "",
+                                             .clock = app->clock,
+                                             .per_core = config_bool(app->config, "per-core") };
+    TRY(set_policy(app, err));
+    TRY(wire_schema_load(belay_descriptors, belay_descriptors_size, &app->schema, err));
+    TRY(loop_create(app->clock, &app->loop, err));
+    TRY(loop_signals(app->loop, on_signal, app, err));
+    TRY(state_open(config_text(app->config, "state-dir"), &app->state, err));
+    TRY(state_load_keys(app->state, err));
+    host_facts_read("", &app->facts);
+    TRY(open_spool(app, err));
+    TRY(open_link(app, err));
+    struct commands_options options = { .spool = app->spool,
+                                        .state = app->state,
+                                        .schema = app->schema,
+                                        .ops = &app_command_ops,
+                                        .context = app };
+    TRY(commands_create(&options, &app->commands, err));
+    app->sampler = host_sampler_create(&sampling);
+    app->sample_timer = loop_timer_create(app->loop, on_sample, app);
+    app->tick_timer = loop_timer_create(app->loop, on_tick, app);
+    app->reboot_timer = loop_timer_create(app->loop, on_reboot, app);
+    return status_socket_open(app->loop, socket_path, app_write_status, app, &app->status, err);
+}
+
+static void close_all(struct app *app)
+{
+    status_socket_close(app->status);
+    link_destroy(app->link);
+    commands_destroy(app->commands);
+    loop_timer_destroy(app->reboot_timer);
+    loop_timer_destroy(app->tick_timer);
+    loop_timer_destroy(app->sample_timer);
+    host_sampler_destroy(app->sampler);
+    spool_close(app->spool);
+    state_close(app->state);
+    loop_destroy(app->loop);
+    wire_schema_destroy(app->schema);
+}
+
+int app_run(const struct config *config)
+{
+    struct app app = { .config = config, .clock = clock_system() };
+    struct err_info err = ERR_INFO_INIT;
+    struct host_samples samples;
+    enum err_code code = open_all(&app, &err);
+    if (code != ERR_OK) {
+        close_all(&app);
+        return outcome_fail(code, &err);
+    }
+    app.started_at = loop_now(app.loop);
+    app.told_at.value = app.started_at.value - TELL_DROPS_US;
+    spool_get_stats(app.spool, &app.told);
+    app.told.set_aside_count = 0;
+    app_apply_limits(&app);
+    log_info(
+        "agent_started", LOG_STR("version", BELAY_VERSION), LOG_STR("state", state_dir(app.state)));
+    tell(&app, AGENTGATEWAY__V1__SEVERITY__SEVERITY_INFO, "agent.started", "the agent started");
+    app_sample(&app, &samples);
+    loop_timer_arm_after(app.sample_timer, app.sample_interval_us);
+    loop_timer_arm_after(app.tick_timer, 0);
+    link_start(app.link);
+    loop_run(app.loop);
+    log_info("agent_stopped", LOG_STR("state", state_dir(app.state)));
+    close_all(&app);
+    return AGENT_EXIT_OK;
+}

@@ -1,0 +1,66 @@
+/*
+ * The running agent: ties sampler, spool, link and commands to one event loop. One thread owns it
+ * all; the only other is the rpc client's poller. Spool writes happen on the loop: one fsynced
+ * transaction per round of samples.
+ */
+#ifndef CMD_AGENT_APP_H
+#define CMD_AGENT_APP_H
+
+#include "cmd/agent/command/commands.h"
+#include "cmd/agent/device/host_device.h"
+#include "cmd/agent/host/sampler.h"
+#include "cmd/agent/link/batch.h"
+#include "cmd/agent/link/link.h"
+#include "cmd/agent/status_socket.h"
+#include "common/config/config.h"
+
+enum {
+    APP_SPOOL_MIN_BYTES = 2 * 1024 * 1024
+};
+
+#define APP_INTERVAL_MIN_US (250 * US_PER_MS)
+
+struct app {
+    const struct config *config;
+    const struct clock *clock;
+    struct loop *loop;
+    struct wire_schema *schema;
+    struct state *state;
+    struct spool *spool;
+    struct host_facts facts;
+    struct host_sampler *sampler;
+    struct link *link;
+    struct commands *commands;
+    struct device_policy policy;
+    struct status_socket *status;
+    struct loop_timer *sample_timer;
+    struct loop_timer *tick_timer;
+    struct loop_timer *reboot_timer;
+    struct mono_us started_at;
+    int64_t sample_interval_us;
+    uint64_t spool_max_bytes;
+    int64_t spool_max_age_us;
+    struct spool_stats told; /* drops already reported as events */
+    struct mono_us told_at;
+    bool is_stopping;
+    int exit_status;
+};
+
+/* Runs until a signal; returns the exit status. */
+int app_run(const struct config *config);
+
+/* Puts an event into the spool. */
+void app_event(struct app *app, const struct batch_event *event);
+
+/* One round of samples into the spool. */
+void app_sample(struct app *app, struct host_samples *ret_samples);
+
+/* Bounds and interval, as set; what set_config changed was kept before. */
+void app_apply_limits(struct app *app);
+
+extern const struct command_ops app_command_ops;
+
+/* The local view. */
+void app_write_status(void *context, struct buf *json, struct buf *text);
+
+#endif

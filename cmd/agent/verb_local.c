@@ -1,0 +1,106 @@
+/* status, reset and config: what needs no server. */
+#include "cmd/agent/agent.h"
+#include "cmd/agent/outcome.h"
+#include "cmd/agent/status_socket.h"
+#include "cmd/agent/verbs.h"
+#include "common/base/cleanup.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static bool wants_json(const struct config *config)
+{
+    return strcmp(config_text(config, "output"), "json") == 0;
+}
+
+/* The agent does not run: what its folder tells. */
+static int print_stopped(const struct config *config, const struct err_info *reason)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct state *state = NULL;
+    struct state_enrollment enrollment;
+    enum err_code code = state_open_shared(config_text(config, "state-dir"), &state, &err);
+    if (code != ERR_OK) {
+        return outcome_fail(code == ERR_NOT_FOUND ? ERR_UNAVAILABLE : code, &err);
+    }
+    code = state_load_enrollment(state, &enrollment, &err);
+    state_close(state);
+    if (code == ERR_OK) {
+        (void)fprintf(
+            stderr,
+            "belay-agent: not running (%s); enrolled at %s as agent %" PRId64
+            "; start it with: belay-agent run\n",
+            reason->text,
+            enrollment.target,
+            enrollment.agent_id);
+    } else {
+        (void)fprintf(
+            stderr, "belay-agent: not running (%s); %s\n", reason->text,
+            code == ERR_NOT_FOUND ? "not enrolled" : err.text);
+    }
+    return AGENT_EXIT_UNAVAILABLE;
+}
+
+int verb_status(const struct config *config)
+{
+    AUTO_BUF struct buf answer = BUF_INIT(STATUS_BYTES_MAX);
+    AUTO_FREE char *path = outcome_status_path(config);
+    struct err_info err = ERR_INFO_INIT;
+    enum err_code code = status_socket_ask(path, wants_json(config), &answer, &err);
+    if (code == ERR_UNAVAILABLE) {
+        return print_stopped(config, &err);
+    }
+    if (code != ERR_OK) {
+        return outcome_fail(code, &err);
+    }
+    (void)fputs(buf_text(&answer), stdout);
+    return AGENT_EXIT_OK;
+}
+
+int verb_reset(const struct config *config)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct state *state = NULL;
+    const char *dir = config_text(config, "state-dir");
+    if (!config_bool(config, "yes")) {
+        (void)ERR_SET(
+            &err,
+            ERR_INVALID,
+            "reset removes the keys, the enrollment and all records not yet uploaded in %s; if that is "
+            "meant, add --yes",
+            dir);
+        return outcome_fail(ERR_INVALID, &err);
+    }
+    enum err_code code = state_open_shared(dir, &state, &err); /* makes no folder that is not there */
+    state_close(state);
+    state = NULL;
+    if (code == ERR_OK) {
+        code = state_open(dir, &state, &err); /* refuses while an agent runs */
+    }
+    if (code == ERR_OK) {
+        code = state_erase(state, &err);
+    }
+    state_close(state);
+    if (code != ERR_OK) {
+        return outcome_fail(code, &err);
+    }
+    (void)printf("%s is empty. The server still lists the agent: 'belay agent revoke' removes it.\n", dir);
+    return AGENT_EXIT_OK;
+}
+
+int verb_config(const struct config *config)
+{
+    AUTO_BUF struct buf text = BUF_INIT(256 * 1024);
+    const char *what = config_word_count(config) < 2 ? "check" : config_word(config, 1);
+    if (strcmp(what, "check") == 0) {
+        (void)printf("The configuration is good.\n"); /* it was read before we came here */
+        return AGENT_EXIT_OK;
+    }
+    if (strcmp(what, "show") != 0) {
+        (void)fprintf(stderr, "belay-agent: config check or config show\n");
+        return AGENT_EXIT_USAGE;
+    }
+    config_show(config, wants_json(config), &text);
+    (void)fputs(buf_text(&text), stdout);
+    return AGENT_EXIT_OK;
+}
