@@ -17,11 +17,17 @@ static const struct {
     size_t words; /* most beside the name */
     const char *help;
 } verbs[] = {
-    { "enroll", verb_enroll, 1, "enroll JOIN-STRING   join a server (a file or '-' keeps it out of sight)" },
+    { "enroll",
+      verb_enroll,
+      1,
+      "enroll JOIN-STRING   join a server (a file or '-' keeps it out of sight)" },
     { "run", app_run, 0, "run                  sample, spool, upload and obey until stopped" },
     { "status", verb_status, 0, "status               what the running agent is doing" },
     { "spool", verb_spool, 1, "spool inspect|list|verify   look at what waits for the server" },
-    { "reset", verb_reset, 0, "reset --yes          forget the enrollment, the keys and the spool" },
+    { "reset",
+      verb_reset,
+      0,
+      "reset --yes          forget the enrollment, the keys and the spool" },
     { "config", verb_config, 1, "config check|show    check or print the configuration" },
 };
 

@@ -1,4 +1,5 @@
 /* enroll: keys, the server's CA, the token's one use, and waiting for an operator. */
+#include "belay_descriptors.h"
 #include "cmd/agent/agent.h"
 #include "cmd/agent/outcome.h"
 #include "cmd/agent/pending.h"
@@ -6,8 +7,6 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "common/sys/fd.h"
-
-#include "belay_descriptors.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -48,7 +47,8 @@ static void on_enrolled(void *context)
     link_stop(enroll->link);
 }
 
-/* Before the server has taken us in, a failure is told at once; while waiting, it is only an outage. */
+/* Before the server has taken us in, a failure is told at once; while waiting, it is only an
+ * outage. */
 static void on_problem(void *context, enum err_code code, const char *text)
 {
     struct enroll *enroll = context;
@@ -81,7 +81,9 @@ static void on_signal(void *context, int number)
     struct enroll *enroll = context;
     (void)number;
     (void)ERR_SET(
-        &enroll->problem, ERR_CANCELED, "interrupted; 'belay-agent run' goes on with this enrollment");
+        &enroll->problem,
+        ERR_CANCELED,
+        "interrupted; 'belay-agent run' goes on with this enrollment");
     loop_stop(enroll->loop);
 }
 
@@ -110,8 +112,7 @@ static enum err_code refuse_enrolled(struct enroll *enroll, struct err_info *err
 }
 
 /* "-": from standard input, so that the token stands in no list of processes. */
-static enum err_code
-read_join(const char *word, struct buf *text, struct err_info *err)
+static enum err_code read_join(const char *word, struct buf *text, struct err_info *err)
 {
     char bytes[JOIN_TEXT_MAX];
     size_t got = 0;
@@ -172,7 +173,8 @@ static void print_done(struct enroll *enroll)
 {
     const struct state_enrollment *enrollment = link_enrollment(enroll->link);
     (void)printf(
-        "Enrolled at %s as agent %" PRId64 " (%s).\nStart it with: belay-agent run --state-dir %s\n",
+        "Enrolled at %s as agent %" PRId64
+        " (%s).\nStart it with: belay-agent run --state-dir %s\n",
         enrollment->target,
         enrollment->agent_id,
         enrollment->name,

@@ -35,7 +35,9 @@ static int print_stopped(const struct config *config, const struct err_info *rea
             enrollment.agent_id);
     } else {
         (void)fprintf(
-            stderr, "belay-agent: not running (%s); %s\n", reason->text,
+            stderr,
+            "belay-agent: not running (%s); %s\n",
+            reason->text,
             code == ERR_NOT_FOUND ? "not enrolled" : err.text);
     }
     return AGENT_EXIT_UNAVAILABLE;
@@ -71,7 +73,8 @@ int verb_reset(const struct config *config)
             dir);
         return outcome_fail(ERR_INVALID, &err);
     }
-    enum err_code code = state_open_shared(dir, &state, &err); /* makes no folder that is not there */
+    enum err_code code =
+        state_open_shared(dir, &state, &err); /* makes no folder that is not there */
     state_close(state);
     state = NULL;
     if (code == ERR_OK) {
@@ -84,7 +87,8 @@ int verb_reset(const struct config *config)
     if (code != ERR_OK) {
         return outcome_fail(code, &err);
     }
-    (void)printf("%s is empty. The server still lists the agent: 'belay agent revoke' removes it.\n", dir);
+    (void)printf(
+        "%s is empty. The server still lists the agent: 'belay agent revoke' removes it.\n", dir);
     return AGENT_EXIT_OK;
 }
 

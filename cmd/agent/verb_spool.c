@@ -1,4 +1,5 @@
 /* spool inspect, list, verify: reads the file beside a running agent, or without one. */
+#include "belay_descriptors.h"
 #include "cmd/agent/agent.h"
 #include "cmd/agent/link/batch.h"
 #include "cmd/agent/outcome.h"
@@ -6,15 +7,18 @@
 #include "cmd/agent/verbs.h"
 #include "common/base/cleanup.h"
 
-#include "belay_descriptors.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { LIST_STEP = 128, LIST_ARENA_BYTES = 160 * 1024 * 1024, TEXT_BYTES = 4 * 1024 * 1024 };
+enum {
+    LIST_STEP = 128,
+    LIST_ARENA_BYTES = 160 * 1024 * 1024,
+    TEXT_BYTES = 4 * 1024 * 1024
+};
 
-static const char *const stream_names[] = { [SPOOL_TELEMETRY] = "telemetry",
-                                            [SPOOL_EVENTS] = "events" };
+static const char *const stream_names[] = {
+    [SPOOL_TELEMETRY] = "telemetry", [SPOOL_EVENTS] = "events"
+};
 
 static int inspect(struct spool *spool, bool json)
 {
@@ -28,7 +32,9 @@ static int inspect(struct spool *spool, bool json)
                    ",\"dropped\":%" PRIu64 ",\"quarantined\":%" PRIu64 "}%s"
                  : "%s%-10s %" PRIu64 " records, %" PRIu64 " bytes, next sequence %" PRIu64
                    ", acknowledged %" PRIu64 ", dropped %" PRIu64 ", quarantined %" PRIu64 "%s",
-            !json ? "" : i == 0 ? "{" : ",",
+            !json        ? ""
+                : i == 0 ? "{"
+                         : ",",
             stream_names[i],
             row->records,
             row->bytes,
@@ -47,8 +53,8 @@ static void print_record(
     AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
     struct err_info err = ERR_INFO_INIT;
     char time[TIME_TEXT_BYTES];
-    enum err_code code = batch_describe(
-        schema, record->format, record->compression, record->payload, &text, &err);
+    enum err_code code =
+        batch_describe(schema, record->format, record->compression, record->payload, &text, &err);
     (void)printf(
         "%s %" PRIu64 " %s %zu bytes\n%s",
         stream_names[stream],

@@ -1,4 +1,5 @@
-/* The commands of the program besides run; each returns an exit status. Words: what stood beside options. */
+/* The commands of the program besides run; each returns an exit status. Words: what stood beside
+ * options. */
 #ifndef CMD_AGENT_VERBS_H
 #define CMD_AGENT_VERBS_H
 
