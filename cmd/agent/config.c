@@ -84,7 +84,7 @@ const struct config_option agent_options[] = {
       .type = CONFIG_LIST,
       .argument = "KEY=VALUE",
       .section = "Enrollment",
-      .help = "Label to enroll with; may repeat" },
+      .help = "Label to enroll with" },
     { .name = "join",
       .type = CONFIG_TEXT,
       .max = 4096,

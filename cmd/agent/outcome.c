@@ -93,6 +93,9 @@ enum err_code outcome_begin_join(
     if (!str_has_prefix(text, STR("belay"))) {
         code = file_read_private(join, JOIN_TEXT_MAX, &file, err);
         text = buf_view(&file);
+        if (code != ERR_OK) {
+            err_prefix(err, "neither a join string nor a readable private file");
+        }
     }
     if (code == ERR_OK) {
         code = fill_pending(config, facts, &pending, err);
