@@ -99,6 +99,35 @@ class Lints(unittest.TestCase):
         many = {f"common/base/f{i}.c": "" for i in range(26)}
         self.finds("size_report", many, "26 sources")
 
+    def test_junit_count(self):
+        cases = ('<testcase name="a" status="run"/>'
+                 '<testcase name="b" status="fail"><failure message=""/></testcase>'
+                 '<testcase name="c" status="notrun"><skipped message="Unable to find executable"/>'
+                 '</testcase><testcase name="d" status="disabled"><skipped message="Disabled"/></testcase>'
+                 '<testcase name="e" status="notrun"><skipped message="SKIP_RETURN_CODE=77"/></testcase>')
+        for text, expected in ((f"<testsuite>{cases}</testsuite>", "1 2\n"), ("<broken", "0 1\n"),
+                               ("<testsuite/>", "0 0\n")):
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                done = subprocess.run([os.path.join(TOOLS, "cmake", "junit_count.py"), file.name],
+                                      check=False, text=True, stdout=subprocess.PIPE,
+                                      stderr=subprocess.DEVNULL)
+                self.assertEqual(done.stdout, expected)
+
+    def test_runner_ends_with_its_line_when_nothing_builds(self):
+        with tempfile.TemporaryDirectory() as root:
+            os.makedirs(os.path.join(root, "tools"))
+            with open(os.path.join(TOOLS, "test"), encoding="utf-8") as file:
+                script = file.read()
+            copy = os.path.join(root, "tools", "test")
+            with open(copy, "w", encoding="utf-8") as file:
+                file.write(script)
+            done = subprocess.run(["bash", copy, "--no-setup"], check=False, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertEqual(done.stdout.rstrip().split("\n")[-1], "0 passed, 1 failed")
+
 
 if __name__ == "__main__":
     unittest.main()
