@@ -1,27 +1,27 @@
 #include "common/rpc/runtime.h"
 
 #include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/sys/lock.h"
+#include "common/sys/thread.h"
 
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/slice.h>
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
 
-/* A failed handshake comes back as the call's error too, with the name of the server. */
+/*
+ * Peers provoke most of what the library calls errors, and calls report them; what is ours to know
+ * is that it is about to abort.
+ */
 static void write_log(gpr_log_func_args *line)
 {
-    switch (line->severity) {
-    case GPR_LOG_SEVERITY_DEBUG:
-    case GPR_LOG_SEVERITY_INFO:
+    bool is_fatal = line->severity == GPR_LOG_SEVERITY_ERROR
+        && strstr(line->message, "assertion failed") != NULL;
+    if (is_fatal) {
+        log_error("grpc", LOG_STR("text", line->message));
+    } else {
         log_debug("grpc", LOG_STR("text", line->message));
-        break;
-    case GPR_LOG_SEVERITY_ERROR:
-        if (str_has_prefix(str_of(line->message), STR("Handshake failed"))) {
-            log_debug("grpc", LOG_STR("text", line->message));
-        } else {
-            log_error("grpc", LOG_STR("text", line->message));
-        }
-        break;
     }
 }
 
@@ -46,9 +46,67 @@ void rpc_runtime_acquire(void)
     rpc_signals_restore(&before);
 }
 
+/*
+ * The library's last shutdown joins threads, one of which may sleep for ten seconds after a write
+ * that had to wait. A program that ends need not wait for that: after RELEASE_WAIT_US it goes on
+ * alone.
+ */
+#define RELEASE_WAIT_US US_PER_SECOND
+
+struct release {
+    atomic_uint refs; /* this thread's and the one that shuts down */
+    struct thread thread;
+    struct lock lock;
+    struct lock_cond changed;
+    bool done;
+};
+
+static void release_unref(struct release *release)
+{
+    if (atomic_fetch_sub(&release->refs, 1) == 1) {
+        lock_cond_deinit(&release->changed);
+        lock_deinit(&release->lock);
+        mem_free(release);
+    }
+}
+
+static void shut_down(void *context)
+{
+    struct release *release = context;
+    grpc_shutdown();
+    lock_acquire(&release->lock);
+    release->done = true;
+    lock_cond_broadcast(&release->changed);
+    lock_release(&release->lock);
+    release_unref(release);
+}
+
+static bool wait_done(struct release *release)
+{
+    struct mono_us deadline = { rpc_now().value + RELEASE_WAIT_US };
+    bool in_time = true;
+    LOCK_GUARD(&release->lock);
+    while (!release->done && in_time) {
+        in_time = lock_cond_wait_until(&release->changed, &release->lock, deadline);
+    }
+    return release->done;
+}
+
 void rpc_runtime_release(void)
 {
-    grpc_shutdown();
+    struct release *release = mem_alloc(sizeof(*release));
+    atomic_init(&release->refs, 2);
+    lock_init(&release->lock, LOCK_RANK_LEAF);
+    lock_cond_init(&release->changed);
+    struct thread *thread = &release->thread;
+    if (thread_start(thread, "rpc-end", shut_down, release, NULL) != ERR_OK) {
+        shut_down(release);
+    } else if (wait_done(release)) {
+        thread_join(thread);
+    } else {
+        (void)pthread_detach(thread->handle);
+    }
+    release_unref(release);
 }
 
 /* The library's struct takes char pointers and copies what they point at. */

@@ -3,3 +3,12 @@ foreach(test unary streams client builtin tls attacks)
     target_sources(component_common_rpc_${test} PRIVATE component/common_rpc/fixture.c)
   endif()
 endforeach()
+
+# The same server, spoken to by grpcio.
+add_executable(common_rpc_serve component/common_rpc/serve_main.c component/common_rpc/fixture.c)
+target_link_libraries(common_rpc_serve PRIVATE test_support common_rpc belay_warnings)
+add_test(
+  NAME component_common_rpc_foreign_client
+  COMMAND /usr/bin/python3 "${CMAKE_CURRENT_SOURCE_DIR}/component/common_rpc/foreign_client.py"
+          $<TARGET_FILE:common_rpc_serve>)
+set_tests_properties(component_common_rpc_foreign_client PROPERTIES LABELS component TIMEOUT 120)
