@@ -498,6 +498,7 @@ static int setup(void **state)
     world->socket = mem_printf("unix:%s/s", world->dir);
     world->config = mem_printf("%s/config", world->dir);
     test_clock_init(&world->clock);
+    world->clock.clock.mono = clock_system()->mono; /* deadlines are real ones */
     assert_ok_err(
         err, wire_schema_load(belay_descriptors, belay_descriptors_size, &world->schema, &err));
     fill_rows(world);
