@@ -1,0 +1,141 @@
+#include "cmd/server/api/api.h"
+
+#include "cmd/server/auth/gate.h"
+#include "cmd/server/store/access.h"
+#include "cmd/server/store/agent.h"
+#include "cmd/server/store/audit.h"
+#include "common/wire/wire.h"
+
+struct str_view api_text_field(const ProtobufCMessage *message, const char *name)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(message->descriptor, name);
+    if (field == NULL || field->type != PROTOBUF_C_TYPE_STRING
+        || field->label == PROTOBUF_C_LABEL_REPEATED) {
+        return STR_NONE;
+    }
+    const char *text = *(const char *const *)(const void *)((const char *)message + field->offset);
+    return str_of(text == NULL ? "" : text);
+}
+
+struct lookup {
+    struct str_view name;
+    struct workspace_record record;
+};
+
+static enum err_code find_workspace(struct work *work, void *context, struct err_info *err)
+{
+    struct lookup *lookup = context;
+    return store_workspace_find(work->conn, lookup->name, work->arena, &lookup->record, err);
+}
+
+enum err_code api_resolve_workspace(
+    struct api_call *api,
+    struct worker *worker,
+    const ProtobufCMessage *request,
+    struct err_info *err)
+{
+    const struct principal *principal = api->principal;
+    struct lookup lookup = { .name = api_text_field(request, "workspace") };
+    bool own = lookup.name.len == 0 || str_equal(lookup.name, str_of(principal->workspace));
+    api->workspace_id = principal->workspace_id;
+    api->workspace = principal->workspace;
+    if (own) {
+        return ERR_OK;
+    }
+    enum err_code code = ERR_NOT_FOUND;
+    if (principal->is_platform_admin) {
+        code = work_read(
+            api->service, worker, api->arena, SQL_ALL_WORKSPACES, find_workspace, &lookup, err);
+    }
+    if (code == ERR_NOT_FOUND) {
+        return ERR_SET(err, ERR_NOT_FOUND, "workspace: no such workspace");
+    }
+    TRY(code);
+    api->workspace_id = lookup.record.id;
+    api->workspace = lookup.record.name;
+    return ERR_OK;
+}
+
+enum err_code api_agent_id(
+    struct api_call *api, const char *id_or_name, int64_t *ret_id, struct err_info *err)
+{
+    struct agent_record agent = { .id = 0 };
+    if (id_or_name[0] != '\0') {
+        TRY(store_agent_find(
+            api->work->conn, api->workspace_id, str_of(id_or_name), api->arena, &agent, err));
+    }
+    *ret_id = agent.id;
+    return ERR_OK;
+}
+
+struct unary {
+    struct api_call *api;
+    const struct api_method *method;
+    const ProtobufCMessage *request;
+    ProtobufCMessage *reply;
+};
+
+static enum err_code audit_allowed(struct api_call *api, struct err_info *err)
+{
+    const struct audit_entry entry = {
+        .workspace_id = api->workspace_id,
+        .actor = api->principal->subject,
+        .action = rpc_call_method(api->call)->path + 1,
+        .target = api->target,
+        .decision = "allowed",
+        .reason = "",
+        .request_id = rpc_call_id(api->call),
+        .source = api->principal->source,
+    };
+    work_wake(api->work, HUB_AUDIT, api->workspace_id);
+    return store_audit_add(api->work->conn, &entry, api->work->now, err);
+}
+
+static enum err_code run_unary(struct work *work, void *context, struct err_info *err)
+{
+    struct unary *unary = context;
+    unary->api->work = work;
+    unary->api->target = "";
+    TRY(unary->method->handle(unary->api, unary->request, &unary->reply, err));
+    return unary->method->rule.is_audited ? audit_allowed(unary->api, err) : ERR_OK;
+}
+
+static bool is_refusal(enum err_code code)
+{
+    return code != ERR_INTERNAL && code != ERR_UNAVAILABLE && code != ERR_NOMEM
+        && code != ERR_UNCERTAIN && code != ERR_BUSY && code != ERR_TIMEOUT && code != ERR_CANCELED;
+}
+
+enum err_code api_unary(
+    struct rpc_call *call,
+    const ProtobufCMessage *request,
+    ProtobufCMessage **ret_reply,
+    struct err_info *err)
+{
+    struct worker *worker = rpc_call_worker(call);
+    struct api_call api = {
+        .call = call,
+        .service = rpc_call_service(call),
+        .principal = principal_of(call),
+        .arena = rpc_call_arena(call),
+        .target = "",
+    };
+    struct unary unary = { &api, rpc_call_method(call)->policy, request, NULL };
+    enum err_code code = api_resolve_workspace(&api, worker, request, err);
+    if (code == ERR_OK) {
+        code = (unary.method->rule.is_audited ? work_run : work_read)(
+            api.service, worker, api.arena, api.workspace_id, run_unary, &unary, err);
+    }
+    if (code == ERR_OK) {
+        *ret_reply = unary.reply;
+        return ERR_OK;
+    }
+    if (unary.method->rule.is_audited && is_refusal(code)) {
+        struct err_info why = *err;
+        TRY(gate_audit_refusal(
+            api.service, worker, call, api.principal, api.target, code, why.text, err));
+        *err = why;
+    }
+    return code;
+}

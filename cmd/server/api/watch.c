@@ -1,0 +1,227 @@
+#include "cmd/server/api/watch.h"
+
+#include "cmd/server/auth/credentials.h"
+#include "common/base/log.h"
+
+enum {
+    LOOK_EVERY_US = 2000000,
+    ARENA_BYTES = 64 * 1024 * 1024,
+    EMITS_MAX = 4096,
+    ROUNDS_MAX = 64
+};
+
+struct watch {
+    struct rpc_stream *stream; /* borrowed */
+    struct service *service;
+    const struct principal *principal;
+    const struct api_watch_type *type;
+    struct hub_subscription *subscription;
+    int64_t workspace_id;
+    char workspace[24];
+    void *state;
+    struct arena *arena; /* of one look */
+    const ProtobufCMessage **emits;
+    size_t emit_count;
+    bool begun;
+    bool ending;                     /* watch_end was called in this look */
+    bool finished;                   /* nothing more may be sent */
+    const ProtobufCMessage *request; /* during begin */
+    bool more;
+};
+
+void *watch_state(struct watch *watch)
+{
+    return watch->state;
+}
+
+void watch_emit(struct watch *watch, const ProtobufCMessage *message)
+{
+    if (watch->emit_count < EMITS_MAX && message != NULL) {
+        watch->emits[watch->emit_count++] = message;
+    }
+}
+
+void watch_end(struct watch *watch)
+{
+    watch->ending = true;
+}
+
+static void finish(struct watch *watch, enum err_code code, const char *text)
+{
+    watch->finished = true;
+    rpc_stream_finish(watch->stream, code, text);
+}
+
+static enum err_code watch_open(struct rpc_stream *stream, void **ret_state, struct err_info *err)
+{
+    (void)err;
+    struct rpc_call *call = rpc_stream_call(stream);
+    const struct api_method *method = rpc_call_method(call)->policy;
+    struct watch *watch = mem_alloc(sizeof(*watch));
+    watch->stream = stream;
+    watch->service = rpc_call_service(call);
+    watch->principal = principal_of(call);
+    watch->type = method->watch;
+    watch->state = mem_alloc(watch->type->state_bytes);
+    watch->arena = arena_create(ARENA_BYTES);
+    watch->emits = mem_alloc_array(EMITS_MAX, sizeof(const ProtobufCMessage *));
+    *ret_state = watch;
+    return ERR_OK;
+}
+
+static enum err_code look(struct work *work, void *context, struct err_info *err)
+{
+    struct watch *watch = context;
+    struct api_call api = {
+        .call = rpc_stream_call(watch->stream),
+        .service = watch->service,
+        .principal = watch->principal,
+        .work = work,
+        .arena = work->arena,
+        .workspace_id = watch->workspace_id,
+        .workspace = watch->workspace,
+        .target = "",
+    };
+    watch->emit_count = 0;
+    watch->ending = false;
+    watch->more = false;
+    if (watch->request != NULL) {
+        return watch->type->begin(watch, &api, watch->request, err);
+    }
+    return watch->type->poll(watch, &api, &watch->more, err);
+}
+
+/* false: the stream has ended. */
+static bool send_emits(struct watch *watch)
+{
+    for (size_t i = 0; i < watch->emit_count; i++) {
+        if (rpc_stream_send(watch->stream, watch->emits[i]) != ERR_OK) {
+            finish(watch, ERR_LIMIT, "the watch is read too slowly: start it again");
+            return false;
+        }
+    }
+    if (watch->ending) {
+        finish(watch, ERR_OK, NULL);
+        return false;
+    }
+    return true;
+}
+
+static bool look_once(struct watch *watch)
+{
+    struct err_info err = ERR_INFO_INIT;
+    arena_reset(watch->arena);
+    enum err_code code = work_read(
+        watch->service,
+        rpc_call_worker(rpc_stream_call(watch->stream)),
+        watch->arena,
+        watch->workspace_id,
+        look,
+        watch,
+        &err);
+    if (code == ERR_UNAVAILABLE && watch->begun) {
+        return false; /* the database is away: the watch stays and looks again */
+    }
+    if (code != ERR_OK) {
+        finish(watch, code, err.text);
+        return false;
+    }
+    return send_emits(watch);
+}
+
+/* Looks until nothing is new, or until the reader has something left to read. */
+static void look_all(struct watch *watch)
+{
+    for (int round = 0; round < ROUNDS_MAX; round++) {
+        if (watch->finished || rpc_stream_queued_bytes(watch->stream) > 0) {
+            return;
+        }
+        if (!look_once(watch) || !watch->more) {
+            return;
+        }
+    }
+    rpc_stream_wake(watch->stream);
+}
+
+static void watch_message(struct rpc_stream *stream, void *state, const ProtobufCMessage *request)
+{
+    struct watch *watch = state;
+    struct err_info err = ERR_INFO_INIT;
+    if (watch->begun || watch->finished) {
+        return;
+    }
+    struct rpc_call *call = rpc_stream_call(stream);
+    struct api_call api = { .call = call,
+                            .service = watch->service,
+                            .principal = watch->principal,
+                            .arena = watch->arena };
+    enum err_code code = api_resolve_workspace(&api, rpc_call_worker(call), request, &err);
+    if (code == ERR_OK) {
+        watch->workspace_id = api.workspace_id;
+        code = str_copy(str_of(api.workspace), watch->workspace, sizeof(watch->workspace));
+    }
+    if (code != ERR_OK) {
+        finish(watch, code, err.text);
+        return;
+    }
+    /* Subscribed before the first look, so that no change falls between the two. */
+    watch->subscription =
+        hub_subscribe(watch->service->hub, watch->type->topic, watch->workspace_id, stream);
+    watch->request = request;
+    bool going = look_once(watch);
+    watch->request = NULL;
+    if (going) {
+        watch->begun = true;
+        look_all(watch);
+        rpc_stream_set_timer(stream, LOOK_EVERY_US);
+    }
+}
+
+static void watch_look(struct rpc_stream *stream, void *state)
+{
+    (void)stream;
+    struct watch *watch = state;
+    if (watch->begun && !watch->finished) {
+        look_all(watch);
+    }
+}
+
+static void watch_timer(struct rpc_stream *stream, void *state)
+{
+    struct watch *watch = state;
+    struct err_info err = ERR_INFO_INIT;
+    if (watch->finished) {
+        return;
+    }
+    enum err_code code = credentials_recheck(
+        watch->service, rpc_call_worker(rpc_stream_call(stream)), watch->principal, &err);
+    if (code == ERR_UNAUTHENTICATED) {
+        finish(watch, code, err.text);
+        return;
+    }
+    watch_look(stream, state);
+    rpc_stream_set_timer(stream, LOOK_EVERY_US);
+}
+
+static void watch_closed(struct rpc_stream *stream, void *state)
+{
+    (void)stream;
+    struct watch *watch = state;
+    hub_unsubscribe(watch->subscription);
+    if (watch->type->free_state != NULL) {
+        watch->type->free_state(watch->state);
+    }
+    mem_free(watch->state);
+    mem_free(watch->emits);
+    arena_destroy(watch->arena);
+    mem_free(watch);
+}
+
+const struct rpc_stream_ops api_watch_ops = {
+    .open = watch_open,
+    .message = watch_message,
+    .writable = watch_look,
+    .woken = watch_look,
+    .timer = watch_timer,
+    .closed = watch_closed,
+};

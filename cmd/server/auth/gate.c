@@ -1,0 +1,267 @@
+#include "cmd/server/auth/gate.h"
+
+#include "cmd/server/auth/credentials.h"
+#include "cmd/server/core/work.h"
+#include "cmd/server/store/access.h"
+#include "cmd/server/store/audit.h"
+#include "common/base/log.h"
+#include "common/crypto/hash.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+const struct principal *principal_of(const struct rpc_call *call)
+{
+    return rpc_call_principal(call);
+}
+
+static void release_principal(void *principal)
+{
+    mem_free(principal);
+}
+
+static void name_source(const struct rpc_peer *peer, char *out, size_t out_bytes)
+{
+    if (peer->kind == RPC_PEER_UNIX) {
+        (void)snprintf(out, out_bytes, "unix:uid=%u", peer->uid);
+    } else {
+        (void)snprintf(out, out_bytes, "%s:%u", peer->address, peer->port);
+    }
+}
+
+static void set_principal(struct rpc_call *call, const struct principal *principal)
+{
+    struct principal *own = mem_dup(principal, sizeof(*principal));
+    name_source(rpc_call_peer(call), own->source, sizeof(own->source));
+    rpc_call_set_principal(call, own, release_principal);
+}
+
+/*
+ * The credential of the request. ERR_NOT_FOUND: none at all. A malformed or doubled one is refused:
+ * a wrong credential never falls through to a weaker one.
+ */
+static enum err_code read_bearer(
+    const struct service *service,
+    const struct rpc_call *call,
+    struct str_view *ret_token,
+    struct err_info *err)
+{
+    unsigned count = 0;
+    struct str_view value = rpc_call_metadata(call, "authorization", &count);
+    if (count == 0) {
+        return ERR_NOT_FOUND;
+    }
+    if (count > 1 || value.len < 8 || !str_equal_fold(str_from(value.ptr, 7), STR("Bearer "))) {
+        return ERR_SET(
+            err, ERR_UNAUTHENTICATED, "authorization: one \"Bearer <token>\" is expected");
+    }
+    const struct rpc_peer *peer = rpc_call_peer(call);
+    if (peer->kind == RPC_PEER_PLAIN && !peer->is_loopback
+        && !service->settings.allow_remote_plaintext) {
+        return ERR_SET(
+            err, ERR_UNAUTHENTICATED, "credentials are refused over plaintext: connect with TLS");
+    }
+    *ret_token = str_from(value.ptr + 7, value.len - 7);
+    return ERR_OK;
+}
+
+static bool is_local_operator(const struct rpc_peer *peer)
+{
+    return peer->kind == RPC_PEER_UNIX && strcmp(peer->listener, GATE_LISTENER_OPERATOR) == 0
+        && (peer->uid == geteuid() || peer->uid == 0);
+}
+
+static void make_local(const struct rpc_peer *peer, struct principal *principal)
+{
+    *principal = (struct principal){
+        .kind = PRINCIPAL_LOCAL,
+        .workspace_id = WORKSPACE_DEFAULT,
+        .workspace = "default",
+        .scopes = AUTH_SCOPES_ALL,
+        .is_platform_admin = true,
+        .expires_at = INT64_MAX,
+    };
+    (void)snprintf(principal->subject, sizeof(principal->subject), "user:local/%u", peer->uid);
+}
+
+static enum err_code authenticate(
+    struct service *service,
+    struct rpc_call *call,
+    bool may_block,
+    struct principal *ret_principal,
+    struct err_info *err)
+{
+    struct str_view token;
+    enum err_code code = read_bearer(service, call, &token, err);
+    if (code == ERR_NOT_FOUND) {
+        if (!is_local_operator(rpc_call_peer(call))) {
+            return ERR_SET(
+                err, ERR_UNAUTHENTICATED, "no credential: send \"authorization: Bearer <token>\"");
+        }
+        make_local(rpc_call_peer(call), ret_principal);
+        return ERR_OK;
+    }
+    TRY(code);
+    uint8_t hash[HASH_SHA256_BYTES];
+    token_hash(token, hash);
+    if (credentials_find(service->credentials, hash, ret_principal)) {
+        return ERR_OK;
+    }
+    if (!may_block) {
+        return ERR_BUSY;
+    }
+    return credentials_load(service, rpc_call_worker(call), token, ret_principal, err);
+}
+
+static enum err_code authorise(
+    const struct auth_rule *rule, const struct principal *principal, struct err_info *err)
+{
+    bool is_agent = principal->kind == PRINCIPAL_AGENT;
+    if (is_agent != (rule->class == AUTH_AGENT)) {
+        return ERR_SET(
+            err,
+            ERR_DENIED,
+            is_agent ? "an agent's session may not call this method"
+                     : "only an agent's session may call this method");
+    }
+    if (rule->class == AUTH_OPERATOR && (principal->scopes & AUTH_SCOPE_BIT(rule->scope)) == 0) {
+        return ERR_SET(err, ERR_DENIED, "the scope '%s' is required", auth_scope_name(rule->scope));
+    }
+    return ERR_OK;
+}
+
+struct refusal {
+    struct audit_entry entry;
+};
+
+static enum err_code add_refusal(struct work *work, void *context, struct err_info *err)
+{
+    const struct refusal *refusal = context;
+    work_wake(work, HUB_AUDIT, refusal->entry.workspace_id);
+    return store_audit_add(work->conn, &refusal->entry, work->now, err);
+}
+
+enum err_code gate_audit_refusal(
+    struct service *service,
+    struct worker *worker,
+    const struct rpc_call *call,
+    const struct principal *principal,
+    const char *target,
+    enum err_code code,
+    const char *reason,
+    struct err_info *err)
+{
+    bool known = principal != NULL && principal->kind != PRINCIPAL_NOBODY;
+    char source[80];
+    name_source(rpc_call_peer(call), source, sizeof(source));
+    bool refused = code == ERR_DENIED || code == ERR_UNAUTHENTICATED;
+    struct refusal refusal = { .entry = {
+                                   .workspace_id =
+                                       known ? principal->workspace_id : WORKSPACE_SYSTEM,
+                                   .actor = known ? principal->subject : "unknown",
+                                   .action = rpc_call_method(call)->path + 1,
+                                   .target = target,
+                                   .decision = refused ? "denied" : "failed",
+                                   .reason = reason,
+                                   .request_id = rpc_call_id(call),
+                                   .source = source,
+                               } };
+    AUTO_ARENA struct arena *arena = arena_create(16 * 1024);
+    return work_run(service, worker, arena, SQL_ALL_WORKSPACES, add_refusal, &refusal, err);
+}
+
+static enum err_code admit(
+    void *context, struct rpc_call *call, bool may_block, struct err_info *err)
+{
+    struct service *service = context;
+    const struct rpc_method *method = rpc_call_method(call);
+    struct principal principal = { .kind = PRINCIPAL_NOBODY, .subject = "nobody" };
+    if (method->policy == &rpc_builtin_policy) {
+        set_principal(call, &principal);
+        return ERR_OK;
+    }
+    const struct auth_rule *rule = method->policy;
+    if (rule->class == AUTH_PUBLIC) {
+        set_principal(call, &principal);
+        return ERR_OK;
+    }
+    enum err_code code = authenticate(service, call, may_block, &principal, err);
+    if (code == ERR_OK) {
+        code = authorise(rule, &principal, err);
+    }
+    if (code == ERR_OK) {
+        set_principal(call, &principal);
+        return ERR_OK;
+    }
+    if (!may_block) {
+        return ERR_BUSY; /* the refusal is written down by a worker */
+    }
+    if (code == ERR_DENIED || (code == ERR_UNAUTHENTICATED && rule->is_audited)) {
+        struct err_info why = *err;
+        TRY(gate_audit_refusal(
+            service, rpc_call_worker(call), call, &principal, "", code, why.text, err));
+        *err = why;
+    }
+    return code;
+}
+
+static void finished(
+    void *context,
+    const struct rpc_call *call,
+    enum rpc_status status,
+    const char *text,
+    int64_t elapsed_us)
+{
+    struct service *service = context;
+    const struct rpc_method *method = rpc_call_method(call);
+    const struct principal *principal = rpc_call_principal(call);
+    char labels[192];
+    (void)snprintf(
+        labels,
+        sizeof(labels),
+        "method=\"%s\",status=\"%s\"",
+        method->path + 1,
+        rpc_status_name(status));
+    metric_add(
+        metric_get(
+            service->metrics,
+            METRIC_COUNTER,
+            "belay_rpc_calls_total",
+            "Calls ended, by method and status",
+            labels),
+        1);
+    (void)snprintf(labels, sizeof(labels), "method=\"%s\"", method->path + 1);
+    if (method->kind == RPC_UNARY) {
+        metric_observe_us(
+            metric_get(
+                service->metrics,
+                METRIC_HISTOGRAM,
+                "belay_rpc_seconds",
+                "Time of unary calls",
+                labels),
+            elapsed_us);
+    }
+    bool quiet = status == RPC_OK && principal != NULL && principal->kind == PRINCIPAL_AGENT;
+    enum log_level level = quiet ? LOG_DEBUG : LOG_INFO;
+    if (log_get_level() > level) {
+        return;
+    }
+    log_write(
+        level,
+        "rpc",
+        (const struct log_field[]){
+            LOG_STR("request_id", rpc_call_id(call)),
+            LOG_STR("method", method->path + 1),
+            LOG_STR("status", rpc_status_name(status)),
+            LOG_STR("principal", principal == NULL ? "unknown" : principal->subject),
+            LOG_STR("workspace", principal == NULL ? "" : principal->workspace),
+            LOG_INT("elapsed_us", elapsed_us),
+            LOG_STR("error", text == NULL ? "" : text),
+        },
+        7);
+}
+
+struct rpc_gate gate_create(struct service *service)
+{
+    return (struct rpc_gate){ .admit = admit, .finished = finished, .context = service };
+}

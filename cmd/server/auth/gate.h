@@ -1,0 +1,32 @@
+/*
+ * The gate of every call (rpc_gate): authenticates, checks class and scope by the method's rule,
+ * and leaves a log line, metrics and, for refusals of audited methods, an audit record.
+ */
+#ifndef SERVER_AUTH_GATE_H
+#define SERVER_AUTH_GATE_H
+
+#include "cmd/server/auth/principal.h"
+#include "cmd/server/core/service.h"
+#include "common/rpc/server.h"
+
+struct rpc_gate gate_create(struct service *service);
+
+/* Names of listeners that matter here: the operators' local socket lets its uid in without a key.
+ */
+#define GATE_LISTENER_OPERATOR "operator"
+
+/*
+ * One audit record of its own transaction: for refusals, which have no effect to share one with.
+ * Failing to write it fails the call.
+ */
+enum err_code gate_audit_refusal(
+    struct service *service,
+    struct worker *worker,
+    const struct rpc_call *call,
+    const struct principal *principal,
+    const char *target,
+    enum err_code code,
+    const char *reason,
+    struct err_info *err) MUST_CHECK;
+
+#endif

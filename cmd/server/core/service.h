@@ -1,0 +1,59 @@
+/*
+ * What every handler of the server can reach: made by app.c, immutable afterwards but for the
+ * thread-safe parts behind the pointers. rpc_call_service gives it, rpc_call_worker a struct
+ * worker.
+ */
+#ifndef SERVER_CORE_SERVICE_H
+#define SERVER_CORE_SERVICE_H
+
+#include "cmd/server/core/hub.h"
+#include "cmd/server/store/store.h"
+#include "common/base/time.h"
+#include "common/crypto/key.h"
+#include "common/metrics/metrics.h"
+
+struct wire_schema;
+struct credentials; /* auth/credentials.h */
+struct ingest;      /* ingest/ingest.h */
+struct presence;    /* gateway/presence.h */
+struct throttle;    /* gateway/throttle.h */
+
+struct service_settings {
+    int64_t heartbeat_us;      /* told to agents */
+    int64_t session_us;        /* life of a session token; default 24 h */
+    int64_t challenge_us;      /* 30 s */
+    int64_t telemetry_keep_us; /* retention */
+    int64_t events_keep_us;
+    bool allow_remote_plaintext; /* bearer credentials over plaintext from elsewhere */
+};
+
+struct service {
+    const struct clock *clock;
+    const struct wire_schema *schema;
+    struct metrics *metrics;
+    struct hub *hub;
+    struct credentials *credentials;
+    struct ingest *ingest;
+    struct presence *presence;
+    struct throttle *throttle;
+    const struct key_sign *command_key;
+    struct store_options store;
+    enum sql_engine engine;
+    struct service_settings settings;
+    char server_id[64];
+    const char *mode; /* "server", "combined" */
+    const char *version;
+    char ca_sha256[65];    /* hex; "": no TLS listener for agents */
+    char join_target[300]; /* what a join string names: "host:port" or "unix:/path" */
+    struct wall_us started_at;
+};
+
+/* One per worker thread. */
+struct worker {
+    struct sql_conn *conn;
+};
+
+enum err_code worker_open(void *service, void **ret_worker, struct err_info *err) MUST_CHECK;
+void worker_close(void *service, void *worker);
+
+#endif

@@ -1,0 +1,123 @@
+#include "cmd/server/core/work.h"
+
+#include "common/base/id.h"
+#include "common/base/log.h"
+
+enum {
+    ATTEMPTS = 8
+};
+
+static enum err_code notify_replicas(struct work *work, struct err_info *err)
+{
+    if (work->service->engine != SQL_POSTGRES) {
+        return ERR_OK;
+    }
+    for (unsigned i = 0; i < work->wake_count; i++) {
+        char payload[48];
+        hub_format(work->wakes[i].topic, work->wakes[i].key, payload, sizeof(payload));
+        TRY(sql_notify(work->conn, WORK_CHANNEL, str_of(payload), err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code attempt(
+    struct work *work,
+    int64_t workspace_id,
+    bool read_only,
+    work_fn fn,
+    void *context,
+    struct err_info *err)
+{
+    work->wake_count = 0;
+    TRY((read_only ? sql_begin_read : sql_begin)(work->conn, workspace_id, err));
+    enum err_code code = fn(work, context, err);
+    if (code == ERR_OK && !read_only) {
+        code = notify_replicas(work, err);
+    }
+    if (code == ERR_OK) {
+        return sql_commit(work->conn, err);
+    }
+    sql_rollback(work->conn);
+    return code;
+}
+
+static enum err_code make_usable(struct sql_conn *conn, struct err_info *err)
+{
+    if (sql_is_usable(conn)) {
+        return ERR_OK;
+    }
+    struct err_info detail = ERR_INFO_INIT;
+    if (sql_reconnect(conn, &detail) == ERR_OK) {
+        log_info("database_back");
+        return ERR_OK;
+    }
+    log_warn("database_away", LOG_ERR(&detail));
+    return ERR_SET(err, ERR_UNAVAILABLE, "the database is away; nothing was changed, try again");
+}
+
+static enum err_code run(
+    struct service *service,
+    struct worker *worker,
+    struct arena *arena,
+    int64_t workspace_id,
+    bool read_only,
+    work_fn fn,
+    void *context,
+    struct err_info *err)
+{
+    struct work work = { .service = service, .conn = worker->conn, .arena = arena };
+    enum err_code code = ERR_INTERNAL;
+    for (int i = 0; i < ATTEMPTS; i++) {
+        TRY(make_usable(worker->conn, err));
+        work.now = clock_wall(service->clock);
+        code = attempt(&work, workspace_id, read_only, fn, context, err);
+        bool lost_read = code == ERR_UNAVAILABLE && !sql_is_usable(worker->conn);
+        if (code != ERR_BUSY && !lost_read) {
+            break;
+        }
+    }
+    for (unsigned i = 0; code == ERR_OK && i < work.wake_count; i++) {
+        hub_publish(service->hub, work.wakes[i].topic, work.wakes[i].key);
+    }
+    return code;
+}
+
+enum err_code work_run(
+    struct service *service,
+    struct worker *worker,
+    struct arena *arena,
+    int64_t workspace_id,
+    work_fn fn,
+    void *context,
+    struct err_info *err)
+{
+    return run(service, worker, arena, workspace_id, false, fn, context, err);
+}
+
+enum err_code work_read(
+    struct service *service,
+    struct worker *worker,
+    struct arena *arena,
+    int64_t workspace_id,
+    work_fn fn,
+    void *context,
+    struct err_info *err)
+{
+    return run(service, worker, arena, workspace_id, true, fn, context, err);
+}
+
+void work_wake(struct work *work, enum hub_topic topic, int64_t key)
+{
+    for (unsigned i = 0; i < work->wake_count; i++) {
+        if (work->wakes[i].topic == topic && work->wakes[i].key == key) {
+            return;
+        }
+    }
+    if (work->wake_count < WORK_WAKES) {
+        work->wakes[work->wake_count].topic = topic;
+        work->wakes[work->wake_count].key = key;
+        work->wake_count++;
+    } else {
+        log_error("wake_lost", LOG_INT("topic", topic));
+    }
+}

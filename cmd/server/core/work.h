@@ -1,0 +1,64 @@
+/*
+ * One piece of work on the database: a transaction with the wall of its workspace, retried when it
+ * lost a race, and the wakes it owes, which go out after the commit (to this replica through the
+ * hub, to the others through a notification in the same transaction). On the stack of a worker's
+ * thread.
+ */
+#ifndef SERVER_CORE_WORK_H
+#define SERVER_CORE_WORK_H
+
+#include "cmd/server/core/service.h"
+
+enum {
+    WORK_WAKES = 8
+};
+
+struct work {
+    struct service *service;
+    struct sql_conn *conn;
+    struct arena *arena; /* results; not reset by a retry */
+    struct wall_us now;
+
+    struct {
+        enum hub_topic topic;
+        int64_t key;
+    } wakes[WORK_WAKES];
+
+    unsigned wake_count;
+};
+
+/* fn may run several times: it must have no effect but on the database, the arena and ret values.
+ */
+typedef enum err_code (*work_fn)(struct work *work, void *context, struct err_info *err);
+
+/*
+ * Runs fn in a transaction of workspace_id (SQL_ALL_WORKSPACES: the server's own work). A lost
+ * connection is opened again first; ERR_UNAVAILABLE says so in words for the peer. ERR_UNCERTAIN:
+ * the commit's answer was lost.
+ */
+enum err_code work_run(
+    struct service *service,
+    struct worker *worker,
+    struct arena *arena,
+    int64_t workspace_id,
+    work_fn fn,
+    void *context,
+    struct err_info *err) MUST_CHECK;
+
+/* As work_run for work that changes nothing. */
+enum err_code work_read(
+    struct service *service,
+    struct worker *worker,
+    struct arena *arena,
+    int64_t workspace_id,
+    work_fn fn,
+    void *context,
+    struct err_info *err) MUST_CHECK;
+
+/* Inside fn: publish topic and key after the commit; the same pair counts once. */
+void work_wake(struct work *work, enum hub_topic topic, int64_t key);
+
+/* Channel of notifications between replicas. */
+#define WORK_CHANNEL "belay"
+
+#endif

@@ -1,0 +1,456 @@
+/*
+ * ControlStream, the server's half. Commands are rows; the stream is only the road: what is open
+ * and was not sent on this stream goes out in the order of its sequence, whenever the stream is
+ * woken.
+ *
+ *     awaiting_hello --hello--> streaming --goaway, fence, expiry, error--> ended
+ */
+#include "cmd/server/auth/principal.h"
+#include "cmd/server/core/work.h"
+#include "cmd/server/gateway/gateway.h"
+#include "cmd/server/gateway/presence.h"
+#include "cmd/server/store/agent.h"
+#include "cmd/server/store/audit.h"
+#include "cmd/server/store/command.h"
+#include "cmd/server/store/session.h"
+#include "common/base/id.h"
+#include "common/base/log.h"
+#include "common/base/sm.h"
+#include "common/wire/wire.h"
+
+#include "proto/agentgateway/v1/agentgateway.pb-c.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+    HELLO_US = 5000000,
+    ACCEPTED_EVERY_US = 30000000,
+    COMMANDS_PER_TURN = 32,
+    HELLO_BYTES = 16 * 1024,
+    ARENA_BYTES = 48 * 1024 * 1024,
+    GOAWAY_SPREAD_MS = 5000,
+};
+
+enum control_state {
+    CONTROL_AWAITING_HELLO,
+    CONTROL_STREAMING,
+    CONTROL_ENDED
+};
+
+static const struct sm_state control_states[] = {
+    [CONTROL_AWAITING_HELLO] = { "awaiting_hello",
+                                 SM_BIT(CONTROL_STREAMING) | SM_BIT(CONTROL_ENDED),
+                                 HELLO_US },
+    [CONTROL_STREAMING] = { "streaming", SM_BIT(CONTROL_ENDED), 0 },
+    [CONTROL_ENDED] = { "ended", 0, 0 },
+};
+static const struct sm_type control_machine = { "control_stream",
+                                                control_states,
+                                                ARRAY_LENGTH(control_states) };
+
+struct control {
+    struct service *service;
+    struct principal principal;
+    struct rpc_stream *stream; /* borrowed: lives as long as its state */
+    struct sm sm;
+    int64_t sent_through; /* sequence of the last command sent here */
+    struct mono_us accepted_at;
+    struct hub_subscription *outbox;
+    struct hub_subscription *session;
+    struct arena *arena; /* reset every turn */
+};
+
+typedef Agentgateway__V1__ControlStreamResponse response_type;
+
+static void end(struct control *control, enum err_code code, const char *text)
+{
+    if (control->sm.state != CONTROL_ENDED) {
+        sm_move(&control->sm, CONTROL_ENDED, clock_mono(control->service->clock));
+        rpc_stream_finish(control->stream, code, text);
+    }
+}
+
+static Google__Protobuf__Timestamp *make_time(struct arena *arena, int64_t us)
+{
+    Google__Protobuf__Timestamp *time = wire_new(arena, &google__protobuf__timestamp__descriptor);
+    if (time != NULL) {
+        time->seconds = us / US_PER_SECOND;
+        time->nanos = (int32_t)(us % US_PER_SECOND * 1000);
+    }
+    return time;
+}
+
+static enum err_code control_open(struct rpc_stream *stream, void **ret_state, struct err_info *err)
+{
+    (void)err;
+    struct rpc_call *call = rpc_stream_call(stream);
+    struct control *control = mem_alloc(sizeof(*control));
+    control->service = rpc_call_service(call);
+    control->principal = *principal_of(call);
+    control->stream = stream;
+    control->arena = arena_create(ARENA_BYTES);
+    sm_init(
+        &control->sm,
+        &control_machine,
+        CONTROL_AWAITING_HELLO,
+        clock_mono(control->service->clock));
+    rpc_stream_set_timer(stream, HELLO_US);
+    *ret_state = control;
+    return ERR_OK;
+}
+
+static enum err_code work_on(
+    struct control *control, work_fn fn, void *context, struct err_info *err)
+{
+    return work_run(
+        control->service,
+        rpc_call_worker(rpc_stream_call(control->stream)),
+        control->arena,
+        control->principal.workspace_id,
+        fn,
+        context,
+        err);
+}
+
+static bool send_response(struct control *control, const response_type *response)
+{
+    if (rpc_stream_send(control->stream, &response->base) == ERR_OK) {
+        return true;
+    }
+    end(control, ERR_LIMIT, "the agent reads too slowly");
+    return false;
+}
+
+static void send_accepted(struct control *control)
+{
+    response_type *response =
+        wire_new(control->arena, &agentgateway__v1__control_stream_response__descriptor);
+    Agentgateway__V1__ControlAccepted *accepted =
+        wire_new(control->arena, &agentgateway__v1__control_accepted__descriptor);
+    if (response == NULL || accepted == NULL) {
+        return;
+    }
+    accepted->server_time = make_time(control->arena, clock_wall(control->service->clock).value);
+    accepted->session_epoch = (uint64_t)control->principal.epoch;
+    accepted->heartbeat_interval_ms =
+        (uint32_t)(control->service->settings.heartbeat_us / US_PER_MS);
+    response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_ACCEPTED;
+    response->accepted = accepted;
+    control->accepted_at = clock_mono(control->service->clock);
+    (void)send_response(control, response);
+}
+
+static void send_goaway(struct control *control)
+{
+    response_type *response =
+        wire_new(control->arena, &agentgateway__v1__control_stream_response__descriptor);
+    Agentgateway__V1__Goaway *goaway =
+        wire_new(control->arena, &agentgateway__v1__goaway__descriptor);
+    if (response == NULL || goaway == NULL) {
+        return;
+    }
+    goaway->reason = arena_strdup(control->arena, "the server is draining");
+    goaway->reconnect_after_ms = (uint32_t)id_random_below(GOAWAY_SPREAD_MS);
+    response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_GOAWAY;
+    response->goaway = goaway;
+    if (send_response(control, response)) {
+        end(control, ERR_UNAVAILABLE, "the server is draining");
+    }
+}
+
+struct turn { /* one look at the outbox */
+    struct control *control;
+    bool is_fenced;
+    struct command_record *commands;
+    size_t count;
+};
+
+static enum err_code take_turn(struct work *work, void *context, struct err_info *err)
+{
+    struct turn *turn = context;
+    const struct principal *principal = &turn->control->principal;
+    struct session_record session;
+    enum err_code code = store_session_by_token(
+        work->conn, principal->credential_hash, work->now, work->arena, &session, err);
+    turn->is_fenced =
+        code == ERR_NOT_FOUND || (code == ERR_OK && session.epoch != principal->epoch);
+    if (turn->is_fenced) {
+        return ERR_OK;
+    }
+    TRY(code);
+    TRY(store_command_open(
+        work->conn,
+        principal->workspace_id,
+        principal->agent_id,
+        turn->control->sent_through,
+        work->now,
+        COMMANDS_PER_TURN,
+        work->arena,
+        &turn->commands,
+        &turn->count,
+        err));
+    for (size_t i = 0; i < turn->count; i++) {
+        TRY(store_command_sent(
+            work->conn, principal->workspace_id, str_of(turn->commands[i].id), work->now, err));
+    }
+    if (turn->count > 0) {
+        work_wake(work, HUB_COMMANDS, principal->workspace_id);
+    }
+    return ERR_OK;
+}
+
+static bool send_command(struct control *control, const struct command_record *record)
+{
+    struct arena *arena = control->arena;
+    response_type *response =
+        wire_new(arena, &agentgateway__v1__control_stream_response__descriptor);
+    Agentgateway__V1__ControlCommand *command =
+        wire_new(arena, &agentgateway__v1__control_command__descriptor);
+    if (response == NULL || command == NULL) {
+        return false;
+    }
+    command->command_id = arena_strdup(arena, record->id);
+    command->payload.data = arena_dup(arena, record->payload.ptr, record->payload.len);
+    command->payload.len = record->payload.len;
+    command->actor = arena_strdup(arena, record->actor);
+    command->sequence = (uint64_t)record->sequence;
+    command->signature.data = arena_dup(arena, record->signature.ptr, record->signature.len);
+    command->signature.len = record->signature.len;
+    command->issued_at = make_time(arena, record->created_at);
+    command->expires_at = make_time(arena, record->expires_at);
+    response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_COMMAND;
+    response->command = command;
+    if (!send_response(control, response)) {
+        return false;
+    }
+    control->sent_through = record->sequence;
+    return true;
+}
+
+/*
+ * Sends what is open. A command marked as sent whose bytes do not arrive is sent again by the next
+ * stream: the agent's sequence decides what it has seen.
+ */
+static void deliver(struct control *control)
+{
+    struct turn turn = { .control = control };
+    struct err_info err = ERR_INFO_INIT;
+    do {
+        arena_reset(control->arena);
+        turn.count = 0;
+        enum err_code code = work_on(control, take_turn, &turn, &err);
+        if (code != ERR_OK) {
+            /* The database is away: the stream stays up and looks again at its next turn. */
+            log_warn(
+                "control_turn_failed",
+                LOG_INT("agent_id", control->principal.agent_id),
+                LOG_ERR(&err));
+            return;
+        }
+        if (turn.is_fenced) {
+            end(control, ERR_UNAUTHENTICATED, "the session has ended or was replaced");
+            return;
+        }
+        for (size_t i = 0; i < turn.count; i++) {
+            if (!send_command(control, &turn.commands[i])) {
+                return;
+            }
+        }
+    } while (turn.count == COMMANDS_PER_TURN);
+}
+
+struct hello_context {
+    struct control *control;
+    const Agentgateway__V1__ControlHello *hello;
+};
+
+static enum err_code keep_hello(struct work *work, void *context, struct err_info *err)
+{
+    const struct hello_context *hello = context;
+    const struct principal *principal = &hello->control->principal;
+    AUTO_BUF struct buf packed = BUF_INIT(HELLO_BYTES);
+    wire_pack(&hello->hello->base, &packed);
+    work_wake(work, HUB_AGENTS, principal->workspace_id);
+    return store_agent_hello(
+        work->conn,
+        principal->workspace_id,
+        principal->agent_id,
+        str_from(buf_text(&packed), packed.len),
+        str_of(hello->hello->agent_version),
+        work->now,
+        err);
+}
+
+static void on_hello(struct control *control, const Agentgateway__V1__ControlHello *hello)
+{
+    struct err_info err = ERR_INFO_INIT;
+    if (control->sm.state != CONTROL_AWAITING_HELLO) {
+        end(control, ERR_INVALID, "message: hello comes once, first");
+        return;
+    }
+    if (hello->last_command_sequence > INT64_MAX) {
+        end(control, ERR_INVALID, "last_command_sequence: at most 9223372036854775807");
+        return;
+    }
+    struct hello_context context = { control, hello };
+    enum err_code code = work_on(control, keep_hello, &context, &err);
+    if (code != ERR_OK) {
+        end(control, code, err.text);
+        return;
+    }
+    sm_move(&control->sm, CONTROL_STREAMING, clock_mono(control->service->clock));
+    control->sent_through = (int64_t)hello->last_command_sequence;
+    presence_add_stream(control->service->presence, control->principal.agent_id, control->stream);
+    struct hub *hub = control->service->hub;
+    control->outbox = hub_subscribe(hub, HUB_OUTBOX, control->principal.agent_id, control->stream);
+    control->session =
+        hub_subscribe(hub, HUB_SESSION, control->principal.agent_id, control->stream);
+    send_accepted(control);
+    rpc_stream_set_timer(control->stream, ACCEPTED_EVERY_US);
+    deliver(control);
+}
+
+struct ack_context {
+    struct control *control;
+    struct command_ack ack;
+};
+
+static enum err_code keep_ack(struct work *work, void *context, struct err_info *err)
+{
+    const struct ack_context *self = context;
+    bool changed = false;
+    TRY(store_command_finish(work->conn, &self->ack, work->now, &changed, err));
+    if (!changed) {
+        return ERR_OK; /* a repeat, or not this agent's: nothing happens */
+    }
+    char target[160];
+    (void)snprintf(target, sizeof(target), "command/%s", self->ack.id);
+    const struct audit_entry entry = {
+        .workspace_id = self->ack.workspace_id,
+        .actor = self->control->principal.subject,
+        .action = "command.acknowledged",
+        .target = target,
+        .decision = self->ack.succeeded ? "allowed" : "failed",
+        .reason = self->ack.error_message,
+        .request_id = rpc_call_id(rpc_stream_call(self->control->stream)),
+        .source = self->control->principal.source,
+    };
+    work_wake(work, HUB_COMMANDS, self->ack.workspace_id);
+    work_wake(work, HUB_AUDIT, self->ack.workspace_id);
+    return store_audit_add(work->conn, &entry, work->now, err);
+}
+
+static void on_ack(struct control *control, const Agentgateway__V1__ControlAck *ack)
+{
+    struct err_info err = ERR_INFO_INIT;
+    if (control->sm.state != CONTROL_STREAMING) {
+        end(control, ERR_INVALID, "message: hello must come first");
+        return;
+    }
+    struct ack_context context = {
+        .control = control,
+        .ack = {
+            .id = ack->command_id,
+            .workspace_id = control->principal.workspace_id,
+            .agent_id = control->principal.agent_id,
+            .succeeded = ack->succeeded,
+            .code = (int64_t)ack->code,
+            .error_message = ack->error_message,
+            .result = str_from((const char *)ack->payload.data, ack->payload.len),
+        },
+    };
+    enum err_code code = work_on(control, keep_ack, &context, &err);
+    if (code != ERR_OK) {
+        /* Not stored: end the stream, so that the agent sends it again. */
+        end(control, code == ERR_INVALID ? code : ERR_UNAVAILABLE, err.text);
+    }
+    arena_reset(control->arena);
+}
+
+static void control_message(struct rpc_stream *stream, void *state, const ProtobufCMessage *message)
+{
+    (void)stream;
+    struct control *control = state;
+    const Agentgateway__V1__ControlStreamRequest *request =
+        (const Agentgateway__V1__ControlStreamRequest *)message;
+    switch (request->message_case) {
+    case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_HELLO:
+        on_hello(control, request->hello);
+        break;
+    case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_ACK:
+        on_ack(control, request->ack);
+        break;
+    case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_CAPACITY:
+        if (control->sm.state != CONTROL_STREAMING) {
+            end(control, ERR_INVALID, "message: hello must come first");
+        }
+        break;
+    case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE__NOT_SET:
+    case _AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE__CASE_IS_INT_SIZE:
+        end(control, ERR_INVALID, "message: one of hello, ack, capacity is required");
+        break;
+    }
+}
+
+static void control_woken(struct rpc_stream *stream, void *state)
+{
+    (void)stream;
+    struct control *control = state;
+    if (control->sm.state == CONTROL_ENDED) {
+        return;
+    }
+    if (presence_is_draining(control->service->presence)) {
+        arena_reset(control->arena);
+        send_goaway(control);
+        return;
+    }
+    if (control->sm.state == CONTROL_STREAMING) {
+        deliver(control);
+    }
+}
+
+static void control_timer(struct rpc_stream *stream, void *state)
+{
+    struct control *control = state;
+    if (control->sm.state == CONTROL_AWAITING_HELLO) {
+        end(control, ERR_TIMEOUT, "no hello within 5 s");
+    }
+    if (control->sm.state == CONTROL_STREAMING
+        && control->principal.expires_at <= clock_wall(control->service->clock).value) {
+        end(control, ERR_UNAUTHENTICATED, "the session has expired");
+    }
+    if (control->sm.state != CONTROL_STREAMING) {
+        return;
+    }
+    arena_reset(control->arena);
+    send_accepted(control);
+    deliver(control);
+    rpc_stream_set_timer(stream, ACCEPTED_EVERY_US);
+}
+
+static void control_half_closed(struct rpc_stream *stream, void *state)
+{
+    (void)stream;
+    end(state, ERR_OK, NULL);
+}
+
+static void control_closed(struct rpc_stream *stream, void *state)
+{
+    struct control *control = state;
+    hub_unsubscribe(control->outbox);
+    hub_unsubscribe(control->session);
+    presence_remove_stream(control->service->presence, control->principal.agent_id, stream);
+    hub_publish(control->service->hub, HUB_AGENTS, control->principal.workspace_id);
+    arena_destroy(control->arena);
+    mem_free(control);
+}
+
+const struct rpc_stream_ops gateway_control_ops = {
+    .open = control_open,
+    .message = control_message,
+    .half_closed = control_half_closed,
+    .woken = control_woken,
+    .timer = control_timer,
+    .closed = control_closed,
+};

@@ -1,0 +1,278 @@
+/*
+ * The handshake: an api key names the agent, a signature over a fresh challenge proves it. The
+ * challenge is consumed before the signature is looked at; its first half tells the agent that it
+ * comes from this server for this agent, so that nothing else can be had signed.
+ */
+#include "cmd/server/core/work.h"
+#include "cmd/server/gateway/bootstrap.h"
+#include "cmd/server/gateway/gateway.h"
+#include "cmd/server/store/agent.h"
+#include "cmd/server/store/audit.h"
+#include "cmd/server/store/session.h"
+#include "common/base/id.h"
+#include "common/crypto/hash.h"
+#include "common/wire/wire.h"
+
+#include "proto/agentgateway/v1/agentgateway.pb-c.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+    TAG_BYTES = 32,
+    CHALLENGE_BYTES = 64
+};
+
+static void make_challenge(
+    const struct service *service, int64_t agent_id, uint8_t out[CHALLENGE_BYTES])
+{
+    char id[24];
+    (void)snprintf(id, sizeof(id), "%" PRId64, agent_id);
+    const struct str_view parts[] = {
+        STR("belay.agent.challenge.v1"),
+        str_of(service->server_id),
+        str_of(id),
+    };
+    hash_blake2b_parts(parts, ARRAY_LENGTH(parts), out);
+    id_random(out + TAG_BYTES, CHALLENGE_BYTES - TAG_BYTES);
+}
+
+static Google__Protobuf__Timestamp *make_time(struct arena *arena, int64_t us)
+{
+    Google__Protobuf__Timestamp *time = wire_new(arena, &google__protobuf__timestamp__descriptor);
+    if (time != NULL) {
+        time->seconds = us / US_PER_SECOND;
+        time->nanos = (int32_t)(us % US_PER_SECOND * 1000);
+    }
+    return time;
+}
+
+struct begin {
+    const Agentgateway__V1__BeginAuthHandshakeRequest *request;
+    uint8_t key_hash[HASH_SHA256_BYTES];
+    uint8_t challenge[CHALLENGE_BYTES];
+    int64_t expires_at;
+    const char *refusal;
+};
+
+static enum err_code begin_work(struct work *work, void *context, struct err_info *err)
+{
+    struct begin *begin = context;
+    struct agent_record agent;
+    begin->refusal = NULL;
+    enum err_code code =
+        store_agent_by_api_key(work->conn, begin->key_hash, work->arena, &agent, err);
+    if (code == ERR_NOT_FOUND) {
+        begin->refusal = "no such api key";
+        return ERR_UNAUTHENTICATED;
+    }
+    TRY(code);
+    struct str_view key = str_from((const char *)begin->request->identity_pubkey.data, 32);
+    if (!secret_equal(agent.identity_key, key)) {
+        begin->refusal = "the api key belongs to another identity key";
+        return ERR_UNAUTHENTICATED;
+    }
+    if (agent.state != AGENT_CONFIRMED && agent.state != AGENT_EVICTED) {
+        begin->refusal = "the agent is not confirmed";
+        return ERR_UNAUTHENTICATED;
+    }
+    make_challenge(work->service, agent.id, begin->challenge);
+    begin->expires_at = work->now.value + work->service->settings.challenge_us;
+    const struct challenge_record record = {
+        .workspace_id = agent.workspace_id,
+        .agent_id = agent.id,
+        .api_key_hash = str_from((const char *)begin->key_hash, sizeof(begin->key_hash)),
+        .expires_at = begin->expires_at,
+    };
+    uint8_t hash[HASH_SHA256_BYTES];
+    hash_sha256(str_from((const char *)begin->challenge, CHALLENGE_BYTES), hash);
+    return store_challenge_add(work->conn, hash, &record, work->now, err);
+}
+
+enum err_code gateway_begin_handshake(
+    struct rpc_call *call,
+    const ProtobufCMessage *request,
+    ProtobufCMessage **ret_reply,
+    struct err_info *err)
+{
+    struct begin begin = { .request =
+                               (const Agentgateway__V1__BeginAuthHandshakeRequest *)request };
+    struct str_view api_key = str_of(begin.request->api_key);
+    struct arena *arena = rpc_call_arena(call);
+    TRY(bootstrap_limit(call, api_key, err));
+    token_hash(api_key, begin.key_hash);
+    enum err_code code = work_run(
+        rpc_call_service(call),
+        rpc_call_worker(call),
+        arena,
+        SQL_ALL_WORKSPACES,
+        begin_work,
+        &begin,
+        err);
+    if (begin.refusal != NULL) {
+        return bootstrap_refuse(call, "agent", BOOTSTRAP_REFUSED_KEY, begin.refusal, err);
+    }
+    TRY(code);
+    Agentgateway__V1__BeginAuthHandshakeResponse *reply =
+        wire_new(arena, &agentgateway__v1__begin_auth_handshake_response__descriptor);
+    if (reply == NULL) {
+        return ERR_SET(err, ERR_NOMEM, "out of memory");
+    }
+    reply->challenge.data = arena_dup(arena, begin.challenge, CHALLENGE_BYTES);
+    reply->challenge.len = CHALLENGE_BYTES;
+    reply->expires_at = make_time(arena, begin.expires_at);
+    *ret_reply = &reply->base;
+    return ERR_OK;
+}
+
+struct complete {
+    struct rpc_call *call;
+    const Agentgateway__V1__CompleteAuthHandshakeRequest *request;
+    struct challenge_record challenge;
+    struct agent_record agent;
+    struct secret *token;
+    int64_t epoch;
+    int64_t expires_at;
+    const char *refusal;
+};
+
+/* Committed whatever comes of it: a challenge is good for one try. */
+static enum err_code take_challenge(struct work *work, void *context, struct err_info *err)
+{
+    struct complete *complete = context;
+    uint8_t hash[HASH_SHA256_BYTES];
+    hash_sha256(
+        str_from((const char *)complete->request->challenge.data, complete->request->challenge.len),
+        hash);
+    complete->refusal = NULL;
+    enum err_code code =
+        store_challenge_take(work->conn, hash, work->arena, &complete->challenge, err);
+    if (code == ERR_NOT_FOUND) {
+        complete->refusal = "no such challenge";
+        return ERR_OK;
+    }
+    TRY(code);
+    TRY(store_agent_get(
+        work->conn,
+        complete->challenge.workspace_id,
+        complete->challenge.agent_id,
+        work->arena,
+        &complete->agent,
+        err));
+    if (complete->challenge.expires_at <= work->now.value) {
+        complete->refusal = "the challenge has expired";
+    }
+    return ERR_OK;
+}
+
+static enum err_code audit_session(
+    struct work *work, const struct complete *complete, struct err_info *err)
+{
+    char source[80];
+    char actor[32];
+    char target[32];
+    (void)snprintf(actor, sizeof(actor), "agent:%" PRId64, complete->agent.id);
+    (void)snprintf(target, sizeof(target), "agent/%" PRId64, complete->agent.id);
+    const struct audit_entry entry = {
+        .workspace_id = complete->agent.workspace_id,
+        .actor = actor,
+        .action = "agent.session_begun",
+        .target = target,
+        .decision = "allowed",
+        .reason = "",
+        .request_id = rpc_call_id(complete->call),
+        .source = bootstrap_source(complete->call, source),
+    };
+    work_wake(work, HUB_AUDIT, entry.workspace_id);
+    return store_audit_add(work->conn, &entry, work->now, err);
+}
+
+static enum err_code begin_session(struct work *work, void *context, struct err_info *err)
+{
+    struct complete *complete = context;
+    const struct challenge_record *challenge = &complete->challenge;
+    uint8_t hash[HASH_SHA256_BYTES];
+    complete->refusal = NULL;
+    token_hash(secret_peek(complete->token), hash);
+    enum err_code code = store_agent_begin_session(
+        work->conn, challenge->workspace_id, challenge->agent_id, work->now, &complete->epoch, err);
+    if (code == ERR_PRECONDITION) {
+        complete->refusal = "the agent is not confirmed";
+        return code;
+    }
+    TRY(code);
+    TRY(store_agent_take_key(
+        work->conn, challenge->workspace_id, challenge->agent_id, challenge->api_key_hash, err));
+    complete->expires_at = work->now.value + work->service->settings.session_us;
+    const struct session_record session = {
+        .workspace_id = challenge->workspace_id,
+        .agent_id = challenge->agent_id,
+        .epoch = complete->epoch,
+        .expires_at = complete->expires_at,
+    };
+    TRY(store_session_put(work->conn, &session, hash, work->now, err));
+    work_wake(work, HUB_SESSION, challenge->agent_id);
+    work_wake(work, HUB_AGENTS, challenge->workspace_id);
+    return audit_session(work, complete, err);
+}
+
+static enum err_code make_complete_reply(
+    const struct complete *complete,
+    const struct service *service,
+    ProtobufCMessage **ret_reply,
+    struct err_info *err)
+{
+    struct arena *arena = rpc_call_arena(complete->call);
+    Agentgateway__V1__CompleteAuthHandshakeResponse *reply =
+        wire_new(arena, &agentgateway__v1__complete_auth_handshake_response__descriptor);
+    if (reply == NULL) {
+        return ERR_SET(err, ERR_NOMEM, "out of memory");
+    }
+    reply->session_token = arena_str_dup(arena, secret_peek(complete->token));
+    reply->expires_at = make_time(arena, complete->expires_at);
+    reply->heartbeat_interval_ms = (uint32_t)(service->settings.heartbeat_us / US_PER_MS);
+    reply->telemetry_acked_sequence = (uint64_t)complete->agent.telemetry_sequence;
+    reply->events_acked_sequence = (uint64_t)complete->agent.events_sequence;
+    reply->session_epoch = (uint64_t)complete->epoch;
+    *ret_reply = &reply->base;
+    return ERR_OK;
+}
+
+enum err_code gateway_complete_handshake(
+    struct rpc_call *call,
+    const ProtobufCMessage *request,
+    ProtobufCMessage **ret_reply,
+    struct err_info *err)
+{
+    struct service *service = rpc_call_service(call);
+    struct worker *worker = rpc_call_worker(call);
+    struct arena *arena = rpc_call_arena(call);
+    struct complete complete = {
+        .call = call,
+        .request = (const Agentgateway__V1__CompleteAuthHandshakeRequest *)request,
+    };
+    struct str_view challenge =
+        str_from((const char *)complete.request->challenge.data, complete.request->challenge.len);
+    TRY(bootstrap_limit(call, challenge, err));
+    TRY(work_run(service, worker, arena, SQL_ALL_WORKSPACES, take_challenge, &complete, err));
+    if (complete.refusal == NULL
+        && !key_verify(
+            (const uint8_t *)complete.agent.identity_key.ptr,
+            challenge,
+            complete.request->signature.data)) {
+        complete.refusal = "the signature is wrong";
+    }
+    if (complete.refusal == NULL) {
+        AUTO_SECRET struct secret *token = token_create("bls_");
+        complete.token = token;
+        enum err_code code =
+            work_run(service, worker, arena, SQL_ALL_WORKSPACES, begin_session, &complete, err);
+        if (code == ERR_OK) {
+            return make_complete_reply(&complete, service, ret_reply, err);
+        }
+        if (complete.refusal == NULL) {
+            return code;
+        }
+    }
+    return bootstrap_refuse(call, "agent", BOOTSTRAP_REFUSED_KEY, complete.refusal, err);
+}

@@ -1,0 +1,45 @@
+/* UploadHeartbeat: kept in memory and flushed in batches, so that it costs no transaction of its
+ * own. */
+#include "cmd/server/auth/principal.h"
+#include "cmd/server/gateway/gateway.h"
+#include "cmd/server/gateway/presence.h"
+#include "common/wire/wire.h"
+
+#include "proto/agentgateway/v1/agentgateway.pb-c.h"
+
+enum {
+    STATUS_BYTES = 1024
+};
+
+enum err_code gateway_heartbeat(
+    struct rpc_call *call,
+    const ProtobufCMessage *request,
+    ProtobufCMessage **ret_reply,
+    struct err_info *err)
+{
+    struct service *service = rpc_call_service(call);
+    const struct principal *principal = principal_of(call);
+    const Agentgateway__V1__UploadHeartbeatRequest *beat =
+        (const Agentgateway__V1__UploadHeartbeatRequest *)request;
+    struct arena *arena = rpc_call_arena(call);
+    AUTO_BUF struct buf status = BUF_INIT(STATUS_BYTES);
+    if (beat->status != NULL) {
+        wire_pack(&beat->status->base, &status);
+    }
+    Agentgateway__V1__UploadHeartbeatResponse *reply =
+        wire_new(arena, &agentgateway__v1__upload_heartbeat_response__descriptor);
+    Google__Protobuf__Timestamp *received =
+        wire_new(arena, &google__protobuf__timestamp__descriptor);
+    if (reply == NULL || received == NULL) {
+        return ERR_SET(err, ERR_NOMEM, "out of memory");
+    }
+    struct wall_us now = clock_wall(service->clock);
+    const int64_t owner[2] = { principal->workspace_id, principal->agent_id };
+    presence_beat(service->presence, owner, now, buf_view(&status));
+    received->seconds = now.value / US_PER_SECOND;
+    received->nanos = (int32_t)(now.value % US_PER_SECOND * 1000);
+    reply->received_at = received;
+    reply->heartbeat_interval_ms = (uint32_t)(service->settings.heartbeat_us / US_PER_MS);
+    *ret_reply = &reply->base;
+    return ERR_OK;
+}

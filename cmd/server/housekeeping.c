@@ -1,0 +1,215 @@
+#include "cmd/server/housekeeping.h"
+
+#include "cmd/server/core/work.h"
+#include "cmd/server/gateway/presence.h"
+#include "cmd/server/store/command.h"
+#include "cmd/server/store/enrollment.h"
+#include "cmd/server/store/event.h"
+#include "cmd/server/store/session.h"
+#include "cmd/server/store/telemetry.h"
+#include "common/base/log.h"
+#include "common/sys/lock.h"
+#include "common/sys/thread.h"
+
+#include <stdatomic.h>
+
+enum {
+    FLUSH_US = 1000000,
+    EXPIRE_US = 5000000,
+    LISTEN_US = 500000,
+    RETAIN_SERIES = 256,
+    PARTITION_DAYS_BACK = 2,
+    PARTITION_DAYS = 10,
+    ARENA_BYTES = 1024 * 1024,
+};
+
+struct housekeeping {
+    struct service *service;
+    struct worker *worker;
+    struct lock lock;
+    struct lock_cond stop_now;
+    bool stopping; /* under the lock; and, for the listener, the atomic below */
+    atomic_bool listener_stopping;
+    struct thread keeper;
+    struct thread listener;
+    int64_t retain_cursor;
+};
+
+struct task {
+    const char *name;
+    int64_t every_us;
+    work_fn fn;
+};
+
+static enum err_code expire(struct work *work, void *context, struct err_info *err)
+{
+    (void)context;
+    int64_t expired = 0;
+    TRY(store_enrollment_expire(work->conn, work->now, err));
+    TRY(store_challenge_expire(work->conn, work->now, err));
+    TRY(store_command_expire(work->conn, work->now, &expired, err));
+    return ERR_OK; /* watches look by themselves: an expiry needs no wake */
+}
+
+static enum err_code make_partitions(struct work *work, void *context, struct err_info *err)
+{
+    (void)context;
+    struct wall_us from = { work->now.value - PARTITION_DAYS_BACK * US_PER_DAY };
+    return store_sample_partitions(work->conn, from, PARTITION_DAYS, err);
+}
+
+static enum err_code retain(struct work *work, void *context, struct err_info *err)
+{
+    struct housekeeping *self = context;
+    const struct service_settings *settings = &work->service->settings;
+    struct wall_us samples_before = { work->now.value - settings->telemetry_keep_us };
+    struct wall_us events_before = { work->now.value - settings->events_keep_us };
+    TRY(store_event_remove(work->conn, events_before, err));
+    TRY(store_upload_remove(work->conn, samples_before, err));
+    return store_sample_retain(
+        work->conn, samples_before, RETAIN_SERIES, &self->retain_cursor, err);
+}
+
+static const struct task tasks[] = {
+    { "partitions", US_PER_HOUR, make_partitions },
+    { "expire", EXPIRE_US, expire },
+    { "retain", 10 * US_PER_MINUTE, retain },
+};
+
+static void run_task(struct housekeeping *self, const struct task *task)
+{
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
+    enum err_code code =
+        work_run(self->service, self->worker, arena, SQL_ALL_WORKSPACES, task->fn, self, &err);
+    if (code != ERR_OK) {
+        log_warn("housekeeping_failed", LOG_STR("task", task->name), LOG_ERR(&err));
+    }
+}
+
+static void flush(struct housekeeping *self)
+{
+    struct err_info err = ERR_INFO_INIT;
+    if (presence_flush(self->service->presence, self->service, self->worker, &err) != ERR_OK) {
+        log_warn("heartbeats_kept", LOG_ERR(&err));
+    }
+}
+
+/* true: go on; false: asked to stop. */
+static bool wait_turn(struct housekeeping *self)
+{
+    struct mono_us until = { clock_mono(clock_system()).value + FLUSH_US };
+    LOCK_GUARD(&self->lock);
+    while (!self->stopping) {
+        if (!lock_cond_wait_until(&self->stop_now, &self->lock, until)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void keep(void *context)
+{
+    struct housekeeping *self = context;
+    int64_t due[ARRAY_LENGTH(tasks)] = { 0 };
+    do {
+        flush(self);
+        int64_t now = clock_mono(clock_system()).value;
+        for (size_t i = 0; i < ARRAY_LENGTH(tasks); i++) {
+            if (now >= due[i]) {
+                due[i] = now + tasks[i].every_us;
+                run_task(self, &tasks[i]);
+            }
+        }
+    } while (wait_turn(self));
+    flush(self);
+}
+
+/* One connection that listens, until it is lost or the server stops. */
+static void listen_on(struct housekeeping *self, struct sql_conn *conn)
+{
+    struct err_info err = ERR_INFO_INIT;
+    if (sql_listen(conn, WORK_CHANNEL, &err) != ERR_OK) {
+        log_warn("listen_failed", LOG_ERR(&err));
+        return;
+    }
+    while (!atomic_load(&self->listener_stopping)) {
+        char channel[16];
+        char payload[48];
+        enum hub_topic topic;
+        int64_t key = 0;
+        enum err_code code = sql_wait_notification(
+            conn, LISTEN_US, channel, sizeof(channel), payload, sizeof(payload), &err);
+        if (code == ERR_OK && hub_parse(str_of(payload), &topic, &key) == ERR_OK) {
+            hub_publish(self->service->hub, topic, key);
+        } else if (code != ERR_OK && code != ERR_TIMEOUT) {
+            log_warn("listen_lost", LOG_ERR(&err));
+            return;
+        }
+    }
+}
+
+static void wait_before_retry(struct housekeeping *self)
+{
+    struct mono_us until = { clock_mono(clock_system()).value + FLUSH_US };
+    LOCK_GUARD(&self->lock);
+    while (!self->stopping && lock_cond_wait_until(&self->stop_now, &self->lock, until)) {
+    }
+}
+
+static void listen(void *context)
+{
+    struct housekeeping *self = context;
+    while (!atomic_load(&self->listener_stopping)) {
+        struct sql_conn *conn = NULL;
+        struct err_info err = ERR_INFO_INIT;
+        if (store_connect(&self->service->store, &conn, &err) == ERR_OK) {
+            listen_on(self, conn);
+            sql_close(conn);
+        }
+        wait_before_retry(self);
+    }
+}
+
+enum err_code housekeeping_start(
+    struct service *service, struct housekeeping **ret_housekeeping, struct err_info *err)
+{
+    struct housekeeping *self = mem_alloc(sizeof(*self));
+    void *worker = NULL;
+    self->service = service;
+    lock_init(&self->lock, LOCK_RANK_APP);
+    lock_cond_init(&self->stop_now);
+    enum err_code code = worker_open(service, &worker, err);
+    self->worker = worker;
+    if (code == ERR_OK) {
+        run_task(self, &tasks[0]); /* partitions stand before the first sample comes */
+        code = thread_start(&self->keeper, "housekeeping", keep, self, err);
+    }
+    if (code == ERR_OK && service->engine == SQL_POSTGRES) {
+        code = thread_start(&self->listener, "listener", listen, self, err);
+    }
+    if (code != ERR_OK) {
+        housekeeping_stop(self);
+        return code;
+    }
+    *ret_housekeeping = self;
+    return ERR_OK;
+}
+
+void housekeeping_stop(struct housekeeping *self)
+{
+    if (self == NULL) {
+        return;
+    }
+    atomic_store(&self->listener_stopping, true);
+    lock_acquire(&self->lock);
+    self->stopping = true;
+    lock_cond_broadcast(&self->stop_now);
+    lock_release(&self->lock);
+    thread_join(&self->keeper);
+    thread_join(&self->listener);
+    worker_close(self->service, self->worker);
+    lock_cond_deinit(&self->stop_now);
+    lock_deinit(&self->lock);
+    mem_free(self);
+}

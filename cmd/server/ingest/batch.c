@@ -1,0 +1,229 @@
+#include "cmd/server/ingest/batch.h"
+
+#include "cmd/server/store/agent.h"
+#include "cmd/server/store/event.h"
+#include "cmd/server/store/telemetry.h"
+#include "common/base/buf.h"
+#include "common/base/map.h"
+
+enum {
+    ATTRIBUTES_BYTES = 1024 * 1024
+};
+
+/* Sample columns, grown by doubling. */
+struct columns {
+    size_t count;
+    size_t capacity;
+    int64_t *workspace_ids;
+    int64_t *series_ids;
+    int64_t *times_us;
+    double *values;
+};
+
+struct write {
+    struct work *work;
+    struct series_cache *cache;
+    struct columns samples;
+    struct columns latest;    /* one row per series */
+    struct map *latest_place; /* series id -> 1 + index into latest */
+};
+
+static void columns_deinit(struct columns *columns)
+{
+    mem_free(columns->workspace_ids);
+    mem_free(columns->series_ids);
+    mem_free(columns->times_us);
+    mem_free(columns->values);
+}
+
+static size_t columns_add(struct columns *columns, int64_t workspace_id, int64_t series_id)
+{
+    if (columns->count == columns->capacity) {
+        size_t n = columns->capacity == 0 ? 256 : columns->capacity * 2;
+        columns->workspace_ids = mem_realloc(columns->workspace_ids, n * sizeof(int64_t));
+        columns->series_ids = mem_realloc(columns->series_ids, n * sizeof(int64_t));
+        columns->times_us = mem_realloc(columns->times_us, n * sizeof(int64_t));
+        columns->values = mem_realloc(columns->values, n * sizeof(double));
+        columns->capacity = n;
+    }
+    columns->workspace_ids[columns->count] = workspace_id;
+    columns->series_ids[columns->count] = series_id;
+    return columns->count++;
+}
+
+static struct sample_columns view_of(const struct columns *columns)
+{
+    return (struct sample_columns){ .count = columns->count,
+                                    .workspace_ids = columns->workspace_ids,
+                                    .series_ids = columns->series_ids,
+                                    .times_us = columns->times_us,
+                                    .values = columns->values };
+}
+
+static void note_latest(
+    struct write *write, int64_t workspace_id, int64_t series_id, int64_t time_us, double value)
+{
+    size_t place = (size_t)(uintptr_t)map_find(write->latest_place, map_key_of(&series_id));
+    if (place == 0) {
+        place = columns_add(&write->latest, workspace_id, series_id) + 1;
+        write->latest.times_us[place - 1] = -1;
+        (void)map_put(write->latest_place, map_key_of(&series_id), (void *)(uintptr_t)place);
+    }
+    if (write->latest.times_us[place - 1] <= time_us) {
+        write->latest.times_us[place - 1] = time_us;
+        write->latest.values[place - 1] = value;
+    }
+}
+
+static enum err_code add_telemetry(
+    struct write *write, const struct record *record, struct err_info *err)
+{
+    const Agentgateway__V1__TelemetryBatch *batch = record->telemetry;
+    AUTO_FREE struct series_name *names = mem_alloc_array(batch->n_series, sizeof(*names));
+    AUTO_FREE int64_t *ids = mem_alloc_array(batch->n_series, sizeof(*ids));
+    for (size_t i = 0; i < batch->n_series; i++) {
+        names[i].metric = str_of(batch->series[i]->metric);
+        names[i].device = str_of(batch->series[i]->device);
+        names[i].instance = str_of(batch->series[i]->instance);
+        names[i].unit = str_of(batch->series[i]->unit);
+    }
+    const int64_t owner[2] = { record->source.workspace_id, record->source.agent_id };
+    TRY(series_cache_resolve(
+        write->cache, write->work->conn, owner, names, batch->n_series, ids, err));
+    for (size_t i = 0; i < batch->n_samples; i++) {
+        const Agentgateway__V1__TelemetrySample *sample = batch->samples[i];
+        int64_t id = ids[sample->series];
+        size_t place = columns_add(&write->samples, owner[0], id);
+        write->samples.times_us[place] = sample->time_us;
+        write->samples.values[place] = sample->value;
+        note_latest(write, owner[0], id, sample->time_us, sample->value);
+    }
+    work_wake(write->work, HUB_TELEMETRY, owner[0]);
+    return ERR_OK;
+}
+
+static enum err_code add_event(
+    struct write *write,
+    const struct record *record,
+    const Agentgateway__V1__AgentEvent *event,
+    struct err_info *err)
+{
+    AUTO_BUF struct buf attributes = BUF_INIT(ATTRIBUTES_BYTES);
+    buf_append_char(&attributes, '{');
+    for (size_t i = 0; i < event->n_attributes; i++) {
+        if (i > 0) {
+            buf_append_char(&attributes, ',');
+        }
+        buf_append_json(&attributes, str_of(event->attributes[i]->key));
+        buf_append_char(&attributes, ':');
+        buf_append_json(&attributes, str_of(event->attributes[i]->value));
+    }
+    buf_append_char(&attributes, '}');
+    const struct event_record row = {
+        .agent_id = record->source.agent_id,
+        .time_us = event->time_us,
+        .received_at = record->received_at,
+        .severity = (int64_t)event->severity,
+        .kind = event->kind,
+        .device = event->device,
+        .text = event->text,
+        .attributes = buf_text(&attributes),
+    };
+    return store_event_add(write->work->conn, record->source.workspace_id, &row, err);
+}
+
+static enum err_code add_record(
+    struct write *write, const struct record *record, struct err_info *err)
+{
+    if (record->telemetry != NULL) {
+        return add_telemetry(write, record, err);
+    }
+    if (record->events != NULL) {
+        for (size_t i = 0; i < record->events->n_events; i++) {
+            TRY(add_event(write, record, record->events->events[i], err));
+        }
+        work_wake(write->work, HUB_EVENTS, record->source.workspace_id);
+        return ERR_OK;
+    }
+    const struct upload_record upload = {
+        .workspace_id = record->source.workspace_id,
+        .agent_id = record->source.agent_id,
+        .events = record->is_event_stream,
+        .sequence = record->sequence,
+        .captured_at = record->captured_at,
+        .received_at = record->received_at,
+        .payload = record->opaque,
+    };
+    return store_upload_add(write->work->conn, &upload, err);
+}
+
+/* All records of one agent: its marks are locked first, so that replicas take turns. */
+static enum err_code write_agent(
+    struct write *write,
+    struct record *const *records,
+    size_t count,
+    struct batch_result *results,
+    struct err_info *err)
+{
+    const struct record_source source = records[0]->source;
+    struct sql_conn *conn = write->work->conn;
+    struct agent_marks marks;
+    TRY(store_agent_marks(conn, source.workspace_id, source.agent_id, &marks, err));
+    int64_t sequence[2] = { marks.telemetry_sequence, marks.events_sequence };
+    for (size_t i = 0; i < count; i++) {
+        int64_t *mark = &sequence[records[i]->is_event_stream ? 1 : 0];
+        bool fenced = records[i]->source.epoch != marks.session_epoch;
+        bool repeat = records[i]->sequence != 0 && records[i]->sequence <= *mark;
+        results[i].code = fenced ? ERR_UNAUTHENTICATED : ERR_OK;
+        if (!fenced && !repeat) {
+            TRY(add_record(write, records[i], err));
+            *mark = records[i]->sequence != 0 ? records[i]->sequence : *mark;
+        }
+        results[i].acked_sequence = *mark;
+    }
+    if (sequence[0] > marks.telemetry_sequence) {
+        TRY(store_agent_mark(conn, source.workspace_id, source.agent_id, false, sequence[0], err));
+    }
+    if (sequence[1] > marks.events_sequence) {
+        TRY(store_agent_mark(conn, source.workspace_id, source.agent_id, true, sequence[1], err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code write_all(
+    struct write *write,
+    struct record *const *records,
+    size_t count,
+    struct batch_result *results,
+    struct err_info *err)
+{
+    size_t start = 0;
+    while (start < count) {
+        size_t end = start + 1;
+        while (end < count && records[end]->source.agent_id == records[start]->source.agent_id) {
+            end++;
+        }
+        TRY(write_agent(write, records + start, end - start, results + start, err));
+        start = end;
+    }
+    struct sample_columns samples = view_of(&write->samples);
+    struct sample_columns latest = view_of(&write->latest);
+    TRY(store_sample_put(write->work->conn, &samples, err));
+    return store_series_latest(write->work->conn, &latest, err);
+}
+
+enum err_code batch_write(
+    struct work *work,
+    struct series_cache *cache,
+    struct record *const *records,
+    size_t count,
+    struct batch_result *results,
+    struct err_info *err)
+{
+    struct write write = { .work = work, .cache = cache, .latest_place = map_create() };
+    enum err_code code = write_all(&write, records, count, results, err);
+    map_destroy(write.latest_place, NULL);
+    columns_deinit(&write.samples);
+    columns_deinit(&write.latest);
+    return code;
+}

@@ -1,0 +1,310 @@
+#include "cmd/server/ingest/ingest.h"
+
+#include "common/base/list.h"
+#include "common/base/log.h"
+#include "common/sys/lock.h"
+#include "common/sys/thread.h"
+
+#include <stdlib.h>
+
+enum {
+    QUEUE_RECORDS = 8192,
+    BATCH_RECORDS = 512,
+    ARENA_BYTES = 1024 * 1024,
+};
+
+/* Records waiting may hold this much memory together. */
+#define QUEUE_BYTES ((size_t)256 * 1024 * 1024)
+
+struct item {
+    struct list link;
+    struct record *record;
+    size_t bytes;
+    ingest_done_fn done;
+    void *context;
+    uint64_t place; /* order of arrival */
+};
+
+struct waiter {
+    struct list link;
+    struct rpc_stream *stream;
+};
+
+struct ingest {
+    struct service *service;
+    struct worker *worker;
+    struct series_cache *cache;
+    struct lock lock;
+    struct lock_cond ready;
+    struct list items;
+    size_t item_count;
+    size_t byte_count;
+    uint64_t last_place;
+    struct list waiters; /* streams that found the queue full */
+    bool stopping;
+    struct thread thread;
+    struct metric *stored;
+    struct metric *failed;
+    struct metric *opaque;
+    struct metric *batch_seconds;
+    struct metric *queued;
+};
+
+struct batch {
+    struct ingest *ingest;
+    struct item *items[BATCH_RECORDS];
+    struct record *records[BATCH_RECORDS];
+    struct batch_result results[BATCH_RECORDS];
+    size_t count;
+};
+
+/* By agent, then in the order of arrival. */
+static int compare_items(const void *a, const void *b)
+{
+    const struct item *left = *(struct item *const *)a;
+    const struct item *right = *(struct item *const *)b;
+    int64_t left_agent = left->record->source.agent_id;
+    int64_t right_agent = right->record->source.agent_id;
+    if (left_agent != right_agent) {
+        return left_agent < right_agent ? -1 : 1;
+    }
+    return left->place < right->place ? -1 : 1;
+}
+
+static void wake_waiters(struct list *waiters)
+{
+    for (struct list *node = list_pop(waiters); node != NULL; node = list_pop(waiters)) {
+        struct waiter *waiter = LIST_ENTRY(node, struct waiter, link);
+        rpc_stream_wake(waiter->stream);
+        rpc_stream_unref(waiter->stream);
+        mem_free(waiter);
+    }
+}
+
+/* Waits for records and takes a batch; false: stopped and empty. */
+static bool take_batch(struct ingest *ingest, struct batch *batch)
+{
+    struct list waiters;
+    list_init(&waiters);
+    lock_acquire(&ingest->lock);
+    while (list_is_empty(&ingest->items) && !ingest->stopping) {
+        lock_cond_wait(&ingest->ready, &ingest->lock);
+    }
+    batch->count = 0;
+    while (batch->count < BATCH_RECORDS && !list_is_empty(&ingest->items)) {
+        struct item *item = LIST_ENTRY(list_pop(&ingest->items), struct item, link);
+        ingest->item_count--;
+        ingest->byte_count -= item->bytes;
+        batch->items[batch->count++] = item;
+    }
+    for (struct list *node = list_pop(&ingest->waiters); node != NULL;
+         node = list_pop(&ingest->waiters)) {
+        list_append(&waiters, node);
+    }
+    metric_set(ingest->queued, (int64_t)ingest->item_count);
+    lock_release(&ingest->lock);
+    wake_waiters(&waiters);
+    return batch->count > 0;
+}
+
+static enum err_code write_work(struct work *work, void *context, struct err_info *err)
+{
+    struct batch *batch = context;
+    enum err_code code =
+        batch_write(work, batch->ingest->cache, batch->records, batch->count, batch->results, err);
+    if (code != ERR_OK) {
+        series_cache_clear(batch->ingest->cache);
+    }
+    return code;
+}
+
+static enum err_code write_batch(struct ingest *ingest, struct batch *batch)
+{
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
+    enum err_code code = work_run(
+        ingest->service, ingest->worker, arena, SQL_ALL_WORKSPACES, write_work, batch, &err);
+    if (code != ERR_OK) {
+        series_cache_clear(ingest->cache);
+        log_warn(
+            "ingest_failed",
+            LOG_STR("code", err_name(code)),
+            LOG_INT("records", batch->count),
+            LOG_ERR(&err));
+    }
+    return code;
+}
+
+/* A batch that fails for one record's sake is written record by record, so that the others get
+ * through. */
+static void write_singly(struct ingest *ingest, const struct batch *whole)
+{
+    for (size_t i = 0; i < whole->count; i++) {
+        struct batch *one = mem_alloc(sizeof(*one));
+        one->ingest = ingest;
+        one->records[0] = whole->records[i];
+        one->count = 1;
+        enum err_code code = write_batch(ingest, one);
+        struct batch_result result = one->results[0];
+        if (code != ERR_OK) {
+            result = (struct batch_result){ .code = code };
+        }
+        whole->items[i]->done(whole->items[i]->context, &result);
+        mem_free(one);
+    }
+}
+
+static bool is_passing(enum err_code code)
+{
+    return code == ERR_UNAVAILABLE || code == ERR_UNCERTAIN || code == ERR_BUSY
+        || code == ERR_TIMEOUT || code == ERR_LIMIT;
+}
+
+static void finish_batch(struct batch *batch, enum err_code code)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        struct batch_result failed = { .code = ERR_UNAVAILABLE };
+        batch->items[i]->done(
+            batch->items[i]->context, code == ERR_OK ? &batch->results[i] : &failed);
+    }
+}
+
+static void run_batch(struct ingest *ingest, struct batch *batch)
+{
+    qsort(batch->items, batch->count, sizeof(batch->items[0]), compare_items);
+    for (size_t i = 0; i < batch->count; i++) {
+        batch->records[i] = batch->items[i]->record;
+        metric_add(ingest->opaque, batch->records[i]->why_opaque != NULL ? 1 : 0);
+    }
+    int64_t began = clock_mono(clock_system()).value;
+    enum err_code code = write_batch(ingest, batch);
+    metric_observe_us(ingest->batch_seconds, clock_mono(clock_system()).value - began);
+    metric_add(code == ERR_OK ? ingest->stored : ingest->failed, (int64_t)batch->count);
+    if (code == ERR_OK || is_passing(code) || batch->count == 1) {
+        finish_batch(batch, code);
+    } else {
+        write_singly(ingest, batch);
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        record_destroy(batch->items[i]->record);
+        mem_free(batch->items[i]);
+    }
+}
+
+static void run(void *context)
+{
+    struct ingest *ingest = context;
+    struct batch *batch = mem_alloc(sizeof(*batch));
+    batch->ingest = ingest;
+    while (take_batch(ingest, batch)) {
+        run_batch(ingest, batch);
+    }
+    mem_free(batch);
+}
+
+static void register_metrics(struct ingest *ingest)
+{
+    struct metrics *metrics = ingest->service->metrics;
+    ingest->stored = metric_get(
+        metrics,
+        METRIC_COUNTER,
+        "belay_ingest_records_total",
+        "Uploaded records, by outcome",
+        "outcome=\"stored\"");
+    ingest->failed = metric_get(
+        metrics,
+        METRIC_COUNTER,
+        "belay_ingest_records_total",
+        "Uploaded records, by outcome",
+        "outcome=\"failed\"");
+    ingest->opaque = metric_get(
+        metrics,
+        METRIC_COUNTER,
+        "belay_ingest_undecodable_total",
+        "Uploaded records kept as they came because they did not decode",
+        NULL);
+    ingest->batch_seconds = metric_get(
+        metrics,
+        METRIC_HISTOGRAM,
+        "belay_ingest_batch_seconds",
+        "Time of one batch transaction",
+        NULL);
+    ingest->queued = metric_get(
+        metrics,
+        METRIC_GAUGE,
+        "belay_ingest_queued_records",
+        "Records waiting for the writer",
+        NULL);
+}
+
+enum err_code ingest_start(
+    struct service *service, struct ingest **ret_ingest, struct err_info *err)
+{
+    struct ingest *ingest = mem_alloc(sizeof(*ingest));
+    ingest->service = service;
+    list_init(&ingest->items);
+    list_init(&ingest->waiters);
+    lock_init(&ingest->lock, LOCK_RANK_INGEST);
+    lock_cond_init(&ingest->ready);
+    ingest->cache = series_cache_create();
+    register_metrics(ingest);
+    void *worker = NULL;
+    enum err_code code = worker_open(service, &worker, err);
+    ingest->worker = worker;
+    if (code == ERR_OK) {
+        code = thread_start(&ingest->thread, "ingest", run, ingest, err);
+    }
+    if (code != ERR_OK) {
+        ingest_stop(ingest);
+        return code;
+    }
+    *ret_ingest = ingest;
+    return ERR_OK;
+}
+
+void ingest_stop(struct ingest *ingest)
+{
+    if (ingest == NULL) {
+        return;
+    }
+    lock_acquire(&ingest->lock);
+    ingest->stopping = true;
+    lock_cond_broadcast(&ingest->ready);
+    lock_release(&ingest->lock);
+    thread_join(&ingest->thread);
+    wake_waiters(&ingest->waiters);
+    worker_close(ingest->service, ingest->worker);
+    series_cache_destroy(ingest->cache);
+    lock_cond_deinit(&ingest->ready);
+    lock_deinit(&ingest->lock);
+    mem_free(ingest);
+}
+
+enum err_code ingest_submit(
+    struct ingest *ingest,
+    struct record *record,
+    ingest_done_fn done,
+    void *context,
+    struct rpc_stream *room_stream)
+{
+    size_t bytes = arena_used_bytes(record->arena) + sizeof(*record);
+    LOCK_GUARD(&ingest->lock);
+    if (ingest->stopping || ingest->item_count >= QUEUE_RECORDS
+        || (ingest->byte_count > 0 && ingest->byte_count + bytes > QUEUE_BYTES)) {
+        struct waiter *waiter = mem_alloc(sizeof(*waiter));
+        waiter->stream = rpc_stream_ref(room_stream);
+        list_append(&ingest->waiters, &waiter->link);
+        return ERR_BUSY;
+    }
+    struct item *item = mem_alloc(sizeof(*item));
+    item->record = record;
+    item->bytes = bytes;
+    item->done = done;
+    item->context = context;
+    item->place = ++ingest->last_place;
+    list_append(&ingest->items, &item->link);
+    ingest->item_count++;
+    ingest->byte_count += bytes;
+    lock_cond_signal(&ingest->ready);
+    return ERR_OK;
+}

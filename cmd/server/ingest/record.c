@@ -1,0 +1,151 @@
+#include "cmd/server/ingest/record.h"
+
+#include "common/wire/compress.h"
+#include "common/wire/wire.h"
+
+#include <math.h>
+
+enum {
+    ARENA_BYTES = 96 * 1024 * 1024, /* of one unpacked record: 1 MiB of wire costs up to ×41 */
+    PLAIN_BYTES_MAX = 1024 * 1024   /* after decompression */
+};
+
+/* Bounded decompression; STR_NONE: not a frame, or too large. */
+static struct str_view inflate(struct arena *arena, struct str_view payload)
+{
+    AUTO_BUF struct buf plain = BUF_INIT(PLAIN_BYTES_MAX);
+    if (wire_decompress(payload, PLAIN_BYTES_MAX, &plain, NULL) != ERR_OK) {
+        return STR_NONE;
+    }
+    return str_from(arena_dup(arena, buf_text(&plain), plain.len), plain.len);
+}
+
+static bool is_time(int64_t time_us)
+{
+    return time_us >= 0 && time_us <= WALL_US_MAX;
+}
+
+static bool telemetry_is_sound(const Agentgateway__V1__TelemetryBatch *batch)
+{
+    for (size_t i = 0; i < batch->n_samples; i++) {
+        const Agentgateway__V1__TelemetrySample *sample = batch->samples[i];
+        if (sample->series >= batch->n_series || !isfinite(sample->value)
+            || !is_time(sample->time_us)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool events_are_sound(const Agentgateway__V1__EventBatch *batch)
+{
+    for (size_t i = 0; i < batch->n_events; i++) {
+        if (!is_time(batch->events[i]->time_us)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Fills telemetry or events; else gives the reason why not. */
+static const char *decode(
+    const struct wire_schema *schema,
+    struct record *record,
+    const struct record_upload *upload,
+    struct str_view plain)
+{
+    struct err_info detail = ERR_INFO_INIT;
+    ProtobufCMessage *message = NULL;
+    if (upload->format == AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_TELEMETRY_BATCH) {
+        if (wire_unpack(
+                schema,
+                &agentgateway__v1__telemetry_batch__descriptor,
+                plain.ptr,
+                plain.len,
+                record->arena,
+                &message,
+                &detail)
+            != ERR_OK) {
+            return "not a TelemetryBatch";
+        }
+        record->telemetry = (const Agentgateway__V1__TelemetryBatch *)message;
+        return telemetry_is_sound(record->telemetry) ? NULL : "a sample out of bounds";
+    }
+    if (wire_unpack(
+            schema,
+            &agentgateway__v1__event_batch__descriptor,
+            plain.ptr,
+            plain.len,
+            record->arena,
+            &message,
+            &detail)
+        != ERR_OK) {
+        return "not an EventBatch";
+    }
+    record->events = (const Agentgateway__V1__EventBatch *)message;
+    return events_are_sound(record->events) ? NULL : "an event out of bounds";
+}
+
+static enum err_code fill(
+    const struct wire_schema *schema,
+    struct record *record,
+    const struct record_upload *upload,
+    struct err_info *err)
+{
+    struct str_view plain = upload->payload;
+    bool is_opaque = upload->format == AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_OPAQUE;
+    if (!is_opaque
+        && upload->compression == AGENTGATEWAY__V1__PAYLOAD_COMPRESSION__PAYLOAD_COMPRESSION_ZSTD) {
+        plain = inflate(record->arena, upload->payload);
+    }
+    if (!is_opaque) {
+        record->why_opaque = plain.ptr == NULL ? "not a zstd frame of at most 1 MiB"
+                                               : decode(schema, record, upload, plain);
+        is_opaque = record->why_opaque != NULL;
+    }
+    if (is_opaque) {
+        record->telemetry = NULL;
+        record->events = NULL;
+        record->opaque.ptr = arena_dup(record->arena, upload->payload.ptr, upload->payload.len);
+        record->opaque.len = upload->payload.len;
+        if (record->opaque.ptr == NULL) {
+            return ERR_SET(err, ERR_LIMIT, "payload: out of memory");
+        }
+    }
+    return ERR_OK;
+}
+
+enum err_code record_create(
+    const struct wire_schema *schema,
+    const struct record_source *source,
+    const struct record_upload *upload,
+    struct wall_us now,
+    struct record **ret_record,
+    struct err_info *err)
+{
+    if (upload->sequence > INT64_MAX) {
+        return ERR_SET(err, ERR_INVALID, "sequence: at most 9223372036854775807");
+    }
+    struct record *record = mem_alloc(sizeof(*record));
+    record->source = *source;
+    record->arena = arena_create(ARENA_BYTES);
+    record->captured_at = upload->captured_at;
+    record->received_at = now.value;
+    record->sequence = (int64_t)upload->sequence;
+    record->is_event_stream = upload->is_event_stream;
+    enum err_code code = fill(schema, record, upload, err);
+    if (code != ERR_OK) {
+        record_destroy(record);
+        return code;
+    }
+    *ret_record = record;
+    return ERR_OK;
+}
+
+void record_destroy(struct record *record)
+{
+    if (record != NULL) {
+        arena_destroy(record->arena);
+        mem_free(record);
+    }
+}

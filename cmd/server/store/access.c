@@ -1,0 +1,178 @@
+#include "cmd/server/store/access.h"
+
+#include "access.sql.h"
+
+static const struct store_column workspace_columns[] = {
+    STORE_COLUMN(workspace_record, id, STORE_INT),
+    STORE_COLUMN(workspace_record, name, STORE_TEXT),
+};
+static const struct store_type workspace_type = STORE_TYPE(workspace_record, workspace_columns);
+
+static const struct store_column key_columns[] = {
+    STORE_COLUMN(api_key_record, workspace_id, STORE_INT),
+    STORE_COLUMN(api_key_record, id, STORE_TEXT),
+    STORE_COLUMN(api_key_record, name, STORE_TEXT),
+    STORE_COLUMN(api_key_record, scopes, STORE_TEXT),
+    STORE_COLUMN(api_key_record, created_by, STORE_TEXT),
+    STORE_COLUMN(api_key_record, created_at, STORE_INT),
+    STORE_COLUMN(api_key_record, expires_at, STORE_INT),
+    STORE_COLUMN(api_key_record, revoked_at, STORE_INT),
+    STORE_COLUMN(api_key_record, last_used_at, STORE_INT),
+    STORE_COLUMN(api_key_record, workspace, STORE_TEXT),
+};
+static const struct store_type key_type = STORE_TYPE(api_key_record, key_columns);
+
+enum err_code store_workspace_find(
+    struct sql_conn *conn,
+    struct str_view name,
+    struct arena *arena,
+    struct workspace_record *ret_record,
+    struct err_info *err)
+{
+    return store_select_one(
+        conn,
+        &SQL_WORKSPACE_BY_NAME,
+        SQL_ARGS(SQL_VIEW(name)),
+        &workspace_type,
+        arena,
+        ret_record,
+        err);
+}
+
+enum err_code store_api_key_add(
+    struct sql_conn *conn,
+    const struct api_key_record *record,
+    const uint8_t hash[32],
+    struct err_info *err)
+{
+    return sql_exec(
+        conn,
+        &SQL_API_KEY_INSERT,
+        SQL_ARGS(
+            SQL_INT(record->workspace_id),
+            SQL_TEXT(record->id),
+            SQL_TEXT(record->name),
+            SQL_BLOB(hash, 32),
+            SQL_TEXT(record->scopes),
+            SQL_TEXT(record->created_by),
+            SQL_INT(record->created_at),
+            SQL_INT(record->expires_at)),
+        NULL,
+        err);
+}
+
+enum err_code store_api_key_by_hash(
+    struct sql_conn *conn,
+    const uint8_t hash[32],
+    struct wall_us now,
+    struct arena *arena,
+    struct api_key_record *ret_record,
+    struct err_info *err)
+{
+    return store_select_one(
+        conn,
+        &SQL_API_KEY_BY_HASH,
+        SQL_ARGS(SQL_BLOB(hash, 32), SQL_TIME(now)),
+        &key_type,
+        arena,
+        ret_record,
+        err);
+}
+
+enum err_code store_api_key_get(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view id,
+    struct arena *arena,
+    struct api_key_record *ret_record,
+    struct err_info *err)
+{
+    enum err_code code = store_select_one(
+        conn,
+        &SQL_API_KEY_BY_ID,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id)),
+        &key_type,
+        arena,
+        ret_record,
+        err);
+    return code == ERR_NOT_FOUND ? ERR_SET(err, ERR_NOT_FOUND, "no such API key") : code;
+}
+
+enum err_code store_api_key_list(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view before,
+    int64_t limit,
+    struct arena *arena,
+    struct api_key_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    return store_select(
+        conn,
+        &SQL_API_KEY_LIST,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(before), SQL_INT(limit)),
+        &key_type,
+        arena,
+        (void **)ret_records,
+        ret_count,
+        err);
+}
+
+enum err_code store_api_key_revoke(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view id,
+    struct wall_us now,
+    struct err_info *err)
+{
+    int64_t changed = 0;
+    TRY(sql_exec(
+        conn,
+        &SQL_API_KEY_REVOKE,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id), SQL_TIME(now)),
+        &changed,
+        err));
+    return changed == 1 ? ERR_OK : ERR_SET(err, ERR_PRECONDITION, "the API key is revoked already");
+}
+
+enum err_code store_api_key_used(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view id,
+    struct wall_us now,
+    struct err_info *err)
+{
+    return sql_exec(
+        conn,
+        &SQL_API_KEY_USED,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id), SQL_TIME(now)),
+        NULL,
+        err);
+}
+
+enum err_code store_meta_get(
+    struct sql_conn *conn,
+    const char *name,
+    struct arena *arena,
+    struct str_view *ret_value,
+    struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(conn, &SQL_META_GET, SQL_ARGS(SQL_TEXT(name)), &rows, err));
+    TRY(sql_rows_next(rows, err));
+    struct str_view value = sql_blob(rows, 0);
+    value.ptr = arena_dup(arena, value.ptr, value.len);
+    if (value.ptr == NULL) {
+        return ERR_SET(err, ERR_NOMEM, "out of memory");
+    }
+    *ret_value = value;
+    return ERR_OK;
+}
+
+enum err_code store_meta_put(
+    struct sql_conn *conn, const char *name, struct str_view value, struct err_info *err)
+{
+    return sql_exec(
+        conn, &SQL_META_PUT, SQL_ARGS(SQL_TEXT(name), SQL_BLOB(value.ptr, value.len)), NULL, err);
+}

@@ -1,0 +1,90 @@
+/* Workspaces, API keys and the server's own facts. Inside the caller's transaction. */
+#ifndef SERVER_STORE_ACCESS_H
+#define SERVER_STORE_ACCESS_H
+
+#include "cmd/server/store/row.h"
+
+#define WORKSPACE_SYSTEM  INT64_C(0) /* audit of what belongs to no tenant */
+#define WORKSPACE_DEFAULT INT64_C(1)
+
+struct workspace_record {
+    int64_t id;
+    const char *name;
+};
+
+struct api_key_record {
+    int64_t workspace_id;
+    const char *id;
+    const char *name;
+    const char *scopes; /* separated by spaces */
+    const char *created_by;
+    int64_t created_at;
+    int64_t expires_at;
+    int64_t revoked_at; /* 0: not */
+    int64_t last_used_at;
+    const char *workspace;
+};
+
+enum err_code store_workspace_find(
+    struct sql_conn *conn,
+    struct str_view name,
+    struct arena *arena,
+    struct workspace_record *ret_record,
+    struct err_info *err) MUST_CHECK;
+
+enum err_code store_api_key_add(
+    struct sql_conn *conn,
+    const struct api_key_record *record,
+    const uint8_t hash[32],
+    struct err_info *err) MUST_CHECK;
+/* Only a key in force; else ERR_NOT_FOUND. */
+enum err_code store_api_key_by_hash(
+    struct sql_conn *conn,
+    const uint8_t hash[32],
+    struct wall_us now,
+    struct arena *arena,
+    struct api_key_record *ret_record,
+    struct err_info *err) MUST_CHECK;
+enum err_code store_api_key_get(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view id,
+    struct arena *arena,
+    struct api_key_record *ret_record,
+    struct err_info *err) MUST_CHECK;
+/* Newest first. */
+enum err_code store_api_key_list(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view before,
+    int64_t limit,
+    struct arena *arena,
+    struct api_key_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err) MUST_CHECK;
+/* ERR_PRECONDITION: revoked already. */
+enum err_code store_api_key_revoke(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view id,
+    struct wall_us now,
+    struct err_info *err) MUST_CHECK;
+enum err_code store_api_key_used(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view id,
+    struct wall_us now,
+    struct err_info *err) MUST_CHECK;
+
+/* A fact of the whole installation (server id); put keeps the first value. ERR_NOT_FOUND. */
+enum err_code store_meta_get(
+    struct sql_conn *conn,
+    const char *name,
+    struct arena *arena,
+    struct str_view *ret_value,
+    struct err_info *err) MUST_CHECK;
+enum err_code store_meta_put(
+    struct sql_conn *conn, const char *name, struct str_view value, struct err_info *err)
+    MUST_CHECK;
+
+#endif

@@ -1,0 +1,377 @@
+#include "cmd/server/store/agent.h"
+
+#include "agent.sql.h"
+#include "cmd/server/store/session.h"
+
+static const struct store_column columns[] = {
+    STORE_COLUMN(agent_record, workspace_id, STORE_INT),
+    STORE_COLUMN(agent_record, id, STORE_INT),
+    STORE_COLUMN(agent_record, name, STORE_TEXT),
+    STORE_COLUMN(agent_record, state, STORE_INT),
+    STORE_COLUMN(agent_record, labels, STORE_TEXT),
+    STORE_COLUMN(agent_record, cordoned, STORE_BOOL),
+    STORE_COLUMN(agent_record, identity_key, STORE_BLOB),
+    STORE_COLUMN(agent_record, encryption_key, STORE_BLOB),
+    STORE_COLUMN(agent_record, version, STORE_TEXT),
+    STORE_COLUMN(agent_record, host, STORE_BLOB),
+    STORE_COLUMN(agent_record, enrollment_id, STORE_TEXT),
+    STORE_COLUMN(agent_record, created_at, STORE_INT),
+    STORE_COLUMN(agent_record, created_by, STORE_TEXT),
+    STORE_COLUMN(agent_record, last_seen_at, STORE_INT),
+    STORE_COLUMN(agent_record, status, STORE_BLOB),
+    STORE_COLUMN(agent_record, telemetry_sequence, STORE_INT),
+    STORE_COLUMN(agent_record, events_sequence, STORE_INT),
+    STORE_COLUMN(agent_record, session_epoch, STORE_INT),
+    STORE_COLUMN(agent_record, command_sequence, STORE_INT),
+    STORE_COLUMN(agent_record, hello, STORE_BLOB),
+    STORE_COLUMN(agent_record, handshaken, STORE_BOOL),
+    STORE_COLUMN(agent_record, revision, STORE_INT),
+    STORE_COLUMN(agent_record, sealed_api_key, STORE_BLOB),
+    STORE_COLUMN(agent_record, workspace, STORE_TEXT),
+};
+static const struct store_type type = STORE_TYPE(agent_record, columns);
+
+enum err_code store_agent_add(
+    struct sql_conn *conn, struct agent_record *record, struct err_info *err)
+{
+    TRY(store_select_int(conn, &SQL_AGENT_NEXT_ID, SQL_NO_ARGS, &record->id, err));
+    enum err_code code = sql_exec(
+        conn,
+        &SQL_AGENT_INSERT,
+        SQL_ARGS(
+            SQL_INT(record->workspace_id),
+            SQL_INT(record->id),
+            SQL_TEXT(record->name),
+            SQL_INT(record->state),
+            SQL_TEXT(record->labels),
+            SQL_BLOB(record->identity_key.ptr, record->identity_key.len),
+            SQL_BLOB(record->encryption_key.ptr, record->encryption_key.len),
+            SQL_TEXT(record->version),
+            SQL_BLOB(record->host.ptr, record->host.len),
+            SQL_TEXT(record->enrollment_id),
+            SQL_INT(record->created_at),
+            SQL_TEXT(record->created_by)),
+        NULL,
+        err);
+    if (code == ERR_EXISTS) {
+        return ERR_SET(
+            err, ERR_EXISTS, "an agent with this name or this identity key is enrolled already");
+    }
+    return code;
+}
+
+enum err_code store_agent_get(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    struct arena *arena,
+    struct agent_record *ret_record,
+    struct err_info *err)
+{
+    enum err_code code = store_select_one(
+        conn,
+        &SQL_AGENT_BY_ID,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id)),
+        &type,
+        arena,
+        ret_record,
+        err);
+    return code == ERR_NOT_FOUND ? ERR_SET(err, ERR_NOT_FOUND, "no such agent") : code;
+}
+
+enum err_code store_agent_find(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view id_or_name,
+    struct arena *arena,
+    struct agent_record *ret_record,
+    struct err_info *err)
+{
+    int64_t id = 0;
+    if (str_parse_int64(id_or_name, 1, INT64_MAX, &id) == ERR_OK) {
+        enum err_code code = store_agent_get(conn, workspace_id, id, arena, ret_record, err);
+        if (code != ERR_NOT_FOUND) {
+            return code;
+        }
+    }
+    enum err_code code = store_select_one(
+        conn,
+        &SQL_AGENT_BY_NAME,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id_or_name)),
+        &type,
+        arena,
+        ret_record,
+        err);
+    return code == ERR_NOT_FOUND ? ERR_SET(err, ERR_NOT_FOUND, "no such agent") : code;
+}
+
+enum err_code store_agent_by_api_key(
+    struct sql_conn *conn,
+    const uint8_t hash[32],
+    struct arena *arena,
+    struct agent_record *ret_record,
+    struct err_info *err)
+{
+    return store_select_one(
+        conn, &SQL_AGENT_BY_API_KEY, SQL_ARGS(SQL_BLOB(hash, 32)), &type, arena, ret_record, err);
+}
+
+enum err_code store_agent_list(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct agent_filter *filter,
+    struct arena *arena,
+    struct agent_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    size_t prefix_chars = 0;
+    (void)str_is_utf8(filter->name_prefix, &prefix_chars);
+    struct str_view prefix = filter->name_prefix.ptr == NULL ? STR("") : filter->name_prefix;
+    return store_select(
+        conn,
+        &SQL_AGENT_LIST,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(filter->state),
+            SQL_VIEW(prefix),
+            SQL_INT(prefix_chars),
+            SQL_INT(filter->after_id),
+            SQL_INT(filter->seen_since),
+            SQL_INT(filter->limit)),
+        &type,
+        arena,
+        (void **)ret_records,
+        ret_count,
+        err);
+}
+
+enum err_code store_agent_count(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t seen_since,
+    int64_t *ret_total,
+    int64_t *ret_online,
+    struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(
+        conn, &SQL_AGENT_COUNT, SQL_ARGS(SQL_INT(workspace_id), SQL_INT(seen_since)), &rows, err));
+    TRY(sql_rows_next(rows, err));
+    *ret_total = sql_int(rows, 0);
+    *ret_online = sql_int(rows, 1);
+    return ERR_OK;
+}
+
+/* One statement that must change exactly one row, else `otherwise` with a text. */
+static enum err_code change_one(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    enum err_code otherwise,
+    struct err_info *err)
+{
+    int64_t changed = 0;
+    TRY(sql_exec(conn, statement, args, arg_count, &changed, err));
+    return changed == 1 ? ERR_OK : ERR_SET(err, otherwise, "the agent is not in a state for this");
+}
+
+enum err_code store_agent_set_state(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    enum agent_state state,
+    struct err_info *err)
+{
+    return change_one(
+        conn,
+        &SQL_AGENT_SET_STATE,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id), SQL_INT(state)),
+        ERR_NOT_FOUND,
+        err);
+}
+
+enum err_code store_agent_confirm(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    const uint8_t api_key_hash[32],
+    struct str_view sealed_key,
+    struct err_info *err)
+{
+    return change_one(
+        conn,
+        &SQL_AGENT_CONFIRM,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(id),
+            SQL_BLOB(api_key_hash, 32),
+            sealed_key.ptr == NULL ? SQL_NULL : SQL_BLOB(sealed_key.ptr, sealed_key.len)),
+        ERR_CONFLICT,
+        err);
+}
+
+enum err_code store_agent_offer_key(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    const uint8_t hash[32],
+    struct err_info *err)
+{
+    return change_one(
+        conn,
+        &SQL_AGENT_OFFER_KEY,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id), SQL_BLOB(hash, 32)),
+        ERR_NOT_FOUND,
+        err);
+}
+
+enum err_code store_agent_take_key(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    struct str_view hash,
+    struct err_info *err)
+{
+    return sql_exec(
+        conn,
+        &SQL_AGENT_TAKE_KEY,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id), SQL_BLOB(hash.ptr, hash.len)),
+        NULL,
+        err);
+}
+
+enum err_code store_agent_revoke(
+    struct sql_conn *conn, int64_t workspace_id, int64_t id, struct err_info *err)
+{
+    TRY(change_one(
+        conn, &SQL_AGENT_REVOKE, SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id)), ERR_CONFLICT, err));
+    return store_session_remove(conn, workspace_id, id, err);
+}
+
+enum err_code store_agent_begin_session(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    struct wall_us now,
+    int64_t *ret_epoch,
+    struct err_info *err)
+{
+    enum err_code code = store_select_int(
+        conn,
+        &SQL_AGENT_BEGIN_SESSION,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id), SQL_TIME(now)),
+        ret_epoch,
+        err);
+    return code == ERR_NOT_FOUND ? ERR_SET(err, ERR_PRECONDITION, "the agent is not confirmed")
+                                 : code;
+}
+
+enum err_code store_agent_update(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    const char *labels,
+    bool cordoned,
+    struct err_info *err)
+{
+    return change_one(
+        conn,
+        &SQL_AGENT_UPDATE,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id), SQL_TEXT(labels), SQL_BOOL(cordoned)),
+        ERR_NOT_FOUND,
+        err);
+}
+
+enum err_code store_agent_hello(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    struct str_view hello,
+    struct str_view version,
+    struct wall_us now,
+    struct err_info *err)
+{
+    return change_one(
+        conn,
+        &SQL_AGENT_HELLO,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(id),
+            SQL_BLOB(hello.ptr, hello.len),
+            SQL_VIEW(version),
+            SQL_TIME(now)),
+        ERR_NOT_FOUND,
+        err);
+}
+
+enum err_code store_agent_seen(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    struct wall_us at,
+    struct str_view status,
+    struct err_info *err)
+{
+    return sql_exec(
+        conn,
+        &SQL_AGENT_SEEN,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(id),
+            SQL_TIME(at),
+            status.ptr == NULL ? SQL_NULL : SQL_BLOB(status.ptr, status.len)),
+        NULL,
+        err);
+}
+
+enum err_code store_agent_take_command_sequence(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    int64_t *ret_sequence,
+    struct err_info *err)
+{
+    enum err_code code = store_select_int(
+        conn,
+        &SQL_AGENT_TAKE_COMMAND_SEQUENCE,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id)),
+        ret_sequence,
+        err);
+    return code == ERR_NOT_FOUND ? ERR_SET(err, ERR_PRECONDITION, "the agent is not confirmed")
+                                 : code;
+}
+
+enum err_code store_agent_marks(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    struct agent_marks *ret_marks,
+    struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(
+        conn, &SQL_AGENT_MARKS, SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id)), &rows, err));
+    TRY(sql_rows_next(rows, err));
+    ret_marks->telemetry_sequence = sql_int(rows, 0);
+    ret_marks->events_sequence = sql_int(rows, 1);
+    ret_marks->session_epoch = sql_int(rows, 2);
+    return ERR_OK;
+}
+
+enum err_code store_agent_mark(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    bool events,
+    int64_t sequence,
+    struct err_info *err)
+{
+    return sql_exec(
+        conn,
+        events ? &SQL_AGENT_MARK_EVENTS : &SQL_AGENT_MARK_TELEMETRY,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id), SQL_INT(sequence)),
+        NULL,
+        err);
+}

@@ -1,0 +1,114 @@
+-- name: agent_next_id [postgres]
+SELECT nextval('agent_id')
+-- name: agent_next_id [sqlite]
+SELECT COALESCE(MAX(id), 0) + 1 FROM agent
+
+-- name: agent_insert
+-- $1 workspace, $2 id, $3 name, $4 state, $5 labels, $6 identity key, $7 encryption key, $8 version, $9 host, $10 enrollment, $11 created_at, $12 created_by
+INSERT INTO agent (workspace_id, id, name, state, labels, identity_key, encryption_key, version, host, enrollment_id, created_at, created_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+
+-- name: agent_by_id
+-- $1 workspace, $2 id
+SELECT a.workspace_id, a.id, a.name, a.state, a.labels, a.cordoned, a.identity_key, a.encryption_key, a.version, a.host,
+       a.enrollment_id, a.created_at, a.created_by, a.last_seen_at, a.status, a.telemetry_sequence, a.events_sequence,
+       a.session_epoch, a.command_sequence, a.hello, a.handshaken, a.revision, a.sealed_api_key, w.name
+FROM agent a JOIN workspace w ON w.id = a.workspace_id
+WHERE a.workspace_id = $1 AND a.id = $2
+
+-- name: agent_by_name
+-- $1 workspace, $2 name; the living one first
+SELECT a.workspace_id, a.id, a.name, a.state, a.labels, a.cordoned, a.identity_key, a.encryption_key, a.version, a.host,
+       a.enrollment_id, a.created_at, a.created_by, a.last_seen_at, a.status, a.telemetry_sequence, a.events_sequence,
+       a.session_epoch, a.command_sequence, a.hello, a.handshaken, a.revision, a.sealed_api_key, w.name
+FROM agent a JOIN workspace w ON w.id = a.workspace_id
+WHERE a.workspace_id = $1 AND a.name = $2
+ORDER BY CASE WHEN a.state = 4 THEN 1 ELSE 0 END, a.id DESC
+LIMIT 1
+
+-- name: agent_by_api_key
+-- $1 hash: the key in force or the one offered to replace it
+SELECT a.workspace_id, a.id, a.name, a.state, a.labels, a.cordoned, a.identity_key, a.encryption_key, a.version, a.host,
+       a.enrollment_id, a.created_at, a.created_by, a.last_seen_at, a.status, a.telemetry_sequence, a.events_sequence,
+       a.session_epoch, a.command_sequence, a.hello, a.handshaken, a.revision, a.sealed_api_key, w.name
+FROM agent a JOIN workspace w ON w.id = a.workspace_id
+WHERE a.api_key_hash = $1 OR a.next_api_key_hash = $1
+LIMIT 1
+
+-- name: agent_list
+-- $1 workspace, $2 state (0: any), $3 first name, $4 name prefix's length, $5 id after which the page starts, $6 only seen since, $7 limit
+SELECT a.workspace_id, a.id, a.name, a.state, a.labels, a.cordoned, a.identity_key, a.encryption_key, a.version, a.host,
+       a.enrollment_id, a.created_at, a.created_by, a.last_seen_at, a.status, a.telemetry_sequence, a.events_sequence,
+       a.session_epoch, a.command_sequence, a.hello, a.handshaken, a.revision, a.sealed_api_key, w.name
+FROM agent a JOIN workspace w ON w.id = a.workspace_id
+WHERE a.workspace_id = $1 AND (CAST($2 AS bigint) = 0 OR a.state = $2)
+  AND substr(a.name, 1, CAST($4 AS integer)) = $3 AND a.id > $5 AND a.last_seen_at >= $6
+ORDER BY a.id
+LIMIT $7
+
+-- name: agent_count
+-- $1 workspace, $2 seen since
+SELECT COUNT(*), COALESCE(SUM(CASE WHEN last_seen_at >= $2 THEN 1 ELSE 0 END), 0)
+FROM agent WHERE workspace_id = $1 AND state IN (1, 2, 3)
+
+-- name: agent_set_state
+-- $1 workspace, $2 id, $3 state
+UPDATE agent SET state = $3, revision = revision + 1 WHERE workspace_id = $1 AND id = $2
+
+-- name: agent_confirm
+-- $1 workspace, $2 id, $3 api key hash, $4 sealed api key
+UPDATE agent SET state = 2, api_key_hash = $3, sealed_api_key = $4, revision = revision + 1
+WHERE workspace_id = $1 AND id = $2 AND state = 1
+
+-- name: agent_offer_key
+-- $1 workspace, $2 id, $3 hash of the offered key
+UPDATE agent SET next_api_key_hash = $3 WHERE workspace_id = $1 AND id = $2
+
+-- name: agent_take_key
+-- $1 workspace, $2 id, $3 hash of the key that was used: an offered one replaces the old
+UPDATE agent SET api_key_hash = $3, next_api_key_hash = NULL
+WHERE workspace_id = $1 AND id = $2 AND next_api_key_hash = $3
+
+-- name: agent_revoke
+-- $1 workspace, $2 id: state and every key in one statement
+UPDATE agent SET state = 4, api_key_hash = NULL, next_api_key_hash = NULL, sealed_api_key = NULL, revision = revision + 1
+WHERE workspace_id = $1 AND id = $2 AND state <> 4
+
+-- name: agent_begin_session
+-- $1 workspace, $2 id, $3 now: raises the epoch; the enrollment answer is spent
+UPDATE agent SET session_epoch = session_epoch + 1, handshaken = 1, sealed_api_key = NULL, last_seen_at = $3,
+       state = CASE WHEN state = 3 THEN 2 ELSE state END, revision = revision + 1
+WHERE workspace_id = $1 AND id = $2 AND state IN (2, 3)
+RETURNING session_epoch
+
+-- name: agent_update
+-- $1 workspace, $2 id, $3 labels, $4 cordoned
+UPDATE agent SET labels = $3, cordoned = $4, revision = revision + 1 WHERE workspace_id = $1 AND id = $2
+
+-- name: agent_hello
+-- $1 workspace, $2 id, $3 packed ControlHello, $4 version, $5 now
+UPDATE agent SET hello = $3, version = $4, last_seen_at = $5, revision = revision + 1 WHERE workspace_id = $1 AND id = $2
+
+-- name: agent_seen
+-- $1 workspace, $2 id, $3 time, $4 packed AgentStatus (NULL: as it is)
+UPDATE agent SET last_seen_at = $3, status = COALESCE($4, status), revision = revision + 1
+WHERE workspace_id = $1 AND id = $2 AND last_seen_at <= $3
+
+-- name: agent_take_command_sequence
+-- $1 workspace, $2 id
+UPDATE agent SET command_sequence = command_sequence + 1 WHERE workspace_id = $1 AND id = $2 AND state IN (2, 3)
+RETURNING command_sequence
+
+-- name: agent_mark_telemetry
+-- $1 workspace, $2 id, $3 sequence: the high-water mark, in the transaction of the rows
+UPDATE agent SET telemetry_sequence = $3 WHERE workspace_id = $1 AND id = $2 AND telemetry_sequence < $3
+
+-- name: agent_mark_events
+-- $1 workspace, $2 id, $3 sequence
+UPDATE agent SET events_sequence = $3 WHERE workspace_id = $1 AND id = $2 AND events_sequence < $3
+
+-- name: agent_marks [postgres]
+-- $1 workspace, $2 id: telemetry and events marks and the epoch, locked until commit
+SELECT telemetry_sequence, events_sequence, session_epoch FROM agent WHERE workspace_id = $1 AND id = $2 FOR UPDATE
+-- name: agent_marks [sqlite]
+SELECT telemetry_sequence, events_sequence, session_epoch FROM agent WHERE workspace_id = $1 AND id = $2

@@ -1,0 +1,195 @@
+#include "cmd/server/store/audit.h"
+
+#include "audit.sql.h"
+#include "common/base/buf.h"
+#include "common/crypto/hash.h"
+
+#include <inttypes.h>
+
+enum {
+    RECORD_BYTES = 16 * 1024
+};
+
+static const struct store_column columns[] = {
+    STORE_COLUMN(audit_record, sequence, STORE_INT),
+    STORE_COLUMN(audit_record, workspace, STORE_TEXT),
+    STORE_COLUMN(audit_record, time_us, STORE_INT),
+    STORE_COLUMN(audit_record, actor, STORE_TEXT),
+    STORE_COLUMN(audit_record, action, STORE_TEXT),
+    STORE_COLUMN(audit_record, target, STORE_TEXT),
+    STORE_COLUMN(audit_record, decision, STORE_TEXT),
+    STORE_COLUMN(audit_record, reason, STORE_TEXT),
+    STORE_COLUMN(audit_record, request_id, STORE_TEXT),
+    STORE_COLUMN(audit_record, source, STORE_TEXT),
+    STORE_COLUMN(audit_record, record, STORE_TEXT),
+    STORE_COLUMN(audit_record, hash, STORE_BLOB),
+};
+static const struct store_type type = STORE_TYPE(audit_record, columns);
+
+void audit_hash(struct str_view previous, int64_t sequence, struct str_view record, uint8_t out[32])
+{
+    uint8_t number[8];
+    for (int i = 0; i < 8; i++) {
+        number[i] = (uint8_t)((uint64_t)sequence >> (56 - 8 * i));
+    }
+    const struct str_view parts[] = {
+        STR("belay.audit.v1"),
+        previous,
+        str_from((const char *)number, sizeof(number)),
+        record,
+    };
+    hash_blake2b_parts(parts, ARRAY_LENGTH(parts), out);
+}
+
+/* OCSF API Activity (class 6003); status_id 1 success, 2 failure; times in milliseconds. */
+static void write_record(const struct audit_entry *entry, struct wall_us now, struct buf *out)
+{
+    bool allowed = strcmp(entry->decision, "allowed") == 0;
+    buf_printf(
+        out,
+        "{\"class_uid\":6003,\"category_uid\":6,\"activity_id\":99,\"type_uid\":600399,"
+        "\"time\":%" PRId64
+        ",\"severity_id\":%d,\"status_id\":%d,\"metadata\":{\"version\":\"1.3.0\","
+        "\"product\":{\"name\":\"Belay\",\"vendor_name\":\"Belay\"}},\"actor\":{\"user\":{\"uid\":",
+        now.value / US_PER_MS,
+        allowed ? 1 : 2,
+        allowed ? 1 : 2);
+    buf_append_json(out, str_of(entry->actor));
+    buf_append_str(out, STR("}},\"api\":{\"operation\":"));
+    buf_append_json(out, str_of(entry->action));
+    buf_append_str(out, STR(",\"request\":{\"uid\":"));
+    buf_append_json(out, str_of(entry->request_id));
+    buf_append_str(out, STR("}},\"resources\":[{\"uid\":"));
+    buf_append_json(out, str_of(entry->target));
+    buf_append_str(out, STR("}],\"src_endpoint\":{\"name\":"));
+    buf_append_json(out, str_of(entry->source));
+    buf_append_str(out, STR("},\"status\":"));
+    buf_append_json(out, str_of(entry->decision));
+    buf_append_str(out, STR(",\"status_detail\":"));
+    buf_append_json(out, str_of(entry->reason));
+    buf_append_char(out, '}');
+}
+
+static enum err_code take_head(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t *ret_sequence,
+    uint8_t previous[32],
+    size_t *ret_bytes,
+    struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(conn, &SQL_AUDIT_HEAD, SQL_ARGS(SQL_INT(workspace_id)), &rows, err));
+    TRY(sql_rows_next(rows, err));
+    *ret_sequence = sql_int(rows, 0);
+    struct str_view hash = sql_blob(rows, 1);
+    *ret_bytes = hash.len > HASH_BLAKE2B_BYTES ? HASH_BLAKE2B_BYTES : hash.len;
+    if (*ret_bytes > 0) {
+        memcpy(previous, hash.ptr, *ret_bytes);
+    }
+    return ERR_OK;
+}
+
+enum err_code store_audit_add(
+    struct sql_conn *conn,
+    const struct audit_entry *entry,
+    struct wall_us now,
+    struct err_info *err)
+{
+    AUTO_BUF struct buf record = BUF_INIT(RECORD_BYTES);
+    write_record(entry, now, &record);
+    if (!buf_ok(&record)) {
+        return ERR_SET(err, ERR_LIMIT, "the audit record is too large");
+    }
+    int64_t sequence = 0;
+    uint8_t previous[HASH_BLAKE2B_BYTES];
+    size_t previous_bytes = 0;
+    uint8_t hash[HASH_BLAKE2B_BYTES];
+    TRY(take_head(conn, entry->workspace_id, &sequence, previous, &previous_bytes, err));
+    audit_hash(str_from((const char *)previous, previous_bytes), sequence, buf_view(&record), hash);
+    TRY(sql_exec(
+        conn,
+        &SQL_AUDIT_INSERT,
+        SQL_ARGS(
+            SQL_INT(entry->workspace_id),
+            SQL_INT(sequence),
+            SQL_TIME(now),
+            SQL_TEXT(entry->actor),
+            SQL_TEXT(entry->action),
+            SQL_TEXT(entry->target),
+            SQL_TEXT(entry->decision),
+            SQL_TEXT(entry->reason),
+            SQL_TEXT(entry->request_id),
+            SQL_TEXT(entry->source),
+            SQL_VIEW(buf_view(&record)),
+            SQL_BLOB(hash, sizeof(hash))),
+        NULL,
+        err));
+    return sql_exec(
+        conn,
+        &SQL_AUDIT_SET_HEAD,
+        SQL_ARGS(SQL_INT(entry->workspace_id), SQL_BLOB(hash, sizeof(hash))),
+        NULL,
+        err);
+}
+
+static struct str_view prefix_of(struct str_view prefix, size_t *ret_chars)
+{
+    *ret_chars = 0;
+    (void)str_is_utf8(prefix, ret_chars);
+    return prefix.ptr == NULL ? STR("") : prefix;
+}
+
+enum err_code store_audit_list(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct audit_filter *filter,
+    struct arena *arena,
+    struct audit_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    size_t actor_chars = 0;
+    size_t action_chars = 0;
+    struct str_view actor = prefix_of(filter->actor_prefix, &actor_chars);
+    struct str_view action = prefix_of(filter->action_prefix, &action_chars);
+    return store_select(
+        conn,
+        &SQL_AUDIT_LIST,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(filter->start),
+            SQL_INT(filter->end),
+            SQL_VIEW(actor),
+            SQL_INT(actor_chars),
+            SQL_VIEW(action),
+            SQL_INT(action_chars),
+            SQL_INT(filter->before),
+            SQL_INT(filter->limit)),
+        &type,
+        arena,
+        (void **)ret_records,
+        ret_count,
+        err);
+}
+
+enum err_code store_audit_newer(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t after_sequence,
+    int64_t limit,
+    struct arena *arena,
+    struct audit_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    return store_select(
+        conn,
+        &SQL_AUDIT_NEWER,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(after_sequence), SQL_INT(limit)),
+        &type,
+        arena,
+        (void **)ret_records,
+        ret_count,
+        err);
+}

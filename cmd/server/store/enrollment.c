@@ -1,0 +1,130 @@
+#include "cmd/server/store/enrollment.h"
+
+#include "enrollment.sql.h"
+
+static const struct store_column columns[] = {
+    STORE_COLUMN(enrollment_record, workspace_id, STORE_INT),
+    STORE_COLUMN(enrollment_record, id, STORE_TEXT),
+    STORE_COLUMN(enrollment_record, state, STORE_INT),
+    STORE_COLUMN(enrollment_record, labels, STORE_TEXT),
+    STORE_COLUMN(enrollment_record, auto_confirm, STORE_BOOL),
+    STORE_COLUMN(enrollment_record, created_by, STORE_TEXT),
+    STORE_COLUMN(enrollment_record, created_at, STORE_INT),
+    STORE_COLUMN(enrollment_record, expires_at, STORE_INT),
+    STORE_COLUMN(enrollment_record, agent_id, STORE_INT),
+    STORE_COLUMN(enrollment_record, agent_name, STORE_TEXT),
+    STORE_COLUMN(enrollment_record, identity_key, STORE_BLOB),
+    STORE_COLUMN(enrollment_record, workspace, STORE_TEXT),
+};
+static const struct store_type type = STORE_TYPE(enrollment_record, columns);
+
+enum err_code store_enrollment_add(
+    struct sql_conn *conn,
+    const struct enrollment_record *record,
+    const uint8_t token_hash[32],
+    struct err_info *err)
+{
+    return sql_exec(
+        conn,
+        &SQL_ENROLLMENT_INSERT,
+        SQL_ARGS(
+            SQL_INT(record->workspace_id),
+            SQL_TEXT(record->id),
+            SQL_BLOB(token_hash, 32),
+            SQL_INT(record->state),
+            SQL_TEXT(record->labels),
+            SQL_BOOL(record->auto_confirm),
+            SQL_TEXT(record->created_by),
+            SQL_INT(record->created_at),
+            SQL_INT(record->expires_at)),
+        NULL,
+        err);
+}
+
+enum err_code store_enrollment_by_token(
+    struct sql_conn *conn,
+    const uint8_t token_hash[32],
+    struct arena *arena,
+    struct enrollment_record *ret_record,
+    struct err_info *err)
+{
+    return store_select_one(
+        conn,
+        &SQL_ENROLLMENT_BY_TOKEN,
+        SQL_ARGS(SQL_BLOB(token_hash, 32)),
+        &type,
+        arena,
+        ret_record,
+        err);
+}
+
+enum err_code store_enrollment_get(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view id,
+    struct arena *arena,
+    struct enrollment_record *ret_record,
+    struct err_info *err)
+{
+    return store_select_one(
+        conn,
+        &SQL_ENROLLMENT_BY_ID,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id)),
+        &type,
+        arena,
+        ret_record,
+        err);
+}
+
+enum err_code store_enrollment_list(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t state,
+    struct str_view after,
+    int64_t limit,
+    struct arena *arena,
+    struct enrollment_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    return store_select(
+        conn,
+        &SQL_ENROLLMENT_LIST,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(state), SQL_VIEW(after), SQL_INT(limit)),
+        &type,
+        arena,
+        (void **)ret_records,
+        ret_count,
+        err);
+}
+
+enum err_code store_enrollment_move(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view id,
+    enum enrollment_state from,
+    enum enrollment_state to,
+    int64_t agent_id,
+    struct err_info *err)
+{
+    int64_t changed = 0;
+    TRY(sql_exec(
+        conn,
+        &SQL_ENROLLMENT_MOVE,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_VIEW(id),
+            SQL_INT(from),
+            SQL_INT(to),
+            agent_id == 0 ? SQL_NULL : SQL_INT(agent_id)),
+        &changed,
+        err));
+    return changed == 1 ? ERR_OK
+                        : ERR_SET(err, ERR_CONFLICT, "the enrollment has changed meanwhile");
+}
+
+enum err_code store_enrollment_expire(
+    struct sql_conn *conn, struct wall_us now, struct err_info *err)
+{
+    return sql_exec(conn, &SQL_ENROLLMENT_EXPIRE, SQL_ARGS(SQL_TIME(now)), NULL, err);
+}

@@ -1,0 +1,144 @@
+#include "cmd/server/store/event.h"
+
+#include "event.sql.h"
+#include "telemetry.sql.h"
+
+static const struct store_column columns[] = {
+    STORE_COLUMN(event_record, id, STORE_INT),
+    STORE_COLUMN(event_record, agent_id, STORE_INT),
+    STORE_COLUMN(event_record, agent_name, STORE_TEXT),
+    STORE_COLUMN(event_record, time_us, STORE_INT),
+    STORE_COLUMN(event_record, received_at, STORE_INT),
+    STORE_COLUMN(event_record, severity, STORE_INT),
+    STORE_COLUMN(event_record, kind, STORE_TEXT),
+    STORE_COLUMN(event_record, device, STORE_TEXT),
+    STORE_COLUMN(event_record, text, STORE_TEXT),
+    STORE_COLUMN(event_record, attributes, STORE_TEXT),
+    STORE_COLUMN(event_record, workspace, STORE_TEXT),
+};
+static const struct store_type type = STORE_TYPE(event_record, columns);
+
+enum err_code store_event_add(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_record *record,
+    struct err_info *err)
+{
+    return sql_exec(
+        conn,
+        &SQL_EVENT_PUT,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(record->agent_id),
+            SQL_INT(record->time_us),
+            SQL_INT(record->received_at),
+            SQL_INT(record->severity),
+            SQL_TEXT(record->kind),
+            SQL_TEXT(record->device),
+            SQL_TEXT(record->text),
+            SQL_TEXT(record->attributes)),
+        NULL,
+        err);
+}
+
+static struct str_view prefix_of(const struct event_filter *filter, size_t *ret_chars)
+{
+    *ret_chars = 0;
+    (void)str_is_utf8(filter->kind_prefix, ret_chars);
+    return filter->kind_prefix.ptr == NULL ? STR("") : filter->kind_prefix;
+}
+
+enum err_code store_event_list(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_filter *filter,
+    struct arena *arena,
+    struct event_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    size_t chars = 0;
+    struct str_view prefix = prefix_of(filter, &chars);
+    return store_select(
+        conn,
+        &SQL_EVENT_LIST,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(filter->agent_id),
+            SQL_INT(filter->min_severity),
+            SQL_VIEW(prefix),
+            SQL_INT(chars),
+            SQL_INT(filter->start),
+            SQL_INT(filter->end),
+            SQL_INT(filter->before_id),
+            SQL_INT(filter->limit)),
+        &type,
+        arena,
+        (void **)ret_records,
+        ret_count,
+        err);
+}
+
+enum err_code store_event_newer(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_filter *filter,
+    struct arena *arena,
+    struct event_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    size_t chars = 0;
+    struct str_view prefix = prefix_of(filter, &chars);
+    return store_select(
+        conn,
+        &SQL_EVENT_NEWER,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(filter->agent_id),
+            SQL_INT(filter->min_severity),
+            SQL_VIEW(prefix),
+            SQL_INT(chars),
+            SQL_INT(filter->after_id),
+            SQL_INT(filter->limit)),
+        &type,
+        arena,
+        (void **)ret_records,
+        ret_count,
+        err);
+}
+
+enum err_code store_event_last_id(
+    struct sql_conn *conn, int64_t workspace_id, int64_t *ret_id, struct err_info *err)
+{
+    return store_select_int(conn, &SQL_EVENT_LAST_ID, SQL_ARGS(SQL_INT(workspace_id)), ret_id, err);
+}
+
+enum err_code store_event_remove(struct sql_conn *conn, struct wall_us before, struct err_info *err)
+{
+    return sql_exec(conn, &SQL_EVENT_REMOVE, SQL_ARGS(SQL_TIME(before)), NULL, err);
+}
+
+enum err_code store_upload_add(
+    struct sql_conn *conn, const struct upload_record *record, struct err_info *err)
+{
+    return sql_exec(
+        conn,
+        &SQL_UPLOAD_PUT,
+        SQL_ARGS(
+            SQL_INT(record->workspace_id),
+            SQL_INT(record->agent_id),
+            SQL_INT(record->events ? 2 : 1),
+            SQL_INT(record->sequence),
+            SQL_INT(record->captured_at),
+            SQL_INT(record->received_at),
+            SQL_BLOB(record->payload.len == 0 ? "" : record->payload.ptr, record->payload.len)),
+        NULL,
+        err);
+}
+
+enum err_code store_upload_remove(
+    struct sql_conn *conn, struct wall_us before, struct err_info *err)
+{
+    return sql_exec(conn, &SQL_UPLOAD_REMOVE, SQL_ARGS(SQL_TIME(before)), NULL, err);
+}

@@ -1,0 +1,75 @@
+/* Events and uploads kept as they came. Inside the caller's transaction. */
+#ifndef SERVER_STORE_EVENT_H
+#define SERVER_STORE_EVENT_H
+
+#include "cmd/server/store/row.h"
+
+struct event_record {
+    int64_t id;
+    int64_t agent_id;
+    const char *agent_name;
+    int64_t time_us;
+    int64_t received_at;
+    int64_t severity;
+    const char *kind;
+    const char *device;
+    const char *text;
+    const char *attributes; /* JSON object */
+    const char *workspace;
+};
+
+struct event_filter {
+    int64_t agent_id; /* 0: any */
+    int64_t min_severity;
+    struct str_view kind_prefix;
+    int64_t start; /* of the agent's time */
+    int64_t end;
+    int64_t before_id; /* list: 0: the newest */
+    int64_t after_id;  /* newer */
+    int64_t limit;
+};
+
+enum err_code store_event_add(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_record *record,
+    struct err_info *err) MUST_CHECK;
+/* Newest first. */
+enum err_code store_event_list(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_filter *filter,
+    struct arena *arena,
+    struct event_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err) MUST_CHECK;
+/* In order, after filter->after_id. */
+enum err_code store_event_newer(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_filter *filter,
+    struct arena *arena,
+    struct event_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err) MUST_CHECK;
+enum err_code store_event_last_id(
+    struct sql_conn *conn, int64_t workspace_id, int64_t *ret_id, struct err_info *err) MUST_CHECK;
+enum err_code store_event_remove(struct sql_conn *conn, struct wall_us before, struct err_info *err)
+    MUST_CHECK;
+
+struct upload_record {
+    int64_t workspace_id;
+    int64_t agent_id;
+    bool events; /* else telemetry */
+    int64_t sequence;
+    int64_t captured_at;
+    int64_t received_at;
+    struct str_view payload;
+};
+
+enum err_code store_upload_add(
+    struct sql_conn *conn, const struct upload_record *record, struct err_info *err) MUST_CHECK;
+enum err_code store_upload_remove(
+    struct sql_conn *conn, struct wall_us before, struct err_info *err) MUST_CHECK;
+
+#endif

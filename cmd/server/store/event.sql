@@ -1,0 +1,35 @@
+-- name: event_put
+-- $1 workspace, $2 agent, $3 time, $4 received_at, $5 severity, $6 kind, $7 device, $8 text, $9 attributes
+INSERT INTO event (workspace_id, agent_id, time_us, received_at, severity, kind, device, text, attributes)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+
+-- name: event_list
+-- $1 workspace, $2 agent (0: any), $3 least severity, $4 kind prefix, $5 its length, $6 start, $7 end, $8 id before which the page starts (0: newest), $9 limit
+SELECT e.id, e.agent_id, a.name, e.time_us, e.received_at, e.severity, e.kind, e.device, e.text, e.attributes, w.name
+FROM event e
+JOIN agent a ON a.workspace_id = e.workspace_id AND a.id = e.agent_id
+JOIN workspace w ON w.id = e.workspace_id
+WHERE e.workspace_id = $1 AND (CAST($2 AS bigint) = 0 OR e.agent_id = $2) AND e.severity >= $3
+  AND substr(e.kind, 1, CAST($5 AS integer)) = $4 AND e.time_us >= $6 AND e.time_us < $7
+  AND (CAST($8 AS bigint) = 0 OR e.id < $8)
+ORDER BY e.id DESC
+LIMIT $9
+
+-- name: event_newer
+-- $1 workspace, $2 agent (0: any), $3 least severity, $4 kind prefix, $5 its length, $6 id after which, $7 limit
+SELECT e.id, e.agent_id, a.name, e.time_us, e.received_at, e.severity, e.kind, e.device, e.text, e.attributes, w.name
+FROM event e
+JOIN agent a ON a.workspace_id = e.workspace_id AND a.id = e.agent_id
+JOIN workspace w ON w.id = e.workspace_id
+WHERE e.workspace_id = $1 AND (CAST($2 AS bigint) = 0 OR e.agent_id = $2) AND e.severity >= $3
+  AND substr(e.kind, 1, CAST($5 AS integer)) = $4 AND e.id > $6
+ORDER BY e.id
+LIMIT $7
+
+-- name: event_last_id
+-- $1 workspace
+SELECT COALESCE(MAX(id), 0) FROM event WHERE workspace_id = $1
+
+-- name: event_remove
+-- $1 received before
+DELETE FROM event WHERE received_at < $1

@@ -1,0 +1,141 @@
+#include "cmd/server/store/row.h"
+
+enum {
+    RECORDS_FIRST = 16,
+    RECORDS_MAX = 200000
+};
+
+static enum err_code read_column(
+    const struct sql_rows *rows,
+    unsigned index,
+    const struct store_column *column,
+    struct arena *arena,
+    char *record)
+{
+    void *field = record + column->offset;
+    switch (column->kind) {
+    case STORE_INT:
+        *(int64_t *)field = sql_int(rows, index);
+        break;
+    case STORE_REAL:
+        *(double *)field = sql_real(rows, index);
+        break;
+    case STORE_BOOL:
+        *(bool *)field = sql_int(rows, index) != 0;
+        break;
+    case STORE_TEXT: {
+        const char *copy = arena_str_dup(arena, sql_text(rows, index));
+        if (copy == NULL) {
+            return ERR_LIMIT;
+        }
+        *(const char **)field = copy;
+        break;
+    }
+    case STORE_BLOB: {
+        struct str_view view = sql_blob(rows, index);
+        if (view.ptr != NULL) {
+            view.ptr = arena_dup(arena, view.ptr, view.len);
+            if (view.ptr == NULL) {
+                return ERR_LIMIT;
+            }
+        }
+        *(struct str_view *)field = view;
+        break;
+    }
+    }
+    return ERR_OK;
+}
+
+static enum err_code read_record(
+    const struct sql_rows *rows,
+    const struct store_type *type,
+    struct arena *arena,
+    char *record,
+    struct err_info *err)
+{
+    for (unsigned i = 0; i < type->count; i++) {
+        if (read_column(rows, i, &type->columns[i], arena, record) != ERR_OK) {
+            return ERR_SET(
+                err, ERR_LIMIT, "the answer is too large: ask for a smaller page or range");
+        }
+    }
+    return ERR_OK;
+}
+
+/* Grown by doubling inside the arena: the copies add up to at most the final size. */
+static char *grow_records(struct arena *arena, char *records, size_t used_bytes, size_t bytes)
+{
+    char *grown = arena_alloc(arena, bytes);
+    if (grown != NULL && used_bytes > 0) {
+        memcpy(grown, records, used_bytes);
+    }
+    return grown;
+}
+
+enum err_code store_select(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    const struct store_type *type,
+    struct arena *arena,
+    void **ret_records,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(conn, statement, args, arg_count, &rows, err));
+    char *records = NULL;
+    size_t count = 0;
+    size_t capacity = 0;
+    enum err_code code = sql_rows_next(rows, err);
+    for (; code == ERR_OK; code = sql_rows_next(rows, err)) {
+        if (count == capacity) {
+            capacity = capacity == 0 ? RECORDS_FIRST : capacity * 2;
+            records = grow_records(arena, records, count * type->size, capacity * type->size);
+            if (records == NULL || capacity > RECORDS_MAX) {
+                return ERR_SET(
+                    err, ERR_LIMIT, "the answer is too large: ask for a smaller page or range");
+            }
+        }
+        TRY(read_record(rows, type, arena, records + count * type->size, err));
+        count++;
+    }
+    if (code != ERR_NOT_FOUND) {
+        return code;
+    }
+    *ret_records = records;
+    *ret_count = count;
+    return ERR_OK;
+}
+
+enum err_code store_select_one(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    const struct store_type *type,
+    struct arena *arena,
+    void *ret_record,
+    struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(conn, statement, args, arg_count, &rows, err));
+    TRY(sql_rows_next(rows, err));
+    return read_record(rows, type, arena, ret_record, err);
+}
+
+enum err_code store_select_int(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    int64_t *ret_value,
+    struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(conn, statement, args, arg_count, &rows, err));
+    TRY(sql_rows_next(rows, err));
+    *ret_value = sql_int(rows, 0);
+    return ERR_OK;
+}

@@ -1,0 +1,70 @@
+/*
+ * From result columns to plain records: a record type is a table of {offset, kind}, in the order of
+ * the statement's columns. Records and their texts live in the caller's arena.
+ */
+#ifndef SERVER_STORE_ROW_H
+#define SERVER_STORE_ROW_H
+
+#include "common/base/arena.h"
+#include "common/sql/sql.h"
+
+struct store_column {
+    size_t offset;
+
+    enum {
+        STORE_INT,  /* int64_t */
+        STORE_REAL, /* double */
+        STORE_BOOL, /* bool */
+        STORE_TEXT, /* const char *, never NULL */
+        STORE_BLOB  /* struct str_view; NULL column: STR_NONE */
+    } kind;
+};
+
+struct store_type {
+    size_t size;
+    const struct store_column *columns;
+    size_t count;
+};
+
+#define STORE_COLUMN(type, member, column_kind)                        \
+    {                                                                  \
+        .offset = offsetof(struct type, member), .kind = (column_kind) \
+    }
+#define STORE_TYPE(type, table)                                                       \
+    {                                                                                 \
+        .size = sizeof(struct type), .columns = (table), .count = ARRAY_LENGTH(table) \
+    }
+
+/* Every row, at most max (more: ERR_LIMIT); ret_records is an array of type->size each. */
+enum err_code store_select(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    const struct store_type *type,
+    struct arena *arena,
+    void **ret_records,
+    size_t *ret_count,
+    struct err_info *err) MUST_CHECK;
+
+/* Exactly one row into ret_record (type->size bytes); none: ERR_NOT_FOUND with no text. */
+enum err_code store_select_one(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    const struct store_type *type,
+    struct arena *arena,
+    void *ret_record,
+    struct err_info *err) MUST_CHECK;
+
+/* The first column of the first row as an integer; none: ERR_NOT_FOUND. */
+enum err_code store_select_int(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    int64_t *ret_value,
+    struct err_info *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,122 @@
+#include "cmd/server/store/session.h"
+
+#include "session.sql.h"
+
+static const struct store_column session_columns[] = {
+    STORE_COLUMN(session_record, workspace_id, STORE_INT),
+    STORE_COLUMN(session_record, agent_id, STORE_INT),
+    STORE_COLUMN(session_record, epoch, STORE_INT),
+    STORE_COLUMN(session_record, expires_at, STORE_INT),
+    STORE_COLUMN(session_record, agent_name, STORE_TEXT),
+    STORE_COLUMN(session_record, workspace, STORE_TEXT),
+};
+static const struct store_type session_type = STORE_TYPE(session_record, session_columns);
+
+static const struct store_column challenge_columns[] = {
+    STORE_COLUMN(challenge_record, workspace_id, STORE_INT),
+    STORE_COLUMN(challenge_record, agent_id, STORE_INT),
+    STORE_COLUMN(challenge_record, api_key_hash, STORE_BLOB),
+    STORE_COLUMN(challenge_record, expires_at, STORE_INT),
+};
+static const struct store_type challenge_type = STORE_TYPE(challenge_record, challenge_columns);
+
+enum err_code store_session_put(
+    struct sql_conn *conn,
+    const struct session_record *record,
+    const uint8_t token_hash[32],
+    struct wall_us now,
+    struct err_info *err)
+{
+    return sql_exec(
+        conn,
+        &SQL_SESSION_PUT,
+        SQL_ARGS(
+            SQL_INT(record->workspace_id),
+            SQL_INT(record->agent_id),
+            SQL_BLOB(token_hash, 32),
+            SQL_INT(record->epoch),
+            SQL_TIME(now),
+            SQL_INT(record->expires_at)),
+        NULL,
+        err);
+}
+
+enum err_code store_session_by_token(
+    struct sql_conn *conn,
+    const uint8_t token_hash[32],
+    struct wall_us now,
+    struct arena *arena,
+    struct session_record *ret_record,
+    struct err_info *err)
+{
+    return store_select_one(
+        conn,
+        &SQL_SESSION_BY_TOKEN,
+        SQL_ARGS(SQL_BLOB(token_hash, 32), SQL_TIME(now)),
+        &session_type,
+        arena,
+        ret_record,
+        err);
+}
+
+enum err_code store_session_remove(
+    struct sql_conn *conn, int64_t workspace_id, int64_t agent_id, struct err_info *err)
+{
+    TRY(sql_exec(
+        conn, &SQL_SESSION_REMOVE, SQL_ARGS(SQL_INT(workspace_id), SQL_INT(agent_id)), NULL, err));
+    return sql_exec(
+        conn, &SQL_CHALLENGE_REMOVE, SQL_ARGS(SQL_INT(workspace_id), SQL_INT(agent_id)), NULL, err);
+}
+
+enum err_code store_challenge_add(
+    struct sql_conn *conn,
+    const uint8_t hash[32],
+    const struct challenge_record *record,
+    struct wall_us now,
+    struct err_info *err)
+{
+    TRY(sql_exec(
+        conn,
+        &SQL_CHALLENGE_INSERT,
+        SQL_ARGS(
+            SQL_BLOB(hash, 32),
+            SQL_INT(record->workspace_id),
+            SQL_INT(record->agent_id),
+            SQL_BLOB(record->api_key_hash.ptr, record->api_key_hash.len),
+            SQL_INT(record->expires_at)),
+        NULL,
+        err));
+    return sql_exec(
+        conn,
+        &SQL_CHALLENGE_TRIM,
+        SQL_ARGS(
+            SQL_INT(record->workspace_id),
+            SQL_INT(record->agent_id),
+            SQL_TIME(now),
+            SQL_INT(CHALLENGES_PER_AGENT)),
+        NULL,
+        err);
+}
+
+enum err_code store_challenge_take(
+    struct sql_conn *conn,
+    const uint8_t hash[32],
+    struct arena *arena,
+    struct challenge_record *ret_record,
+    struct err_info *err)
+{
+    return store_select_one(
+        conn,
+        &SQL_CHALLENGE_TAKE,
+        SQL_ARGS(SQL_BLOB(hash, 32)),
+        &challenge_type,
+        arena,
+        ret_record,
+        err);
+}
+
+enum err_code store_challenge_expire(
+    struct sql_conn *conn, struct wall_us now, struct err_info *err)
+{
+    return sql_exec(conn, &SQL_CHALLENGE_EXPIRE, SQL_ARGS(SQL_TIME(now)), NULL, err);
+}

@@ -1,0 +1,390 @@
+#include "cmd/server/store/telemetry.h"
+
+#include "telemetry.sql.h"
+
+static const struct store_column series_columns[] = {
+    STORE_COLUMN(series_record, id, STORE_INT),
+    STORE_COLUMN(series_record, agent_id, STORE_INT),
+    STORE_COLUMN(series_record, agent_name, STORE_TEXT),
+    STORE_COLUMN(series_record, metric, STORE_TEXT),
+    STORE_COLUMN(series_record, device, STORE_TEXT),
+    STORE_COLUMN(series_record, instance, STORE_TEXT),
+    STORE_COLUMN(series_record, unit, STORE_TEXT),
+    STORE_COLUMN(series_record, last_time, STORE_INT),
+    STORE_COLUMN(series_record, last_value, STORE_REAL),
+};
+static const struct store_type series_type = STORE_TYPE(series_record, series_columns);
+
+static const struct store_column row_columns[] = {
+    STORE_COLUMN(sample_row, time_us, STORE_INT),
+    STORE_COLUMN(sample_row, value, STORE_REAL),
+};
+static const struct store_type row_type = STORE_TYPE(sample_row, row_columns);
+
+static const struct store_column step_columns[] = {
+    STORE_COLUMN(sample_step, start_us, STORE_INT), STORE_COLUMN(sample_step, count, STORE_INT),
+    STORE_COLUMN(sample_step, sum, STORE_REAL),     STORE_COLUMN(sample_step, min, STORE_REAL),
+    STORE_COLUMN(sample_step, max, STORE_REAL),     STORE_COLUMN(sample_step, last_us, STORE_INT),
+};
+static const struct store_type step_type = STORE_TYPE(sample_step, step_columns);
+
+static enum err_code put_series_postgres(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t agent_id,
+    const struct series_name *names,
+    size_t count,
+    struct err_info *err)
+{
+    AUTO_FREE struct str_view *columns = mem_alloc_array(count * 4, sizeof(*columns));
+    for (size_t i = 0; i < count; i++) {
+        columns[i] = names[i].metric;
+        columns[count + i] = names[i].device;
+        columns[2 * count + i] = names[i].instance;
+        columns[3 * count + i] = names[i].unit;
+    }
+    return sql_exec(
+        conn,
+        &SQL_SERIES_PUT,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(agent_id),
+            SQL_TEXTS(columns, count),
+            SQL_TEXTS(columns + count, count),
+            SQL_TEXTS(columns + 2 * count, count),
+            SQL_TEXTS(columns + 3 * count, count)),
+        NULL,
+        err);
+}
+
+static enum err_code put_series_sqlite(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t agent_id,
+    const struct series_name *names,
+    size_t count,
+    struct err_info *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        TRY(sql_exec(
+            conn,
+            &SQL_SERIES_PUT_ONE,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(agent_id),
+                SQL_VIEW(names[i].metric),
+                SQL_VIEW(names[i].device),
+                SQL_VIEW(names[i].instance),
+                SQL_VIEW(names[i].unit)),
+            NULL,
+            err));
+    }
+    return ERR_OK;
+}
+
+enum err_code store_series_put(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t agent_id,
+    const struct series_name *names,
+    size_t count,
+    int64_t *ret_ids,
+    struct err_info *err)
+{
+    TRY((sql_engine_of(conn) == SQL_POSTGRES ? put_series_postgres : put_series_sqlite)(
+        conn, workspace_id, agent_id, names, count, err));
+    for (size_t i = 0; i < count; i++) {
+        TRY(store_select_int(
+            conn,
+            &SQL_SERIES_FIND,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(agent_id),
+                SQL_VIEW(names[i].metric),
+                SQL_VIEW(names[i].device),
+                SQL_VIEW(names[i].instance)),
+            &ret_ids[i],
+            err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code put_columns(
+    struct sql_conn *conn,
+    const struct sql_statement *whole,
+    const struct sql_statement *one,
+    const struct sample_columns *rows,
+    struct err_info *err)
+{
+    if (rows->count == 0) {
+        return ERR_OK;
+    }
+    if (sql_engine_of(conn) == SQL_POSTGRES) {
+        return sql_exec(
+            conn,
+            whole,
+            SQL_ARGS(
+                SQL_INTS(rows->workspace_ids, rows->count),
+                SQL_INTS(rows->series_ids, rows->count),
+                SQL_INTS(rows->times_us, rows->count),
+                SQL_REALS(rows->values, rows->count)),
+            NULL,
+            err);
+    }
+    for (size_t i = 0; i < rows->count; i++) {
+        TRY(sql_exec(
+            conn,
+            one,
+            SQL_ARGS(
+                SQL_INT(rows->workspace_ids[i]),
+                SQL_INT(rows->series_ids[i]),
+                SQL_INT(rows->times_us[i]),
+                SQL_REAL(rows->values[i])),
+            NULL,
+            err));
+    }
+    return ERR_OK;
+}
+
+enum err_code store_sample_put(
+    struct sql_conn *conn, const struct sample_columns *samples, struct err_info *err)
+{
+    return put_columns(conn, &SQL_SAMPLE_PUT, &SQL_SAMPLE_PUT_ONE, samples, err);
+}
+
+enum err_code store_series_latest(
+    struct sql_conn *conn, const struct sample_columns *latest, struct err_info *err)
+{
+    return put_columns(conn, &SQL_SERIES_LATEST, &SQL_SERIES_LATEST_ONE, latest, err);
+}
+
+static struct str_view or_any(struct str_view text)
+{
+    return text.ptr == NULL ? STR("*") : text;
+}
+
+static struct str_view or_empty(struct str_view text)
+{
+    return text.ptr == NULL ? STR("") : text;
+}
+
+enum err_code store_series_list(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct series_filter *filter,
+    struct arena *arena,
+    struct series_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    size_t chars = 0;
+    (void)str_is_utf8(filter->metric, &chars);
+    return store_select(
+        conn,
+        &SQL_SERIES_LIST,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(filter->agent_id),
+            SQL_VIEW(or_empty(filter->metric)),
+            SQL_INT(chars),
+            SQL_INT(filter->after_id),
+            SQL_INT(filter->limit)),
+        &series_type,
+        arena,
+        (void **)ret_records,
+        ret_count,
+        err);
+}
+
+enum err_code store_series_match(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct series_filter *filter,
+    struct arena *arena,
+    struct series_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    return store_select(
+        conn,
+        &SQL_SERIES_MATCH,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(filter->agent_id),
+            SQL_VIEW(or_empty(filter->metric)),
+            SQL_VIEW(or_any(filter->device)),
+            SQL_VIEW(or_any(filter->instance)),
+            SQL_INT(filter->limit)),
+        &series_type,
+        arena,
+        (void **)ret_records,
+        ret_count,
+        err);
+}
+
+enum err_code store_series_newer(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct series_filter *filter,
+    struct arena *arena,
+    struct series_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    size_t chars = 0;
+    (void)str_is_utf8(filter->metric, &chars);
+    return store_select(
+        conn,
+        &SQL_SERIES_NEWER,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(filter->agent_id),
+            SQL_VIEW(or_empty(filter->metric)),
+            SQL_INT(filter->metric_is_prefix ? chars : 0),
+            SQL_VIEW(or_any(filter->device)),
+            SQL_VIEW(or_any(filter->instance)),
+            SQL_INT(filter->after_time),
+            SQL_INT(filter->limit)),
+        &series_type,
+        arena,
+        (void **)ret_records,
+        ret_count,
+        err);
+}
+
+enum err_code store_sample_raw(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t series_id,
+    const int64_t range_us[2],
+    int64_t limit,
+    struct arena *arena,
+    struct sample_row **ret_rows,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    return store_select(
+        conn,
+        &SQL_SAMPLE_RAW,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(series_id),
+            SQL_INT(range_us[0]),
+            SQL_INT(range_us[1]),
+            SQL_INT(limit)),
+        &row_type,
+        arena,
+        (void **)ret_rows,
+        ret_count,
+        err);
+}
+
+enum err_code store_sample_steps(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t series_id,
+    const int64_t range_us[2],
+    int64_t step_us,
+    int64_t limit,
+    struct arena *arena,
+    struct sample_step **ret_steps,
+    size_t *ret_count,
+    struct err_info *err)
+{
+    return store_select(
+        conn,
+        &SQL_SAMPLE_STEPS,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INT(series_id),
+            SQL_INT(range_us[0]),
+            SQL_INT(range_us[1]),
+            SQL_INT(step_us),
+            SQL_INT(limit)),
+        &step_type,
+        arena,
+        (void **)ret_steps,
+        ret_count,
+        err);
+}
+
+enum err_code store_sample_at(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t series_id,
+    int64_t time_us,
+    double *ret_value,
+    struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(
+        conn,
+        &SQL_SAMPLE_AT,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(series_id), SQL_INT(time_us)),
+        &rows,
+        err));
+    TRY(sql_rows_next(rows, err));
+    *ret_value = sql_real(rows, 0);
+    return ERR_OK;
+}
+
+enum err_code store_sample_partitions(
+    struct sql_conn *conn, struct wall_us from, int64_t days, struct err_info *err)
+{
+    if (sql_engine_of(conn) != SQL_POSTGRES) {
+        return ERR_OK;
+    }
+    int64_t made = 0;
+    return store_select_int(
+        conn, &SQL_SAMPLE_PARTITIONS, SQL_ARGS(SQL_TIME(from), SQL_INT(days)), &made, err);
+}
+
+static enum err_code retain_sqlite(
+    struct sql_conn *conn,
+    struct wall_us before,
+    int64_t max_series,
+    int64_t *cursor,
+    struct err_info *err)
+{
+    AUTO_FREE int64_t *keys = mem_alloc_array((size_t)max_series * 2, sizeof(*keys));
+    size_t count = 0;
+    {
+        AUTO_ROWS struct sql_rows *rows = NULL;
+        TRY(sql_query(
+            conn, &SQL_SERIES_ALL, SQL_ARGS(SQL_INT(*cursor), SQL_INT(max_series)), &rows, err));
+        enum err_code code = sql_rows_next(rows, err);
+        for (; code == ERR_OK && count < (size_t)max_series; code = sql_rows_next(rows, err)) {
+            keys[2 * count] = sql_int(rows, 0);
+            keys[2 * count + 1] = sql_int(rows, 1);
+            count++;
+        }
+        if (code != ERR_OK && code != ERR_NOT_FOUND) {
+            return code;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        TRY(sql_exec(
+            conn,
+            &SQL_SAMPLE_REMOVE,
+            SQL_ARGS(SQL_INT(keys[2 * i]), SQL_INT(keys[2 * i + 1]), SQL_TIME(before)),
+            NULL,
+            err));
+    }
+    *cursor = count == (size_t)max_series ? keys[2 * count - 1] : 0;
+    return ERR_OK;
+}
+
+enum err_code store_sample_retain(
+    struct sql_conn *conn,
+    struct wall_us before,
+    int64_t max_series,
+    int64_t *cursor,
+    struct err_info *err)
+{
+    if (sql_engine_of(conn) != SQL_POSTGRES) {
+        return retain_sqlite(conn, before, max_series, cursor, err);
+    }
+    int64_t dropped = 0;
+    *cursor = 0;
+    return store_select_int(conn, &SQL_SAMPLE_RETAIN, SQL_ARGS(SQL_TIME(before)), &dropped, err);
+}

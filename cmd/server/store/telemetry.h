@@ -1,0 +1,150 @@
+/*
+ * Series and samples. Inside the caller's transaction. What each engine does fast differs (UNNEST
+ * on PostgreSQL, one prepared statement per row on SQLite): both bodies stand behind one function.
+ */
+#ifndef SERVER_STORE_TELEMETRY_H
+#define SERVER_STORE_TELEMETRY_H
+
+#include "cmd/server/store/row.h"
+
+struct series_name {
+    struct str_view metric;
+    struct str_view device;
+    struct str_view instance;
+    struct str_view unit;
+};
+
+struct series_record {
+    int64_t id;
+    int64_t agent_id;
+    const char *agent_name;
+    const char *metric;
+    const char *device;
+    const char *instance;
+    const char *unit;
+    int64_t last_time;
+    double last_value;
+};
+
+struct series_filter {
+    int64_t agent_id; /* 0: any */
+    struct str_view metric;
+    bool metric_is_prefix;
+    struct str_view device;   /* ptr NULL: any */
+    struct str_view instance; /* ptr NULL: any */
+    int64_t after_id;         /* list */
+    int64_t after_time;       /* newer */
+    int64_t limit;
+};
+
+struct sample_columns { /* count rows, column by column */
+    size_t count;
+    const int64_t *workspace_ids;
+    const int64_t *series_ids;
+    const int64_t *times_us;
+    const double *values;
+};
+
+struct sample_row {
+    int64_t time_us;
+    double value;
+};
+
+struct sample_step {
+    int64_t start_us;
+    int64_t count;
+    double sum;
+    double min;
+    double max;
+    int64_t last_us;
+};
+
+/* Makes what is missing and gives the id of each name, in order. */
+enum err_code store_series_put(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t agent_id,
+    const struct series_name *names,
+    size_t count,
+    int64_t *ret_ids,
+    struct err_info *err) MUST_CHECK;
+
+/* Inserts samples; one that stands already (same series and time) is left alone. */
+enum err_code store_sample_put(
+    struct sql_conn *conn, const struct sample_columns *samples, struct err_info *err) MUST_CHECK;
+
+/* Newest value of each series; at most one row per series. */
+enum err_code store_series_latest(
+    struct sql_conn *conn, const struct sample_columns *latest, struct err_info *err) MUST_CHECK;
+
+enum err_code store_series_list(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct series_filter *filter,
+    struct arena *arena,
+    struct series_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err) MUST_CHECK;
+/* Exact metric. */
+enum err_code store_series_match(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct series_filter *filter,
+    struct arena *arena,
+    struct series_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err) MUST_CHECK;
+/* Those with a value newer than after_time, oldest first. */
+enum err_code store_series_newer(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct series_filter *filter,
+    struct arena *arena,
+    struct series_record **ret_records,
+    size_t *ret_count,
+    struct err_info *err) MUST_CHECK;
+
+/* Samples of [start, end), by time. */
+enum err_code store_sample_raw(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t series_id,
+    const int64_t range_us[2],
+    int64_t limit,
+    struct arena *arena,
+    struct sample_row **ret_rows,
+    size_t *ret_count,
+    struct err_info *err) MUST_CHECK;
+/* Steps of step_us that hold samples, from range_us[0] on. */
+enum err_code store_sample_steps(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t series_id,
+    const int64_t range_us[2],
+    int64_t step_us,
+    int64_t limit,
+    struct arena *arena,
+    struct sample_step **ret_steps,
+    size_t *ret_count,
+    struct err_info *err) MUST_CHECK;
+enum err_code store_sample_at(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t series_id,
+    int64_t time_us,
+    double *ret_value,
+    struct err_info *err) MUST_CHECK;
+
+/* PostgreSQL: makes the daily partitions ahead of time. SQLite: nothing to do. */
+enum err_code store_sample_partitions(
+    struct sql_conn *conn, struct wall_us from, int64_t days, struct err_info *err) MUST_CHECK;
+/* PostgreSQL: drops whole partitions. SQLite: removes for up to max_series series after *cursor,
+ * which it moves (0: done). */
+enum err_code store_sample_retain(
+    struct sql_conn *conn,
+    struct wall_us before,
+    int64_t max_series,
+    int64_t *cursor,
+    struct err_info *err) MUST_CHECK;
+
+#endif

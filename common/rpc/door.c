@@ -1,0 +1,341 @@
+#include "common/rpc/door.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "common/rpc/door_private.h"
+#include "common/sys/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum {
+    NUMBERS_MAX = 262144,   /* the kernel's table of descriptors grows to the highest number */
+    DESCRIPTORS_KEPT = 128, /* for everything else in the process */
+    CONNECTIONS_MIN = 8,
+};
+
+static const int64_t flush_timeout_us = 10 * US_PER_SECOND;
+static const int64_t linger_timeout_us = 2 * US_PER_SECOND;
+
+static void on_timer(void *context);
+
+/*
+ * A connection takes two low numbers (socket, our half) and one of the upper third, which the
+ * library gets.
+ */
+static enum err_code plan_numbers(struct door *door, struct err_info *err)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return ERR_SET_ERRNO(err, ERR_INTERNAL, errno, "getrlimit");
+    }
+    int high = limit.rlim_cur > NUMBERS_MAX ? NUMBERS_MAX : (int)limit.rlim_cur;
+    int low = high - high / 3;
+    int room = (low - DESCRIPTORS_KEPT) / 2;
+    if (room < CONNECTIONS_MIN) {
+        return ERR_SET(err, ERR_LIMIT, "the limit of open files is too low: %d", high);
+    }
+    door->number_low = low;
+    door->number_high = high;
+    door->number_next = low;
+    door->open_max = door->options.limits.connections;
+    if (door->open_max > (unsigned)room) {
+        log_warn(
+            "door_connections_cut",
+            LOG_UINT("wanted", door->open_max),
+            LOG_INT("possible", room),
+            LOG_INT("open_files", high));
+        door->open_max = (unsigned)room;
+    }
+    door->table = mem_try_alloc((size_t)(high - low) * sizeof(struct rpc_peer *));
+    return door->table == NULL ? ERR_SET(err, ERR_NOMEM, "table of connections") : ERR_OK;
+}
+
+enum err_code door_create(
+    const struct door_options *options, struct door **ret_door, struct err_info *err)
+{
+    struct door *door = mem_alloc(sizeof(*door));
+    door->options = *options;
+    door->timer_at.value = INT64_MAX;
+    for (size_t i = 0; i < ARRAY_LENGTH(door->phases); i++) {
+        list_init(&door->phases[i]);
+    }
+    list_init(&door->ready);
+    list_init(&door->listeners);
+    lock_init(&door->lock, LOCK_RANK_DOOR);
+    lock_cond_init(&door->stopped);
+    door->sources = map_create();
+    door->chunk = mem_alloc(DOOR_CHUNK_BYTES);
+    enum err_code code = plan_numbers(door, err);
+    if (code == ERR_OK) {
+        code = loop_create(clock_system(), &door->loop, err);
+    }
+    if (code != ERR_OK) {
+        door_destroy(door);
+        return code;
+    }
+    door->timer = loop_timer_create(door->loop, on_timer, door);
+    *ret_door = door;
+    return ERR_OK;
+}
+
+static int64_t phase_timeout_us(const struct door *door, enum conn_phase phase)
+{
+    switch (phase) {
+    case CONN_ARRIVING:
+        return door->options.limits.handshake_timeout_us;
+    case CONN_QUIET:
+        return door->options.limits.first_request_timeout_us;
+    case CONN_FLUSHING:
+        return flush_timeout_us;
+    case CONN_LINGERING:
+        return linger_timeout_us;
+    case CONN_OPEN:
+    case CONN_DEAD:
+    case CONN_PHASE_COUNT:
+        break;
+    }
+    return -1;
+}
+
+void door_move(struct conn *conn, enum conn_phase phase)
+{
+    struct door *door = conn->door;
+    int64_t timeout_us = phase_timeout_us(door, phase);
+    conn->phase = phase;
+    conn->deadline.value = timeout_us < 0 ? INT64_MAX : loop_now(door->loop).value + timeout_us;
+    list_remove(&conn->link);
+    list_append(&door->phases[phase], &conn->link);
+    if (conn->deadline.value < door->timer_at.value) {
+        door->timer_at = conn->deadline;
+        loop_timer_arm(door->timer, door->timer_at);
+    }
+}
+
+static void expire_phase(struct list *phase, struct mono_us now)
+{
+    while (!list_is_empty(phase)) {
+        struct conn *conn = LIST_ENTRY(phase->next, struct conn, link);
+        if (conn->deadline.value > now.value) {
+            return;
+        }
+        conn_expire(conn); /* moves it to another list */
+    }
+}
+
+static void on_timer(void *context)
+{
+    struct door *door = context;
+    struct mono_us now = loop_now(door->loop);
+    int64_t next = INT64_MAX;
+    door->timer_at.value = INT64_MIN; /* moves below do not arm it */
+    for (unsigned i = 0; i < CONN_DEAD; i++) {
+        expire_phase(&door->phases[i], now);
+    }
+    for (unsigned i = 0; i < CONN_DEAD; i++) {
+        if (!list_is_empty(&door->phases[i])) {
+            int64_t first = LIST_ENTRY(door->phases[i].next, struct conn, link)->deadline.value;
+            next = first < next ? first : next;
+        }
+    }
+    door->timer_at.value = next;
+    if (next != INT64_MAX) {
+        loop_timer_arm(door->timer, door->timer_at);
+    }
+}
+
+static void reap(struct door *door)
+{
+    for (struct list *node = list_pop(&door->phases[CONN_DEAD]); node != NULL;
+         node = list_pop(&door->phases[CONN_DEAD])) {
+        conn_free(LIST_ENTRY(node, struct conn, link));
+    }
+}
+
+static void run_after_batch(void *context)
+{
+    struct door *door = context;
+    door->is_reaping = false;
+    struct list batch;
+    list_init(&batch);
+    for (struct list *node = list_pop(&door->ready); node != NULL; node = list_pop(&door->ready)) {
+        list_append(&batch, node);
+    }
+    for (struct list *node = list_pop(&batch); node != NULL; node = list_pop(&batch)) {
+        conn_resume(LIST_ENTRY(node, struct conn, ready));
+    }
+    reap(door);
+}
+
+void door_after_batch(struct door *door)
+{
+    if (!door->is_reaping) {
+        door->is_reaping = loop_post(door->loop, run_after_batch, door);
+    }
+}
+
+static int move_number(struct door *door, int fd)
+{
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, door->number_next);
+    if (moved < 0 || moved >= door->number_high) {
+        fd_close(&moved);
+        moved = fcntl(fd, F_DUPFD_CLOEXEC, door->number_low);
+    }
+    if (moved >= door->number_high) {
+        fd_close(&moved);
+    }
+    if (moved >= 0) {
+        int next = moved + 1;
+        door->number_next = next < door->number_high ? next : door->number_low;
+    }
+    return moved;
+}
+
+int door_file_channel(struct door *door, int take_fd, struct rpc_peer *peer)
+{
+    int number = move_number(door, take_fd);
+    fd_close(&take_fd);
+    if (number < 0) {
+        return -1;
+    }
+    LOCK_GUARD(&door->lock);
+    struct rpc_peer **slot = &door->table[number - door->number_low];
+    rpc_peer_unref(*slot); /* of a connection whose library half is closed already */
+    *slot = rpc_peer_ref(peer);
+    return number;
+}
+
+void door_forget_channel(struct door *door, int number, const struct rpc_peer *peer)
+{
+    LOCK_GUARD(&door->lock);
+    struct rpc_peer **slot = &door->table[number - door->number_low];
+    if (*slot == peer) {
+        rpc_peer_unref(*slot);
+        *slot = NULL;
+    }
+}
+
+struct rpc_peer *door_find_peer(struct door *door, int fd_number)
+{
+    if (fd_number < door->number_low || fd_number >= door->number_high) {
+        return NULL;
+    }
+    LOCK_GUARD(&door->lock);
+    struct rpc_peer *peer = door->table[fd_number - door->number_low];
+    return peer == NULL ? NULL : rpc_peer_ref(peer);
+}
+
+void door_get_stats(const struct door *door, struct rpc_server_stats *ret_stats)
+{
+    ret_stats->connections_accepted = atomic_load(&door->accepted);
+    ret_stats->connections_refused = atomic_load(&door->refused);
+    ret_stats->connections_open = atomic_load(&door->open_stat);
+    ret_stats->guard_closes = atomic_load(&door->guard_closes);
+    ret_stats->bytes_received = atomic_load(&door->bytes_received);
+    ret_stats->bytes_sent = atomic_load(&door->bytes_sent);
+}
+
+static void run(void *context)
+{
+    struct door *door = context;
+    loop_run(door->loop);
+}
+
+enum err_code door_start(struct door *door, struct err_info *err)
+{
+    lock_acquire(&door->lock);
+    bool was_started = door->is_started;
+    door->is_started = true;
+    lock_release(&door->lock);
+    if (was_started) {
+        return ERR_SET(err, ERR_PRECONDITION, "the door was started already");
+    }
+    enum err_code code = thread_start(&door->thread, "door", run, door, err);
+    if (code != ERR_OK) {
+        door->is_started = false;
+    }
+    return code;
+}
+
+/* Takes the listeners off under the lock and closes them outside. */
+static void close_listeners(struct door *door)
+{
+    for (;;) {
+        lock_acquire(&door->lock);
+        struct list *node = list_pop(&door->listeners);
+        lock_release(&door->lock);
+        if (node == NULL) {
+            return;
+        }
+        listener_destroy(LIST_ENTRY(node, struct listener, link));
+    }
+}
+
+struct stop_request {
+    struct door *door;
+    bool done; /* guarded by door.lock */
+};
+
+static void run_stop_accepting(void *context)
+{
+    struct stop_request *request = context;
+    struct door *door = request->door;
+    close_listeners(door);
+    LOCK_GUARD(&door->lock);
+    request->done = true;
+    lock_cond_broadcast(&door->stopped);
+}
+
+void door_stop_accepting(struct door *door)
+{
+    struct stop_request request = { .door = door };
+    lock_acquire(&door->lock);
+    bool is_running = door->is_started;
+    door->is_closed = true;
+    lock_release(&door->lock);
+    if (!is_running || !loop_post(door->loop, run_stop_accepting, &request)) {
+        close_listeners(door);
+        return;
+    }
+    LOCK_GUARD(&door->lock);
+    while (!request.done) {
+        lock_cond_wait(&door->stopped, &door->lock);
+    }
+}
+
+static void free_connections(struct door *door)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(door->phases); i++) {
+        for (struct list *node = list_pop(&door->phases[i]); node != NULL;
+             node = list_pop(&door->phases[i])) {
+            conn_free(LIST_ENTRY(node, struct conn, link));
+        }
+    }
+}
+
+void door_destroy(struct door *door)
+{
+    if (door == NULL) {
+        return;
+    }
+    if (door->loop != NULL) {
+        loop_stop(door->loop);
+        thread_join(&door->thread);
+        close_listeners(door);
+        free_connections(door);
+        loop_timer_destroy(door->timer);
+        loop_destroy(door->loop);
+    }
+    for (int i = 0; door->table != NULL && i < door->number_high - door->number_low; i++) {
+        rpc_peer_unref(door->table[i]);
+    }
+    map_destroy(door->sources, mem_free);
+    mem_free(door->table);
+    mem_free(door->chunk);
+    lock_cond_deinit(&door->stopped);
+    lock_deinit(&door->lock);
+    mem_free(door);
+}

@@ -1,0 +1,512 @@
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "common/rpc/address.h"
+#include "common/rpc/door_private.h"
+#include "common/sys/fd.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    BACKLOG = 4096,
+    ACCEPTS_PER_TURN = 64,
+    SOURCES_UNSWEPT_MAX = 4096
+};
+
+static const int64_t accept_retry_us = 20 * US_PER_MS;
+
+/* ---- Sources ---- */
+
+static void sweep_sources(struct door *door, struct mono_us now)
+{
+    size_t cursor = 0;
+    struct str_view key;
+    void *value = NULL;
+    door->sources_swept = now;
+    while (map_next(door->sources, &cursor, &key, &value)) {
+        struct source *source = value;
+        if (source->open == 0 && now.value - source->window_start.value >= US_PER_SECOND) {
+            (void)map_remove(door->sources, key);
+            mem_free(source);
+        }
+    }
+}
+
+static struct source *find_source(struct door *door, const uint8_t key[16], struct mono_us now)
+{
+    struct str_view name = str_from((const char *)key, 16);
+    struct source *source = map_find(door->sources, name);
+    if (source != NULL) {
+        return source;
+    }
+    if (map_count(door->sources) >= SOURCES_UNSWEPT_MAX
+        && now.value - door->sources_swept.value >= US_PER_SECOND) {
+        sweep_sources(door, now);
+    }
+    source = mem_alloc(sizeof(*source));
+    memcpy(source->key, key, sizeof(source->key));
+    source->window_start = now;
+    (void)map_put(door->sources, name, source);
+    return source;
+}
+
+/* The source with one more connection; NULL: over a limit. */
+static struct source *enter_source(struct door *door, const uint8_t key[16])
+{
+    const struct rpc_limits *limits = &door->options.limits;
+    struct mono_us now = loop_now(door->loop);
+    struct source *source = find_source(door, key, now);
+    if (now.value - source->window_start.value >= US_PER_SECOND) {
+        source->window_start = now;
+        source->recent = 0;
+    }
+    if (source->open >= limits->connections_per_address
+        || source->recent >= limits->handshakes_per_second_per_address) {
+        return NULL;
+    }
+    source->recent++;
+    source->open++;
+    return source;
+}
+
+void door_release_source(struct door *door, struct source *source)
+{
+    if (source == NULL) {
+        return;
+    }
+    source->open--;
+    if (source->open == 0
+        && loop_now(door->loop).value - source->window_start.value >= US_PER_SECOND) {
+        (void)map_remove(door->sources, str_from((const char *)source->key, sizeof(source->key)));
+        mem_free(source);
+    }
+}
+
+/* ---- Accepting ---- */
+
+union inet_address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    struct sockaddr_un local;
+};
+
+/* Fills address, port, is_loopback, and the key of the source. */
+static void describe_inet(const union inet_address *from, struct rpc_peer *peer, uint8_t key[16])
+{
+    memset(key, 0, 16);
+    bool is_v6 = from->any.sa_family == AF_INET6;
+    struct in_addr v4 = { .s_addr = is_v6 ? 0 : from->v4.sin_addr.s_addr };
+    peer->port = ntohs(is_v6 ? from->v6.sin6_port : from->v4.sin_port);
+    if (is_v6 && !IN6_IS_ADDR_V4MAPPED(&from->v6.sin6_addr)) {
+        memcpy(key, from->v6.sin6_addr.s6_addr, 8);
+        peer->is_loopback = IN6_IS_ADDR_LOOPBACK(&from->v6.sin6_addr);
+        (void)inet_ntop(AF_INET6, &from->v6.sin6_addr, peer->address, sizeof(peer->address));
+        return;
+    }
+    if (is_v6) {
+        memcpy(&v4, from->v6.sin6_addr.s6_addr + 12, sizeof(v4));
+    }
+    key[10] = 0xff;
+    key[11] = 0xff;
+    memcpy(key + 12, &v4, sizeof(v4));
+    peer->is_loopback = ntohl(v4.s_addr) >> 24 == 127;
+    (void)inet_ntop(AF_INET, &v4, peer->address, sizeof(peer->address));
+}
+
+static bool describe_unix(int fd, struct rpc_peer *peer)
+{
+    struct ucred credentials;
+    socklen_t bytes = sizeof(credentials);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &bytes) != 0) {
+        return false;
+    }
+    peer->uid = credentials.uid;
+    peer->gid = credentials.gid;
+    peer->pid = credentials.pid;
+    peer->is_loopback = true;
+    (void)snprintf(peer->address, sizeof(peer->address), "unix");
+    return true;
+}
+
+static bool admit(struct listener *listener, int fd, const union inet_address *from)
+{
+    struct door *door = listener->door;
+    struct rpc_peer peer = {
+        .kind = listener->kind,
+        .listener = listener->name,
+        .uid = (uid_t)-1,
+        .gid = (gid_t)-1,
+        .pid = -1,
+    };
+    struct door_arrival arrival = { .fd = fd, .peer = &peer };
+    if (door->open >= door->open_max) {
+        return false;
+    }
+    if (listener->kind == RPC_PEER_UNIX) {
+        if (!describe_unix(fd, &peer)) {
+            return false;
+        }
+    } else {
+        uint8_t key[16];
+        int on = 1;
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        describe_inet(from, &peer, key);
+        if (!peer.is_loopback || door->options.limit_loopback) {
+            arrival.source = enter_source(door, key);
+            if (arrival.source == NULL) {
+                return false;
+            }
+        }
+    }
+    lock_acquire(&door->lock);
+    arrival.tls = listener->tls == NULL ? NULL : tls_context_ref(listener->tls);
+    lock_release(&door->lock);
+    conn_start(door, &arrival);
+    tls_context_unref(arrival.tls);
+    return true;
+}
+
+static void set_listening(struct listener *listener, bool on)
+{
+    if (listener->watch != NULL
+        && loop_watch_set(listener->watch, on ? (uint32_t)EPOLLIN : 0) != ERR_OK) {
+        log_error("door_listener_lost", LOG_STR("listener", listener->name));
+    }
+}
+
+/* No descriptor or memory is left: the listener rests, and what waits in its queue waits on. */
+static void pause_listener(struct listener *listener, int number)
+{
+    struct mono_us now = loop_now(listener->door->loop);
+    if (now.value - listener->warned.value >= US_PER_SECOND) {
+        listener->warned = now;
+        log_warn(
+            "door_accept_paused", LOG_STR("listener", listener->name), LOG_INT("errno", number));
+    }
+    set_listening(listener, false);
+    loop_timer_arm_after(listener->retry, accept_retry_us);
+}
+
+static bool is_shortage(int number)
+{
+    return number == EMFILE || number == ENFILE || number == ENOBUFS || number == ENOMEM;
+}
+
+static void on_listener_ready(void *context, uint32_t events)
+{
+    (void)events;
+    struct listener *listener = context;
+    struct door *door = listener->door;
+    for (unsigned i = 0; i < ACCEPTS_PER_TURN; i++) {
+        union inet_address from;
+        memset(&from, 0, sizeof(from));
+        socklen_t bytes = sizeof(from);
+        int fd = accept4(listener->fd, &from.any, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (is_shortage(errno)) {
+                pause_listener(listener, errno);
+                return;
+            }
+            if (errno == EAGAIN || errno == EINVAL) {
+                return;
+            }
+            continue; /* that connection failed before it was taken */
+        }
+        (void)atomic_fetch_add(&door->accepted, 1);
+        if (!admit(listener, fd, &from)) {
+            (void)atomic_fetch_add(&door->refused, 1);
+            fd_close(&fd);
+        }
+    }
+}
+
+static void on_retry(void *context)
+{
+    struct listener *listener = context;
+    set_listening(listener, true);
+}
+
+/* ---- Listeners ---- */
+
+static bool is_loopback_address(const struct addrinfo *info)
+{
+    union inet_address address;
+    struct rpc_peer peer = { 0 };
+    uint8_t key[16];
+    memset(&address, 0, sizeof(address));
+    if (info->ai_addrlen > sizeof(address)) {
+        return false;
+    }
+    memcpy(&address, info->ai_addr, info->ai_addrlen);
+    describe_inet(&address, &peer, key);
+    return peer.is_loopback;
+}
+
+static enum err_code bind_inet(
+    struct listener *listener, const struct addrinfo *info, const char *text, struct err_info *err)
+{
+    int on = 1;
+    listener->fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (listener->fd < 0 || setsockopt(listener->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0
+        || bind(listener->fd, info->ai_addr, info->ai_addrlen) != 0
+        || listen(listener->fd, BACKLOG) != 0) {
+        int number = errno;
+        enum err_code code = number == EADDRINUSE ? ERR_BUSY
+            : number == EACCES                    ? ERR_DENIED
+                                                  : ERR_UNAVAILABLE;
+        return ERR_SET_ERRNO(err, code, number, "listening on %s", text);
+    }
+    return ERR_OK;
+}
+
+static enum err_code listen_inet(
+    struct listener *listener, const struct rpc_listen_options *options, struct err_info *err)
+{
+    char host[ADDRESS_HOST_BYTES];
+    char port_text[8];
+    uint16_t port = 0;
+    if (address_parse(str_of(options->address), host, &port) != ERR_OK) {
+        return ERR_SET(
+            err,
+            ERR_INVALID,
+            "address %s: unix:/path, host:port or [v6]:port expected",
+            options->address);
+    }
+    (void)snprintf(port_text, sizeof(port_text), "%u", port);
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC,
+        .ai_socktype = SOCK_STREAM,
+        .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+    };
+    struct addrinfo *found = NULL;
+    int failed = getaddrinfo(host, port_text, &hints, &found);
+    if (failed != 0) {
+        return ERR_SET(err, ERR_INVALID, "address %s: %s", options->address, gai_strerror(failed));
+    }
+    enum err_code code = ERR_OK;
+    if (options->tls == NULL && !options->allow_remote_plaintext && !is_loopback_address(found)) {
+        code = ERR_SET(
+            err, ERR_DENIED, "%s without TLS is for loopback addresses only", options->address);
+    }
+    if (code == ERR_OK) {
+        code = bind_inet(listener, found, options->address, err);
+    }
+    freeaddrinfo(found);
+    return code;
+}
+
+static uint16_t bound_port(int fd)
+{
+    union inet_address address;
+    socklen_t bytes = sizeof(address);
+    memset(&address, 0, sizeof(address));
+    if (getsockname(fd, &address.any, &bytes) != 0) {
+        return 0;
+    }
+    bool is_v6 = address.any.sa_family == AF_INET6;
+    return ntohs(is_v6 ? address.v6.sin6_port : address.v4.sin_port);
+}
+
+/* A socket file that nobody listens on and that is ours goes away; anything else is refused. */
+static enum err_code clear_stale_socket(const struct sockaddr_un *address, struct err_info *err)
+{
+    struct stat status;
+    const char *path = address->sun_path;
+    if (lstat(path, &status) != 0) {
+        return errno == ENOENT ? ERR_OK : ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "%s", path);
+    }
+    if (!S_ISSOCK(status.st_mode)) {
+        return ERR_SET(err, ERR_EXISTS, "%s is there and is not a socket", path);
+    }
+    if (status.st_uid != geteuid()) {
+        return ERR_SET(err, ERR_DENIED, "%s is a socket of another user", path);
+    }
+    AUTO_FD int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (probe < 0) {
+        return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "socket");
+    }
+    if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0
+        || errno != ECONNREFUSED) {
+        return ERR_SET(err, ERR_BUSY, "%s: another process listens there", path);
+    }
+    if (unlink(path) != 0) {
+        return ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "removing %s", path);
+    }
+    return ERR_OK;
+}
+
+static enum err_code listen_unix(
+    struct listener *listener, const char *path, mode_t mode, struct err_info *err)
+{
+    struct sockaddr_un *address = &listener->unix_address;
+    address->sun_family = AF_UNIX;
+    if (path[0] != '/'
+        || str_copy(str_of(path), address->sun_path, sizeof(address->sun_path)) != ERR_OK) {
+        return ERR_SET(
+            err,
+            ERR_INVALID,
+            "unix:%s: an absolute path of at most %zu bytes expected",
+            path,
+            sizeof(address->sun_path) - 1);
+    }
+    TRY(clear_stale_socket(address, err));
+    listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct stat status;
+    /* Nobody can connect before listen, so the mode is right in time. */
+    if (listener->fd < 0
+        || bind(listener->fd, (const struct sockaddr *)address, sizeof(*address)) != 0) {
+        return ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "listening on %s", path);
+    }
+    if (lstat(path, &status) == 0) {
+        listener->unix_device = status.st_dev;
+        listener->unix_inode = status.st_ino;
+    }
+    if (chmod(path, mode == 0 ? 0600 : mode) != 0 || listen(listener->fd, BACKLOG) != 0) {
+        return ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "listening on %s", path);
+    }
+    return ERR_OK;
+}
+
+void listener_attach(struct listener *listener)
+{
+    struct err_info err = ERR_INFO_INIT;
+    enum err_code code = loop_watch_add(
+        listener->door->loop,
+        listener->fd,
+        EPOLLIN,
+        on_listener_ready,
+        listener,
+        &listener->watch,
+        &err);
+    if (code != ERR_OK) {
+        log_error("door_listener_lost", LOG_STR("listener", listener->name), LOG_ERR(&err));
+    }
+}
+
+void listener_destroy(struct listener *listener)
+{
+    loop_watch_remove(listener->watch);
+    loop_timer_destroy(listener->retry);
+    fd_close(&listener->fd);
+    struct stat status;
+    const char *path = listener->unix_address.sun_path;
+    if (listener->unix_inode != 0 && lstat(path, &status) == 0
+        && status.st_dev == listener->unix_device && status.st_ino == listener->unix_inode) {
+        (void)unlink(path);
+    }
+    tls_context_unref(listener->tls);
+    mem_free(listener);
+}
+
+static struct listener *find_listener(struct door *door, const char *name)
+{
+    LIST_FOR_EACH(node, &door->listeners)
+    {
+        struct listener *listener = LIST_ENTRY(node, struct listener, link);
+        if (strcmp(listener->name, name) == 0) {
+            return listener;
+        }
+    }
+    return NULL;
+}
+
+static void run_attach(void *context)
+{
+    listener_attach(context);
+}
+
+/* Under one lock, so that door_stop_accepting comes wholly before or wholly after. */
+static enum err_code publish(struct listener *listener, struct err_info *err)
+{
+    struct door *door = listener->door;
+    LOCK_GUARD(&door->lock);
+    if (door->is_closed) {
+        return ERR_SET(err, ERR_PRECONDITION, "the door accepts no more");
+    }
+    if (find_listener(door, listener->name) != NULL) {
+        return ERR_SET(err, ERR_EXISTS, "a listener named %s is there", listener->name);
+    }
+    if (!door->is_started) {
+        listener_attach(listener);
+    } else if (!loop_post(door->loop, run_attach, listener)) {
+        return ERR_SET(err, ERR_PRECONDITION, "the door has stopped");
+    }
+    list_append(&door->listeners, &listener->link);
+    return ERR_OK;
+}
+
+static enum err_code open_listener(
+    struct listener *listener, const struct rpc_listen_options *options, struct err_info *err)
+{
+    struct str_view address = str_of(options->address);
+    if (str_copy(str_of(options->name), listener->name, sizeof(listener->name)) != ERR_OK) {
+        return ERR_SET(
+            err, ERR_INVALID, "name of a listener: at most %d bytes", DOOR_NAME_BYTES - 1);
+    }
+    if (str_has_prefix(address, STR("unix:"))) {
+        listener->kind = RPC_PEER_UNIX;
+        return options->tls != NULL
+            ? ERR_SET(err, ERR_UNSUPPORTED, "%s: TLS on a Unix socket", options->address)
+            : listen_unix(listener, options->address + 5, options->unix_mode, err);
+    }
+    listener->kind = options->tls == NULL ? RPC_PEER_PLAIN : RPC_PEER_TLS;
+    if (options->tls != NULL) {
+        TRY(tls_context_create(options->tls, &listener->tls, err));
+    }
+    return listen_inet(listener, options, err);
+}
+
+enum err_code door_listen(
+    struct door *door,
+    const struct rpc_listen_options *options,
+    uint16_t *ret_port,
+    struct err_info *err)
+{
+    struct listener *listener = mem_alloc(sizeof(*listener));
+    list_init(&listener->link);
+    listener->door = door;
+    listener->fd = -1;
+    listener->retry = loop_timer_create(door->loop, on_retry, listener);
+    enum err_code code = open_listener(listener, options, err);
+    uint16_t port =
+        code == ERR_OK && listener->kind != RPC_PEER_UNIX ? bound_port(listener->fd) : 0;
+    if (code == ERR_OK) {
+        code = publish(listener, err);
+    }
+    if (code != ERR_OK) {
+        listener_destroy(listener);
+        return code;
+    }
+    if (ret_port != NULL) {
+        *ret_port = port;
+    }
+    return ERR_OK;
+}
+
+enum err_code door_set_tls(
+    struct door *door, const char *listener, const struct rpc_tls_files *tls, struct err_info *err)
+{
+    struct tls_context *context = NULL;
+    TRY(tls_context_create(tls, &context, err));
+    lock_acquire(&door->lock);
+    struct listener *found = find_listener(door, listener);
+    bool fits = found != NULL && found->kind == RPC_PEER_TLS;
+    if (fits) {
+        struct tls_context *before = found->tls;
+        found->tls = context;
+        context = before;
+    }
+    lock_release(&door->lock);
+    tls_context_unref(context);
+    return fits ? ERR_OK : ERR_SET(err, ERR_NOT_FOUND, "no TLS listener is named %s", listener);
+}

@@ -1,0 +1,154 @@
+/*
+ * Inside of the door: door.c (life, table, timers), door_listen.c (addresses, listeners, accepting,
+ * limits per source), door_conn.c (one connection: handshake, pump, end).
+ *
+ * A connection moves through these phases; each phase but OPEN has one fixed time limit, so that a
+ * list per phase is sorted by deadline:
+ *
+ *     ARRIVING -> QUIET -> OPEN -> FLUSHING -> LINGERING -> DEAD
+ *     (TLS,       (handed over,   (the library (all sent,   (freed after
+ *      preface)    no request)     has closed)  client is    the batch)
+ *                                               to read it)
+ *
+ * from any of them to DEAD when the socket fails, and to FLUSHING when the guard refuses.
+ * Everything but the table, the listeners' TLS contexts and the counters belongs to the door's
+ * thread.
+ */
+#ifndef COMMON_RPC_DOOR_PRIVATE_H
+#define COMMON_RPC_DOOR_PRIVATE_H
+
+#include "common/base/list.h"
+#include "common/base/map.h"
+#include "common/rpc/door.h"
+#include "common/rpc/guard.h"
+#include "common/rpc/spill.h"
+#include "common/rpc/tls.h"
+#include "common/sys/lock.h"
+#include "common/sys/loop.h"
+#include "common/sys/thread.h"
+
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum {
+    DOOR_CHUNK_BYTES = 64 * 1024, /* read at once, and the most that waits for one side */
+    DOOR_NAME_BYTES = 64,
+};
+
+enum conn_phase {
+    CONN_ARRIVING,
+    CONN_QUIET,
+    CONN_OPEN,
+    CONN_FLUSHING,
+    CONN_LINGERING,
+    CONN_DEAD,
+    CONN_PHASE_COUNT
+};
+
+/* Connections and accepts of one address (IPv6: one /64). */
+struct source {
+    unsigned open;
+    unsigned recent; /* accepted since window_start */
+    struct mono_us window_start;
+    uint8_t key[16];
+};
+
+struct listener {
+    struct list link; /* in door.listeners */
+    struct door *door;
+    char name[DOOR_NAME_BYTES];
+    enum rpc_peer_kind kind;
+    int fd;
+    struct loop_watch *watch;
+    struct loop_timer *retry;
+    struct mono_us warned;           /* of a shortage, at most once a second */
+    struct tls_context *tls;         /* guarded by door.lock */
+    struct sockaddr_un unix_address; /* of kind UNIX, with the file's identity */
+    dev_t unix_device;
+    ino_t unix_inode;
+};
+
+struct conn {
+    struct list link;  /* in door.phases[phase] */
+    struct list ready; /* in door.ready when it must go on without an event */
+    struct door *door;
+    enum conn_phase phase;
+    struct mono_us deadline;
+    struct rpc_peer *peer;
+    struct source *source; /* NULL: exempt */
+    struct tls_session *tls;
+    struct guard guard;
+    int outer;  /* the client's socket */
+    int inner;  /* our half of the pair; -1 before the preface and after the end */
+    int number; /* of the library's half, in the table; -1: none */
+    struct loop_watch *outer_watch;
+    struct loop_watch *inner_watch;
+    uint32_t outer_events; /* asked for at present */
+    uint32_t inner_events;
+    struct spill up;       /* client to library */
+    struct spill down;     /* library to client */
+    size_t discarded;      /* while lingering */
+    bool shaken;           /* the handshake is over (plain: from the start) */
+    bool up_ended;         /* no more is read from the client */
+    bool up_shut;          /* the library was told so */
+    bool read_needs_write; /* TLS wants to write before it reads on */
+    bool handshake_writes;
+};
+
+struct door {
+    struct door_options options;
+    struct loop *loop;
+    struct thread thread;
+    struct loop_timer *timer;
+    struct mono_us timer_at; /* INT64_MAX: not armed */
+    struct list phases[CONN_PHASE_COUNT];
+    struct list ready;
+    bool is_reaping; /* a task after the batch is posted */
+    struct map *sources;
+    struct mono_us sources_swept;
+    unsigned open; /* connections, the lingering ones included */
+    unsigned open_max;
+    uint8_t *chunk;
+    struct lock lock; /* rank DOOR: listeners and their TLS, table */
+    struct lock_cond stopped;
+    struct list listeners;
+    bool is_started;
+    bool is_closed; /* no more listeners */
+    int number_low; /* the library's numbers: [low, high) */
+    int number_high;
+    int number_next;
+    struct rpc_peer **table; /* guarded by lock; [number - low] */
+    atomic_uint_fast64_t accepted;
+    atomic_uint_fast64_t refused;
+    atomic_uint_fast64_t guard_closes;
+    atomic_uint_fast64_t bytes_received;
+    atomic_uint_fast64_t bytes_sent;
+    atomic_uint_fast64_t open_stat;
+};
+
+/* A client's socket that passed the limits; takes fd. peer is a draft without TLS identity. */
+struct door_arrival {
+    int fd;
+    struct tls_context *tls; /* borrowed; NULL: plain */
+    const struct rpc_peer *peer;
+    struct source *source;
+};
+
+void conn_start(struct door *door, const struct door_arrival *arrival);
+void conn_expire(struct conn *conn); /* its phase took too long */
+void conn_resume(struct conn *conn); /* was on the ready list */
+void conn_free(struct conn *conn);   /* of any phase; closes everything */
+
+void door_move(struct conn *conn, enum conn_phase phase);
+void door_after_batch(struct door *door); /* asks for reaping and the ready list */
+
+/* Moves fd (take) into the library's range, files peer under the number; -1: no descriptor left. */
+int door_file_channel(struct door *door, int take_fd, struct rpc_peer *peer);
+void door_forget_channel(struct door *door, int number, const struct rpc_peer *peer);
+
+void door_release_source(struct door *door, struct source *source);
+void listener_attach(struct listener *listener); /* on the door's thread, or before it runs */
+void listener_destroy(struct listener *listener);
+
+#endif
