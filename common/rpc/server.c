@@ -14,6 +14,8 @@ enum {
     QUEUED_BYTES_DEFAULT = 1024 * 1024
 };
 
+#define GOAWAY_WAIT_US (300 * US_PER_MS)
+
 static void default_unsigned(unsigned *value, unsigned fallback)
 {
     *value = *value == 0 ? fallback : *value;
@@ -220,19 +222,19 @@ static void on_shutdown(void *owner, struct rpc_thread *thread, bool ok)
     lock_cond_broadcast(&server->live_changed);
 }
 
-/* false: the deadline came first. */
-static bool wait_shut_down(struct rpc_server *server, struct mono_us deadline)
+/* Until the library's server has ended, with calls_too also until no call lives; false: the
+ * deadline came first. */
+static bool wait_end(struct rpc_server *server, bool calls_too, struct mono_us deadline)
 {
     while (!server->pollers[0].thread.running && !server->shut_down) { /* its start had failed */
         (void)poll_once(&server->pollers[0]);
     }
+    bool in_time = true;
     LOCK_GUARD(&server->live_lock);
-    while (!server->shut_down) {
-        if (!lock_cond_wait_until(&server->live_changed, &server->live_lock, deadline)) {
-            return server->shut_down;
-        }
+    while (!server->shut_down && !(calls_too && atomic_load(&server->live) == 0) && in_time) {
+        in_time = lock_cond_wait_until(&server->live_changed, &server->live_lock, deadline);
     }
-    return true;
+    return server->shut_down;
 }
 
 static void wait_concluded(struct rpc_server *server)
@@ -241,6 +243,16 @@ static void wait_concluded(struct rpc_server *server)
     while (atomic_load(&server->live) > 0) {
         lock_cond_wait(&server->live_changed, &server->live_lock);
     }
+}
+
+/* Calls get the whole grace; then idle connections get a moment to answer their GOAWAY. */
+static void wait_grace(struct rpc_server *server, int64_t grace_us)
+{
+    struct mono_us deadline = { rpc_now().value + grace_us };
+    (void)wait_end(server, true, deadline);
+    int64_t moment = rpc_now().value + GOAWAY_WAIT_US;
+    (void)wait_end(
+        server, false, (struct mono_us){ moment < deadline.value ? moment : deadline.value });
 }
 
 void rpc_server_drain(struct rpc_server *server, int64_t grace_us)
@@ -255,11 +267,11 @@ void rpc_server_drain(struct rpc_server *server, int64_t grace_us)
     server->t_shutdown = (struct rpc_tag){ .done = on_shutdown, .owner = server };
     rpc_handoff_give(&server->t_shutdown.handoff);
     grpc_server_shutdown_and_notify(server->core, server->pollers[0].cq, &server->t_shutdown);
-    struct mono_us deadline = { rpc_now().value + (grace_us < 0 ? 0 : grace_us) };
-    if (grace_us <= 0 || !wait_shut_down(server, deadline)) {
-        grpc_server_cancel_all_calls(server->core);
-        (void)wait_shut_down(server, (struct mono_us){ INT64_MAX });
+    if (grace_us > 0) {
+        wait_grace(server, grace_us);
     }
+    grpc_server_cancel_all_calls(server->core);
+    (void)wait_end(server, false, (struct mono_us){ INT64_MAX });
     wait_concluded(server);
 }
 

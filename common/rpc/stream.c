@@ -4,13 +4,10 @@
  * library batch stands under the lock too. The end comes when no batch is outstanding: closed, then
  * the call concludes.
  */
-#include "common/base/log.h"
-#include "common/rpc/rpc_private.h"
+#include "common/rpc/stream_private.h"
 #include "common/wire/wire.h"
 
 #include <grpc/slice.h>
-
-#include <stdio.h>
 
 enum {
     EVENT_OPEN = 1,
@@ -23,48 +20,8 @@ enum {
     EVENTS_PER_RUN = 32, /* then other streams of the thread come first */
 };
 
-#define FLUSH_GRACE_US \
-    (10 * US_PER_SECOND) /* a peer that does not read gets this long after finish */
-
-struct outgoing {
-    struct list node;
-    grpc_byte_buffer *buffer;
-    size_t bytes;
-};
-
-struct rpc_stream {
-    struct rpc_server *server;
-    struct rpc_call *call; /* NULL once it was let go */
-    const struct rpc_method *method;
-    void *state;
-    atomic_uint refs;
-    struct rpc_task task;
-    struct rpc_tag t_read;
-    struct rpc_tag t_write;
-    struct rpc_tag t_status;
-    struct rpc_tag t_kick;
-    struct lock lock; /* guards what follows */
-    unsigned pending;
-    unsigned batches; /* the library has not completed yet */
-    bool scheduled;   /* queued or running */
-    bool opened;      /* open returned ERR_OK: closed is due */
-    bool reading;
-    bool read_ended; /* no further message will come */
-    bool in_message;
-    bool paused;
-    bool writing;
-    bool header_sent;
-    bool finishing;
-    bool status_started;
-    bool dead;                  /* the peer is gone */
-    grpc_byte_buffer *arriving; /* the library's while `reading` */
-    grpc_byte_buffer *in;
-    struct list out;            /* the head is being written while `writing` */
-    atomic_size_t queued_bytes; /* written under the lock */
-    uint64_t timer_id;
-    struct mono_us timer_at; /* INT64_MAX: off */
-    uint64_t kill_id;        /* deadline or end of the flush grace */
-};
+/* A peer that does not read gets this long after finish. */
+#define FLUSH_GRACE_US (10 * US_PER_SECOND)
 
 static void run(struct rpc_stream *stream, struct rpc_thread *thread);
 
@@ -87,102 +44,6 @@ void rpc_stream_unref(struct rpc_stream *stream)
 struct rpc_call *rpc_stream_call(struct rpc_stream *stream)
 {
     return stream->call;
-}
-
-/* ---- outbound queue ---- */
-
-static void drop_first_locked(struct rpc_stream *stream)
-{
-    struct outgoing *first = LIST_ENTRY(stream->out.next, struct outgoing, node);
-    list_remove(&first->node);
-    stream->queued_bytes -= first->bytes;
-    grpc_byte_buffer_destroy(first->buffer);
-    mem_free(first);
-}
-
-/* All but what the library holds. */
-static void drop_queue_locked(struct rpc_stream *stream)
-{
-    struct list kept;
-    list_init(&kept);
-    if (stream->writing) {
-        struct list *head = stream->out.next;
-        list_remove(head);
-        list_append(&kept, head);
-    }
-    while (!list_is_empty(&stream->out)) {
-        drop_first_locked(stream);
-    }
-    if (!list_is_empty(&kept)) {
-        list_append(&stream->out, list_pop(&kept));
-    }
-}
-
-static bool batch_locked(
-    struct rpc_stream *stream, const grpc_op *ops, size_t count, struct rpc_tag *tag)
-{
-    if (!rpc_call_batch(stream->call, ops, count, tag)) {
-        log_error("rpc_batch_refused", LOG_STR("call", stream->call->id));
-        return false;
-    }
-    stream->batches++;
-    return true;
-}
-
-static void start_write_locked(struct rpc_stream *stream)
-{
-    if (stream->writing || stream->dead || list_is_empty(&stream->out)) {
-        return;
-    }
-    struct outgoing *first = LIST_ENTRY(stream->out.next, struct outgoing, node);
-    grpc_op ops[2];
-    size_t count = 0;
-    if (!stream->header_sent) {
-        stream->header_sent = true;
-        ops[count++] = (grpc_op){ .op = GRPC_OP_SEND_INITIAL_METADATA };
-    }
-    bool more = first->node.next != &stream->out;
-    ops[count] =
-        (grpc_op){ .op = GRPC_OP_SEND_MESSAGE, .flags = more ? GRPC_WRITE_BUFFER_HINT : 0 };
-    ops[count++].data.send_message.send_message = first->buffer;
-    stream->writing = batch_locked(stream, ops, count, &stream->t_write);
-}
-
-static void start_read_locked(struct rpc_stream *stream)
-{
-    if (stream->reading || stream->read_ended || stream->in != NULL || stream->in_message
-        || stream->paused || stream->finishing || stream->dead) {
-        return;
-    }
-    grpc_op ops[2];
-    size_t count = 0;
-    if (!stream->header_sent) { /* tells proxies and callers at once that the stream is taken */
-        stream->header_sent = true;
-        ops[count++] = (grpc_op){ .op = GRPC_OP_SEND_INITIAL_METADATA };
-    }
-    ops[count] = (grpc_op){ .op = GRPC_OP_RECV_MESSAGE };
-    ops[count++].data.recv_message.recv_message = &stream->arriving;
-    stream->reading = batch_locked(stream, ops, count, &stream->t_read);
-}
-
-static void start_status_locked(struct rpc_stream *stream)
-{
-    if (stream->status_started || stream->dead) {
-        return;
-    }
-    stream->status_started = true;
-    grpc_op ops[2];
-    size_t count = 0;
-    if (!stream->header_sent) {
-        stream->header_sent = true;
-        ops[count++] = (grpc_op){ .op = GRPC_OP_SEND_INITIAL_METADATA };
-    }
-    struct rpc_status_op storage;
-    rpc_call_fill_status(stream->call, &storage, &ops[count++]);
-    if (!batch_locked(stream, ops, count, &stream->t_status)) {
-        (void)grpc_call_cancel(stream->call->core, NULL);
-    }
-    rpc_status_op_deinit(stream->call, &storage);
 }
 
 /* ---- scheduling ---- */
@@ -214,7 +75,7 @@ static bool is_on_worker_locked(const struct rpc_stream *stream)
 static void queue_locked(struct rpc_stream *stream)
 {
     /* An empty batch completes at once, and so brings the strand to its poller. */
-    if (is_on_worker_locked(stream) || !batch_locked(stream, NULL, 0, &stream->t_kick)) {
+    if (is_on_worker_locked(stream) || !rpc_stream_batch_locked(stream, NULL, 0, &stream->t_kick)) {
         rpc_pool_push_event(stream->server->pool, &stream->task);
     }
 }
@@ -262,7 +123,7 @@ static void on_kill(void *context)
         if (call->status == RPC_OK) {
             call->status = RPC_CANCELLED; /* the peer never saw that it went well */
         }
-        drop_queue_locked(stream);
+        rpc_stream_drop_queue_locked(stream);
         (void)grpc_call_cancel_with_status(
             call->core,
             (grpc_status_code)call->status,
@@ -305,7 +166,7 @@ static void finish_locked(struct rpc_stream *stream, enum rpc_status status, con
     stream->finishing = true;
     rpc_call_record(stream->call, status, text);
     if (!stream->writing && list_is_empty(&stream->out)) {
-        start_status_locked(stream);
+        rpc_stream_start_status_locked(stream);
     }
     int64_t left = stream->call->deadline.value - rpc_now().value;
     arm_kill_locked(stream, left < FLUSH_GRACE_US && left > 0 ? left : FLUSH_GRACE_US);
@@ -331,7 +192,7 @@ static void release(struct rpc_stream *stream)
     struct rpc_call *call = STEAL(stream->call);
     cancel_timer_locked(stream);
     cancel_kill_locked(stream);
-    drop_queue_locked(stream);
+    rpc_stream_drop_queue_locked(stream);
     grpc_byte_buffer_destroy(STEAL(stream->in));
     lock_release(&stream->lock);
     atomic_fetch_sub(&stream->server->streams_open, 1);
@@ -361,7 +222,7 @@ static void deliver_open(struct rpc_stream *stream)
     LOCK_GUARD(&stream->lock);
     stream->state = state;
     stream->opened = true;
-    start_read_locked(stream);
+    rpc_stream_start_read_locked(stream);
 }
 
 static enum err_code unpack(
@@ -412,7 +273,7 @@ static void deliver_message(struct rpc_stream *stream, struct arena *arena)
     LOCK_GUARD(&stream->lock);
     stream->in_message = false;
     stream->read_ended = stream->read_ended || stream->method->kind == RPC_SERVER_STREAM;
-    start_read_locked(stream);
+    rpc_stream_start_read_locked(stream);
 }
 
 static void deliver_half_close(struct rpc_stream *stream)
@@ -528,11 +389,11 @@ static void on_write(void *owner, struct rpc_thread *thread, bool ok)
     lock_acquire(&stream->lock);
     stream->batches--;
     stream->writing = false;
-    drop_first_locked(stream);
+    rpc_stream_drop_first_locked(stream);
     if (!list_is_empty(&stream->out)) {
-        start_write_locked(stream);
+        rpc_stream_start_write_locked(stream);
     } else if (stream->finishing) {
-        start_status_locked(stream);
+        rpc_stream_start_status_locked(stream);
     } else {
         stream->pending |= EVENT_WRITABLE;
     }
@@ -573,7 +434,7 @@ void rpc_stream_peer_closed(struct rpc_stream *stream, struct rpc_thread *thread
         bool late = rpc_now().value >= call->deadline.value;
         rpc_call_record(call, late ? RPC_DEADLINE_EXCEEDED : RPC_CANCELLED, "the caller went away");
         stream->dead = true;
-        drop_queue_locked(stream);
+        rpc_stream_drop_queue_locked(stream);
     }
     continue_and_unlock(stream, thread);
 }
@@ -598,7 +459,7 @@ void rpc_stream_begin(struct rpc_call *call)
     LOCK_GUARD(&stream->lock);
     grpc_op op = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
     op.data.recv_close_on_server.cancelled = &call->close_canceled;
-    (void)batch_locked(stream, &op, 1, &call->t_close);
+    (void)rpc_stream_batch_locked(stream, &op, 1, &call->t_close);
     if (call->deadline.value != INT64_MAX && call->method->deadline_cap_us > 0) {
         arm_kill_locked(stream, call->deadline.value - rpc_now().value);
     }
@@ -612,38 +473,6 @@ void rpc_stream_begin(struct rpc_call *call)
 
 /* ---- what handlers call ---- */
 
-enum err_code rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message)
-{
-    size_t cap = stream->server->limits.queued_bytes_per_stream;
-    grpc_byte_buffer *buffer = rpc_message_pack(message, RPC_REPLY_MAX);
-    if (buffer == NULL) {
-        return ERR_LIMIT;
-    }
-    size_t bytes = grpc_byte_buffer_length(buffer) + sizeof(struct outgoing);
-    lock_acquire(&stream->lock);
-    enum err_code code = ERR_OK;
-    if (stream->finishing || stream->dead) {
-        code = ERR_CANCELED;
-    } else if (stream->queued_bytes > 0 && bytes > cap - stream->queued_bytes) {
-        code = ERR_LIMIT;
-    } else {
-        struct outgoing *item = mem_alloc(sizeof(*item));
-        item->buffer = STEAL(buffer);
-        item->bytes = bytes;
-        stream->queued_bytes += bytes;
-        list_append(&stream->out, &item->node);
-        start_write_locked(stream);
-    }
-    lock_release(&stream->lock);
-    grpc_byte_buffer_destroy(buffer);
-    return code;
-}
-
-size_t rpc_stream_queued_bytes(const struct rpc_stream *stream)
-{
-    return atomic_load(&stream->queued_bytes);
-}
-
 void rpc_stream_pause(struct rpc_stream *stream)
 {
     LOCK_GUARD(&stream->lock);
@@ -655,7 +484,7 @@ void rpc_stream_resume(struct rpc_stream *stream)
     LOCK_GUARD(&stream->lock);
     stream->paused = false;
     if (stream->opened) {
-        start_read_locked(stream);
+        rpc_stream_start_read_locked(stream);
     }
 }
 
