@@ -250,6 +250,7 @@ static enum err_code open_link(struct app *app, struct err_info *err)
                                     .join = is_pending ? &join : NULL };
     enum err_code code = link_create(&options, &app->link, err);
     pending_deinit(&pending);
+    app->is_enrolling = is_pending;
     return code;
 }
 
@@ -342,5 +343,5 @@ int app_run(const struct config *config)
     loop_run(app.loop);
     log_info("agent_stopped", LOG_STR("state", state_dir(app.state)));
     close_all(&app);
-    return AGENT_EXIT_OK;
+    return app.exit_status;
 }

@@ -43,6 +43,7 @@ struct app {
     struct spool_stats told; /* drops already reported as events */
     struct mono_us told_at;
     bool is_stopping;
+    bool is_enrolling;
     int exit_status;
 };
 

@@ -100,6 +100,8 @@ const struct config_option agent_options[] = {
       .help = "For 'enroll': wait until an operator has confirmed; 'run' goes on otherwise" },
     { .name = "config",
       .type = CONFIG_PATH,
+      .flags =
+          CONFIG_FLAG_ONLY, /* BELAY_CONFIG is the server's, whose environment an agent may share */
       .argument = "FILE",
       .section = "General",
       .help = "Configuration file; " DEFAULT_FILE " if it is there" },

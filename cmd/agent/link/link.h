@@ -108,7 +108,8 @@ struct link_view {
 
 void link_get_view(const struct link *link, struct link_view *ret_view);
 
-/* By the server's clock if it told us, else by ours: what deadlines of commands are compared with. */
+/* By the server's clock if it told us, else by ours: what deadlines of commands are compared with.
+ */
 struct wall_us link_server_time(const struct link *link);
 
 /* The key that signs commands and the names its signature covers; valid while the link lives. */
