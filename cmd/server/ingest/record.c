@@ -6,7 +6,7 @@
 #include <math.h>
 
 enum {
-    ARENA_BYTES = 96 * 1024 * 1024, /* of one unpacked record: 1 MiB of wire costs up to ×41 */
+    ARENA_BYTES = 96 * 1024 * 1024, /* of one unpacked record: 1 MiB of wire costs up to 41 times that */
     PLAIN_BYTES_MAX = 1024 * 1024   /* after decompression */
 };
 

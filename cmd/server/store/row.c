@@ -5,6 +5,21 @@ enum {
     RECORDS_MAX = 200000
 };
 
+static enum err_code read_text(struct str_view text, struct arena *arena, const char **field)
+{
+    *field = arena_str_dup(arena, text);
+    return *field == NULL ? ERR_LIMIT : ERR_OK;
+}
+
+static enum err_code read_blob(struct str_view view, struct arena *arena, struct str_view *field)
+{
+    *field = view;
+    if (view.ptr != NULL) {
+        field->ptr = arena_dup(arena, view.ptr, view.len);
+    }
+    return view.ptr != NULL && field->ptr == NULL ? ERR_LIMIT : ERR_OK;
+}
+
 static enum err_code read_column(
     const struct sql_rows *rows,
     unsigned index,
@@ -23,25 +38,10 @@ static enum err_code read_column(
     case STORE_BOOL:
         *(bool *)field = sql_int(rows, index) != 0;
         break;
-    case STORE_TEXT: {
-        const char *copy = arena_str_dup(arena, sql_text(rows, index));
-        if (copy == NULL) {
-            return ERR_LIMIT;
-        }
-        *(const char **)field = copy;
-        break;
-    }
-    case STORE_BLOB: {
-        struct str_view view = sql_blob(rows, index);
-        if (view.ptr != NULL) {
-            view.ptr = arena_dup(arena, view.ptr, view.len);
-            if (view.ptr == NULL) {
-                return ERR_LIMIT;
-            }
-        }
-        *(struct str_view *)field = view;
-        break;
-    }
+    case STORE_TEXT:
+        return read_text(sql_text(rows, index), arena, field);
+    case STORE_BLOB:
+        return read_blob(sql_blob(rows, index), arena, field);
     }
     return ERR_OK;
 }
