@@ -13,7 +13,7 @@
 #include "common/base/id.h"
 #include "common/base/list.h"
 #include "common/base/map.h"
-#include "common/rpc/door.h"
+#include "common/rpc/door/door.h"
 #include "common/rpc/runtime.h"
 #include "common/rpc/server.h"
 #include "common/sys/lock.h"

@@ -128,7 +128,7 @@ static enum err_code fail_unknown(
     unsigned best = 3;
     for (size_t i = 0; i < type->field_count; i++) {
         unsigned distance = str_distance(str_of(name), str_of(type->fields[i].json_name));
-        if (distance < best && distance * 2 <= strlen(name)) {
+        if (distance < best && distance <= strlen(name) / 2) {
             best = distance;
             nearest = type->fields[i].json_name;
         }

@@ -4,7 +4,7 @@
  * bit: from the server; next bit: a second passes first; rest: length), then the bytes. Fed whole,
  * byte by byte, and cut where a generator seeded by the input says, the outcome must be the same.
  */
-#include "common/rpc/guard.h"
+#include "common/rpc/door/guard.h"
 
 #include <stdlib.h>
 

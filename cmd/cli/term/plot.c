@@ -282,8 +282,9 @@ static void put_time_axis(const struct drawing *drawing, struct buf *buf)
         size_t at = drawing->axis_width + 2 + column;
         AUTO_BUF struct buf label = BUF_INIT(LABEL_BYTES);
         plot_time_label(next, step, &label);
-        bool fits = at >= labels.len && at + label.len <= drawing->axis_width + 2 + columns;
-        if (tick && fits) {
+        size_t end = drawing->axis_width + 2 + columns;
+        at = at + label.len > end ? end - label.len : at;
+        if (tick && at >= labels.len) {
             buf_printf(&labels, "%*s%s ", (int)(at - labels.len), "", buf_text(&label));
         }
     }

@@ -89,21 +89,20 @@ void plot_format_value(double value, const char *name, struct buf *buf)
     put_number(shown, decimals, &unit, power, buf);
 }
 
-/* 1, 2, 5 times a power of ten; between prefixes of 1024 powers of two. */
+/* 1, 2, 2.5 or 5 times a power of ten; a power of two where prefixes go by 1024. */
 static double round_step(double least, const struct unit *unit)
 {
-    double scale = 1;
-    if (unit->base > 1000) {
-        scale = pow(unit->base, prefix_of(least, unit->base));
-    }
-    double size = pow(10, floor(log10(least / scale)));
     static const double FACTORS[] = { 1, 2, 2.5, 5, 10 };
+    if (unit->base > 1000) {
+        return pow(2, ceil(log2(least) - 1e-9));
+    }
+    double size = pow(10, floor(log10(least)));
     for (size_t i = 0; i < ARRAY_LENGTH(FACTORS); i++) {
-        if (size * FACTORS[i] * scale >= least * 0.999999) {
-            return size * FACTORS[i] * scale;
+        if (size * FACTORS[i] >= least * 0.999999) {
+            return size * FACTORS[i];
         }
     }
-    return size * scale * 10;
+    return size * 10;
 }
 
 struct plot_scale plot_scale_create(double low, double high, unsigned max_steps, const char *name)

@@ -7,7 +7,7 @@
 #define TESTS_COMPONENT_COMMON_RPC_DOOR_FIXTURE_H
 
 #include "common/base/cleanup.h"
-#include "common/rpc/door.h"
+#include "common/rpc/door/door.h"
 #include "common/sys/fd.h"
 #include "tests/support/test.h"
 

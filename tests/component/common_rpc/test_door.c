@@ -1,6 +1,6 @@
 /* The door over plain TCP and Unix sockets: records, limits, deadlines, order at the end, pressure.
  */
-#include "common/rpc/door.h"
+#include "common/rpc/door/door.h"
 #include "common/sys/file.h"
 #include "tests/component/common_rpc/door_fixture.h"
 

@@ -1,5 +1,5 @@
 #include "common/base/cleanup.h"
-#include "common/rpc/address.h"
+#include "common/rpc/door/address.h"
 #include "tests/support/test.h"
 
 static void test_accepted(void **state)

@@ -1,7 +1,7 @@
 /* Each rule of the frame guard with a sequence that passes and one that is refused, whole and byte
  * by byte. */
 #include "common/base/buf.h"
-#include "common/rpc/guard.h"
+#include "common/rpc/door/guard.h"
 #include "tests/support/test.h"
 
 #include <string.h>

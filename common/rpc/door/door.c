@@ -1,8 +1,8 @@
-#include "common/rpc/door.h"
+#include "common/rpc/door/door.h"
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
-#include "common/rpc/door_private.h"
+#include "common/rpc/door/door_private.h"
 #include "common/sys/fd.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* Network addresses as text: "host:port" and "[v6]:port". */
-#ifndef COMMON_RPC_ADDRESS_H
-#define COMMON_RPC_ADDRESS_H
+#ifndef COMMON_RPC_DOOR_ADDRESS_H
+#define COMMON_RPC_DOOR_ADDRESS_H
 
 #include "common/base/str.h"
 

@@ -1,7 +1,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
-#include "common/rpc/address.h"
-#include "common/rpc/door_private.h"
+#include "common/rpc/door/address.h"
+#include "common/rpc/door/door_private.h"
 #include "common/sys/fd.h"
 
 #include <arpa/inet.h>

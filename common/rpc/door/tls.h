@@ -4,8 +4,8 @@
  * non-blocking sockets. A context is shared by reference: sessions keep the one they began with, so
  * a listener swaps its context live. Contexts may be used from any thread, a session from one.
  */
-#ifndef COMMON_RPC_TLS_H
-#define COMMON_RPC_TLS_H
+#ifndef COMMON_RPC_DOOR_TLS_H
+#define COMMON_RPC_DOOR_TLS_H
 
 #include "common/rpc/peer.h"
 #include "common/rpc/server.h"

@@ -3,8 +3,8 @@
  * CA: one TLS handshake whose chain is checked against that pin, by hand, before anything is sent.
  */
 #include "common/base/cleanup.h"
-#include "common/rpc/address.h"
 #include "common/rpc/client.h"
+#include "common/rpc/door/address.h"
 #include "common/sys/fd.h"
 
 #include <openssl/err.h>

@@ -2,8 +2,8 @@
  * Bytes of a connection that one side did not take yet. Bounded by what its reader reads at once,
  * since nothing more is read while bytes wait; no memory while empty. A zeroed struct is empty.
  */
-#ifndef COMMON_RPC_SPILL_H
-#define COMMON_RPC_SPILL_H
+#ifndef COMMON_RPC_DOOR_SPILL_H
+#define COMMON_RPC_DOOR_SPILL_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-#include "common/rpc/guard.h"
+#include "common/rpc/door/guard.h"
 
 #include "common/base/cleanup.h"
 

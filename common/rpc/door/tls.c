@@ -1,4 +1,4 @@
-#include "common/rpc/tls.h"
+#include "common/rpc/door/tls.h"
 
 #include "common/base/cleanup.h"
 

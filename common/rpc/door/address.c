@@ -1,4 +1,4 @@
-#include "common/rpc/address.h"
+#include "common/rpc/door/address.h"
 
 /* What stands before the last colon, and behind it. */
 static bool cut_last_colon(struct str_view text, struct str_view *head, struct str_view *tail)

@@ -6,8 +6,8 @@
  * only after it). Pure: no I/O, no allocation, no clock of its own; not thread-safe. How the bytes
  * are cut into calls changes nothing.
  */
-#ifndef COMMON_RPC_GUARD_H
-#define COMMON_RPC_GUARD_H
+#ifndef COMMON_RPC_DOOR_GUARD_H
+#define COMMON_RPC_DOOR_GUARD_H
 
 #include "common/base/time.h"
 

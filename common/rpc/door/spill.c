@@ -1,4 +1,4 @@
-#include "common/rpc/spill.h"
+#include "common/rpc/door/spill.h"
 
 #include "common/base/mem.h"
 

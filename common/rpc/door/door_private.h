@@ -14,15 +14,15 @@
  * Everything but the table, the listeners' TLS contexts and the counters belongs to the door's
  * thread.
  */
-#ifndef COMMON_RPC_DOOR_PRIVATE_H
-#define COMMON_RPC_DOOR_PRIVATE_H
+#ifndef COMMON_RPC_DOOR_DOOR_PRIVATE_H
+#define COMMON_RPC_DOOR_DOOR_PRIVATE_H
 
 #include "common/base/list.h"
 #include "common/base/map.h"
-#include "common/rpc/door.h"
-#include "common/rpc/guard.h"
-#include "common/rpc/spill.h"
-#include "common/rpc/tls.h"
+#include "common/rpc/door/door.h"
+#include "common/rpc/door/guard.h"
+#include "common/rpc/door/spill.h"
+#include "common/rpc/door/tls.h"
 #include "common/sys/lock.h"
 #include "common/sys/loop.h"
 #include "common/sys/thread.h"
