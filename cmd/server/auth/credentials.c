@@ -24,8 +24,16 @@ struct kept {
 struct credentials {
     const struct clock *clock;
     struct lock lock;
-    struct map *by_hash; /* hash -> struct kept */
-    uint64_t generation; /* rises with every forget: a look-up that began before is not kept */
+    struct map *by_hash;  /* hash -> struct kept */
+    struct map *by_agent; /* agent id -> struct agent_note */
+    uint64_t generation;  /* rises with every forget */
+    uint64_t floor;       /* look-ups that began before this generation are not kept */
+};
+
+/* What a forget needs to know of an agent without looking at every credential. */
+struct agent_note {
+    uint64_t forgotten_at;           /* generation: an older look-up of this agent is not kept */
+    uint8_t hash[HASH_SHA256_BYTES]; /* its session's, last kept */
 };
 
 struct credentials *credentials_create(const struct clock *clock)
@@ -33,6 +41,7 @@ struct credentials *credentials_create(const struct clock *clock)
     struct credentials *credentials = mem_alloc(sizeof(*credentials));
     credentials->clock = clock;
     credentials->by_hash = map_create();
+    credentials->by_agent = map_create();
     lock_init(&credentials->lock, LOCK_RANK_REGISTRY);
     return credentials;
 }
@@ -41,6 +50,7 @@ void credentials_destroy(struct credentials *credentials)
 {
     if (credentials != NULL) {
         map_destroy(credentials->by_hash, mem_free);
+        map_destroy(credentials->by_agent, mem_free);
         lock_deinit(&credentials->lock);
         mem_free(credentials);
     }
@@ -60,43 +70,69 @@ bool credentials_find(
     return true;
 }
 
+/* Forgets everything, and what is being looked up right now too. */
+static void clear_locked(struct credentials *credentials)
+{
+    map_destroy(credentials->by_hash, mem_free);
+    map_destroy(credentials->by_agent, mem_free);
+    credentials->by_hash = map_create();
+    credentials->by_agent = map_create();
+    credentials->floor = ++credentials->generation;
+}
+
+static struct agent_note *note_of_locked(struct credentials *credentials, int64_t agent_id)
+{
+    struct agent_note *note = map_find(credentials->by_agent, map_key_of(&agent_id));
+    if (note == NULL) {
+        if (map_count(credentials->by_agent) >= KEPT_MAX) {
+            clear_locked(credentials);
+        }
+        note = mem_alloc(sizeof(*note));
+        (void)map_put(credentials->by_agent, map_key_of(&agent_id), note);
+    }
+    return note;
+}
+
+static struct str_view key_of(const uint8_t hash[HASH_SHA256_BYTES])
+{
+    return str_from((const char *)hash, HASH_SHA256_BYTES);
+}
+
+/* generation: as it was before the look-up; a credential forgotten since is not kept. */
 static void keep(
     struct credentials *credentials, const struct principal *principal, uint64_t generation)
 {
+    LOCK_GUARD(&credentials->lock);
+    if (map_count(credentials->by_hash) >= KEPT_MAX) {
+        clear_locked(credentials);
+    }
+    if (generation < credentials->floor) {
+        return;
+    }
+    if (principal->agent_id != 0) {
+        struct agent_note *note = note_of_locked(credentials, principal->agent_id);
+        if (generation < note->forgotten_at || generation < credentials->floor) {
+            return;
+        }
+        memcpy(note->hash, principal->credential_hash, sizeof(note->hash));
+    }
     struct kept *kept = mem_alloc(sizeof(*kept));
     kept->principal = *principal;
     kept->until.value = clock_mono(credentials->clock).value + KEPT_US;
-    struct str_view key = str_from((const char *)principal->credential_hash, HASH_SHA256_BYTES);
-    LOCK_GUARD(&credentials->lock);
-    if (generation != credentials->generation) {
-        mem_free(kept);
-        return;
-    }
-    if (map_count(credentials->by_hash) >= KEPT_MAX) {
-        map_destroy(credentials->by_hash, mem_free);
-        credentials->by_hash = map_create();
-    }
-    mem_free(map_put(credentials->by_hash, key, kept));
+    mem_free(map_put(credentials->by_hash, key_of(principal->credential_hash), kept));
 }
 
 void credentials_forget(void *context, int64_t agent_id)
 {
     struct credentials *credentials = context;
     LOCK_GUARD(&credentials->lock);
-    credentials->generation++;
     if (agent_id == 0) {
-        map_destroy(credentials->by_hash, mem_free);
-        credentials->by_hash = map_create();
+        clear_locked(credentials);
         return;
     }
-    size_t cursor = 0;
-    struct str_view key;
-    void *value = NULL;
-    while (map_next(credentials->by_hash, &cursor, &key, &value)) {
-        if (((struct kept *)value)->principal.agent_id == agent_id) {
-            mem_free(map_remove(credentials->by_hash, key));
-        }
-    }
+    struct agent_note *note = note_of_locked(credentials, agent_id);
+    note->forgotten_at = ++credentials->generation;
+    mem_free(map_remove(credentials->by_hash, key_of(note->hash)));
 }
 
 static enum err_code load_session(struct work *work, void *context, struct err_info *err)

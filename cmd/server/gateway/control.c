@@ -3,7 +3,9 @@
  * and was not sent on this stream goes out in the order of its sequence, whenever the stream is
  * woken.
  *
- *     awaiting_hello --hello--> streaming --goaway, fence, expiry, error--> ended
+ *     awaiting_hello --hello--> streaming --goaway--> draining --acks, time--> ended
+ *
+ * and from each of them to ended by a fence, an expiry, an error or the peer.
  */
 #include "cmd/server/auth/principal.h"
 #include "cmd/server/core/work.h"
@@ -30,19 +32,23 @@ enum {
     HELLO_BYTES = 16 * 1024,
     ARENA_BYTES = 48 * 1024 * 1024,
     GOAWAY_SPREAD_MS = 5000,
+    DRAIN_US = 5000000, /* for acknowledgements on their way */
 };
 
 enum control_state {
     CONTROL_AWAITING_HELLO,
     CONTROL_STREAMING,
+    CONTROL_DRAINING, /* goaway was sent: no command goes out, acknowledgements still come in */
     CONTROL_ENDED
 };
 
 static const struct sm_state control_states[] = {
     [CONTROL_AWAITING_HELLO] = { "awaiting_hello",
-                                 SM_BIT(CONTROL_STREAMING) | SM_BIT(CONTROL_ENDED),
+                                 SM_BIT(CONTROL_STREAMING) | SM_BIT(CONTROL_DRAINING)
+                                     | SM_BIT(CONTROL_ENDED),
                                  HELLO_US },
-    [CONTROL_STREAMING] = { "streaming", SM_BIT(CONTROL_ENDED), 0 },
+    [CONTROL_STREAMING] = { "streaming", SM_BIT(CONTROL_DRAINING) | SM_BIT(CONTROL_ENDED), 0 },
+    [CONTROL_DRAINING] = { "draining", SM_BIT(CONTROL_ENDED), DRAIN_US },
     [CONTROL_ENDED] = { "ended", 0, 0 },
 };
 static const struct sm_type control_machine = { "control_stream",
@@ -58,7 +64,7 @@ struct control {
     struct mono_us accepted_at;
     struct hub_subscription *outbox;
     struct hub_subscription *session;
-    struct arena *arena; /* reset every turn */
+    struct arena *arena; /* of the event that runs now; idle streams hold none */
 };
 
 typedef Agentgateway__V1__ControlStreamResponse response_type;
@@ -89,7 +95,6 @@ static enum err_code control_open(struct rpc_stream *stream, void **ret_state, s
     control->service = rpc_call_service(call);
     control->principal = *principal_of(call);
     control->stream = stream;
-    control->arena = arena_create(ARENA_BYTES);
     sm_init(
         &control->sm,
         &control_machine,
@@ -155,7 +160,8 @@ static void send_goaway(struct control *control)
     response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_GOAWAY;
     response->goaway = goaway;
     if (send_response(control, response)) {
-        end(control, ERR_UNAVAILABLE, "the server is draining");
+        sm_move(&control->sm, CONTROL_DRAINING, clock_mono(control->service->clock));
+        rpc_stream_set_timer(control->stream, DRAIN_US);
     }
 }
 
@@ -166,7 +172,8 @@ struct turn { /* one look at the outbox */
     size_t count;
 };
 
-static enum err_code take_turn(struct work *work, void *context, struct err_info *err)
+/* Reads: is the session still the agent's, and what waits? An idle turn writes nothing. */
+static enum err_code look(struct work *work, void *context, struct err_info *err)
 {
     struct turn *turn = context;
     const struct principal *principal = &turn->control->principal;
@@ -179,7 +186,7 @@ static enum err_code take_turn(struct work *work, void *context, struct err_info
         return ERR_OK;
     }
     TRY(code);
-    TRY(store_command_open(
+    return store_command_open(
         work->conn,
         principal->workspace_id,
         principal->agent_id,
@@ -189,15 +196,40 @@ static enum err_code take_turn(struct work *work, void *context, struct err_info
         work->arena,
         &turn->commands,
         &turn->count,
-        err));
+        err);
+}
+
+/* Looks again, since a command may have been taken back meanwhile, and marks what will be sent. */
+static enum err_code mark_sent(struct work *work, void *context, struct err_info *err)
+{
+    struct turn *turn = context;
+    TRY(look(work, turn, err));
     for (size_t i = 0; i < turn->count; i++) {
         TRY(store_command_sent(
-            work->conn, principal->workspace_id, str_of(turn->commands[i].id), work->now, err));
+            work->conn,
+            turn->control->principal.workspace_id,
+            str_of(turn->commands[i].id),
+            work->now,
+            err));
     }
-    if (turn->count > 0) {
-        work_wake(work, HUB_COMMANDS, principal->workspace_id);
-    }
+    work_wake(work, HUB_COMMANDS, turn->control->principal.workspace_id);
     return ERR_OK;
+}
+
+static enum err_code take_turn(struct control *control, struct turn *turn, struct err_info *err)
+{
+    TRY(work_read(
+        control->service,
+        rpc_call_worker(rpc_stream_call(control->stream)),
+        control->arena,
+        control->principal.workspace_id,
+        look,
+        turn,
+        err));
+    if (turn->is_fenced || turn->count == 0) {
+        return ERR_OK;
+    }
+    return work_on(control, mark_sent, turn, err);
 }
 
 static bool send_command(struct control *control, const struct command_record *record)
@@ -239,7 +271,7 @@ static void deliver(struct control *control)
     do {
         arena_reset(control->arena);
         turn.count = 0;
-        enum err_code code = work_on(control, take_turn, &turn, &err);
+        enum err_code code = take_turn(control, &turn, &err);
         if (code != ERR_OK) {
             /* The database is away: the stream stays up and looks again at its next turn. */
             log_warn(
@@ -282,6 +314,8 @@ static enum err_code keep_hello(struct work *work, void *context, struct err_inf
         err);
 }
 
+static void on_wake(struct control *control, const ProtobufCMessage *message);
+
 static void on_hello(struct control *control, const Agentgateway__V1__ControlHello *hello)
 {
     struct err_info err = ERR_INFO_INIT;
@@ -308,7 +342,7 @@ static void on_hello(struct control *control, const Agentgateway__V1__ControlHel
         hub_subscribe(hub, HUB_SESSION, control->principal.agent_id, control->stream);
     send_accepted(control);
     rpc_stream_set_timer(control->stream, ACCEPTED_EVERY_US);
-    deliver(control);
+    on_wake(control, NULL); /* delivers, or says goodbye at once on a draining server */
 }
 
 struct ack_context {
@@ -344,7 +378,7 @@ static enum err_code keep_ack(struct work *work, void *context, struct err_info 
 static void on_ack(struct control *control, const Agentgateway__V1__ControlAck *ack)
 {
     struct err_info err = ERR_INFO_INIT;
-    if (control->sm.state != CONTROL_STREAMING) {
+    if (control->sm.state == CONTROL_AWAITING_HELLO) {
         end(control, ERR_INVALID, "message: hello must come first");
         return;
     }
@@ -365,13 +399,10 @@ static void on_ack(struct control *control, const Agentgateway__V1__ControlAck *
         /* Not stored: end the stream, so that the agent sends it again. */
         end(control, code == ERR_INVALID ? code : ERR_UNAVAILABLE, err.text);
     }
-    arena_reset(control->arena);
 }
 
-static void control_message(struct rpc_stream *stream, void *state, const ProtobufCMessage *message)
+static void on_message(struct control *control, const ProtobufCMessage *message)
 {
-    (void)stream;
-    struct control *control = state;
     const Agentgateway__V1__ControlStreamRequest *request =
         (const Agentgateway__V1__ControlStreamRequest *)message;
     switch (request->message_case) {
@@ -382,7 +413,7 @@ static void control_message(struct rpc_stream *stream, void *state, const Protob
         on_ack(control, request->ack);
         break;
     case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_CAPACITY:
-        if (control->sm.state != CONTROL_STREAMING) {
+        if (control->sm.state == CONTROL_AWAITING_HELLO) {
             end(control, ERR_INVALID, "message: hello must come first");
         }
         break;
@@ -393,40 +424,69 @@ static void control_message(struct rpc_stream *stream, void *state, const Protob
     }
 }
 
-static void control_woken(struct rpc_stream *stream, void *state)
+static void on_wake(struct control *control, const ProtobufCMessage *message)
 {
-    (void)stream;
-    struct control *control = state;
-    if (control->sm.state == CONTROL_ENDED) {
-        return;
-    }
-    if (presence_is_draining(control->service->presence)) {
-        arena_reset(control->arena);
+    (void)message;
+    bool is_open =
+        control->sm.state == CONTROL_AWAITING_HELLO || control->sm.state == CONTROL_STREAMING;
+    if (is_open && presence_is_draining(control->service->presence)) {
         send_goaway(control);
-        return;
-    }
-    if (control->sm.state == CONTROL_STREAMING) {
+    } else if (control->sm.state == CONTROL_STREAMING) {
         deliver(control);
     }
 }
 
-static void control_timer(struct rpc_stream *stream, void *state)
+static void on_timer(struct control *control, const ProtobufCMessage *message)
 {
-    struct control *control = state;
+    (void)message;
+    int64_t left_us = control->principal.expires_at - clock_wall(control->service->clock).value;
     if (control->sm.state == CONTROL_AWAITING_HELLO) {
         end(control, ERR_TIMEOUT, "no hello within 5 s");
-    }
-    if (control->sm.state == CONTROL_STREAMING
-        && control->principal.expires_at <= clock_wall(control->service->clock).value) {
+    } else if (control->sm.state == CONTROL_DRAINING) {
+        end(control, ERR_UNAVAILABLE, "the server is draining");
+    } else if (control->sm.state == CONTROL_STREAMING && left_us <= 0) {
         end(control, ERR_UNAUTHENTICATED, "the session has expired");
     }
     if (control->sm.state != CONTROL_STREAMING) {
         return;
     }
-    arena_reset(control->arena);
     send_accepted(control);
     deliver(control);
-    rpc_stream_set_timer(stream, ACCEPTED_EVERY_US);
+    rpc_stream_set_timer(
+        control->stream, left_us < ACCEPTED_EVERY_US ? left_us : ACCEPTED_EVERY_US);
+}
+
+/* Each event has an arena of its own, so that ten thousand idle streams hold no memory for
+ * messages. */
+static void run_event(
+    struct control *control,
+    void (*handle)(struct control *control, const ProtobufCMessage *message),
+    const ProtobufCMessage *message)
+{
+    AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
+    control->arena = arena;
+    if (control->sm.state != CONTROL_ENDED) {
+        handle(control, message);
+    }
+    control->arena = NULL;
+}
+
+static void control_message(struct rpc_stream *stream, void *state, const ProtobufCMessage *message)
+{
+    (void)stream;
+    run_event(state, on_message, message);
+}
+
+static void control_woken(struct rpc_stream *stream, void *state)
+{
+    (void)stream;
+    run_event(state, on_wake, NULL);
+}
+
+static void control_timer(struct rpc_stream *stream, void *state)
+{
+    (void)stream;
+    run_event(state, on_timer, NULL);
 }
 
 static void control_half_closed(struct rpc_stream *stream, void *state)
@@ -442,7 +502,6 @@ static void control_closed(struct rpc_stream *stream, void *state)
     hub_unsubscribe(control->session);
     presence_remove_stream(control->service->presence, control->principal.agent_id, stream);
     hub_publish(control->service->hub, HUB_AGENTS, control->principal.workspace_id);
-    arena_destroy(control->arena);
     mem_free(control);
 }
 
