@@ -77,7 +77,7 @@ enum err_code cli_pairs(
 {
     ProtobufCMessage **entries = NULL;
     if (count > 0) {
-        entries = arena_alloc(cli->arena, count * sizeof(*entries));
+        entries = arena_alloc(cli->arena, count * sizeof(void *));
     }
     for (size_t i = 0; i < count; i++) {
         struct str_view key = STR_NONE;

@@ -158,7 +158,7 @@ static enum err_code show_change(
 {
     const Agentgateway__V1__AgentChange *change =
         (const Agentgateway__V1__AgentChange *)(const void *)message;
-    (void)ret_done;
+    *ret_done = false;
     if (output_is_structured(cli)) {
         return output_live_row(context, message);
     }

@@ -68,7 +68,7 @@ static enum err_code show_record(
     struct cli *cli, void *context, const ProtobufCMessage *message, bool *ret_done)
 {
     (void)cli;
-    (void)ret_done;
+    *ret_done = false;
     return output_live_row(context, message);
 }
 

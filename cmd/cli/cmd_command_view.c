@@ -248,5 +248,5 @@ enum err_code cmd_command_finish(
         return ERR_OK;
     }
     TRY(cmd_command_follow(cli, command->id, NULL, &last));
-    return cmd_command_show(cli, last);
+    return last != NULL ? cmd_command_show(cli, last) : ERR_OK;
 }

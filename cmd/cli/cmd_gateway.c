@@ -192,10 +192,9 @@ static enum err_code verify(struct cli *cli, const Belay__Cli__V1__Gateway *gate
     return ERR_OK;
 }
 
-static enum err_code add(struct cli *cli)
+/* What the words and options say, checked as far as that goes without the server. */
+static enum err_code read_line(struct cli *cli, Belay__Cli__V1__Gateway *gateway)
 {
-    struct gateway_store *store = NULL;
-    Belay__Cli__V1__Gateway *gateway = cli_message(cli, &belay__cli__v1__gateway__descriptor);
     gateway->name = cli_text(cli, args_word(cli->args, 0));
     gateway->endpoint = cli_text(cli, args_word(cli->args, 1));
     gateway->server_name = cli_text(cli, args_text(cli->args, "server-name"));
@@ -207,6 +206,30 @@ static enum err_code add(struct cli *cli)
             "ENDPOINT: \"%s\" is neither HOST:PORT, [V6]:PORT nor unix:/PATH",
             gateway->endpoint);
     }
+    return ERR_OK;
+}
+
+static enum err_code keep(
+    struct cli *cli, struct gateway_store *store, Belay__Cli__V1__Gateway *gateway)
+{
+    TRY(gateway_store_put(cli, store, gateway));
+    if (store->list->current[0] == 0 || args_flag(cli->args, "use")) {
+        store->list->current = gateway->name;
+    }
+    TRY(gateway_store_save(cli, store));
+    if (strcmp(store->list->current, gateway->name) == 0) {
+        output_note(cli, "Added and in use.");
+    } else {
+        output_note(cli, "Added. Use it with: belay gateway use %s", gateway->name);
+    }
+    return ERR_OK;
+}
+
+static enum err_code add(struct cli *cli)
+{
+    struct gateway_store *store = NULL;
+    Belay__Cli__V1__Gateway *gateway = cli_message(cli, &belay__cli__v1__gateway__descriptor);
+    TRY(read_line(cli, gateway));
     TRY(gateway_store_get(cli, &store));
     if (gateway_store_find(store, gateway->name) != NULL && !args_flag(cli->args, "replace")) {
         return ERR_SET(
@@ -217,18 +240,7 @@ static enum err_code add(struct cli *cli)
     if (!args_flag(cli->args, "no-verify")) {
         TRY(verify(cli, gateway));
     }
-    TRY(gateway_store_put(cli, store, gateway));
-    if (store->list->current[0] == 0 || args_flag(cli->args, "use")) {
-        store->list->current = gateway->name;
-    }
-    TRY(gateway_store_save(cli, store));
-    output_note(
-        cli,
-        strcmp(store->list->current, gateway->name) == 0
-            ? "Added and in use."
-            : "Added. Use it with: belay gateway use %s",
-        gateway->name);
-    return ERR_OK;
+    return keep(cli, store, gateway);
 }
 
 /* ---- the others ---- */

@@ -7,7 +7,8 @@
 #include "proto/agentgateway/v1/admin.pb-c.h"
 
 enum {
-    AWAITING_MAX = 50
+    AWAITING_MAX = 50,
+    TEXT_BYTES_MAX = 1048576
 };
 
 static void put_line(struct cli *cli, const char *name, struct str_view text, struct buf *out)
@@ -120,7 +121,7 @@ static enum err_code run_status(struct cli *cli)
         return code;
     }
     TRY(code);
-    AUTO_BUF struct buf text = BUF_INIT(1024 * 1024);
+    AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES_MAX);
     AUTO_BUF struct buf gateway = BUF_INIT(1024);
     buf_printf(&gateway, "%s, %s", status.gateway, status.endpoint);
     put_line(cli, "Gateway", buf_view(&gateway), &text);

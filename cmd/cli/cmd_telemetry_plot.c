@@ -15,6 +15,7 @@ enum {
     WIDTH_DEFAULT = 80,
     HEIGHT_DEFAULT = 12,
     FRAME_BYTES_MAX = 4 * 1024 * 1024,
+    SCREEN_BYTES_MAX = 5 * 1024 * 1024,
     MESSAGE_BYTES_MAX = 1024 * 1024,
     GAP_STEPS = 4
 };
@@ -211,7 +212,7 @@ static enum err_code picture_show(struct picture *picture)
     struct wall_us end = cli_now(picture->cli);
     struct wall_us start = { end.value - picture->window_us };
     AUTO_BUF struct buf frame = BUF_INIT(FRAME_BYTES_MAX);
-    AUTO_BUF struct buf out = BUF_INIT(FRAME_BYTES_MAX * 2);
+    AUTO_BUF struct buf out = BUF_INIT(SCREEN_BYTES_MAX);
     picture_render(picture, start, end, &frame);
     if (picture->lines > 0) {
         buf_printf(&out, "\033[%uA\033[J", picture->lines);

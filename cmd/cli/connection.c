@@ -186,7 +186,7 @@ enum err_code connection_call(
         cli->arena,
         &reply,
         &cli->err));
-    memcpy(ret_reply, &reply, sizeof(reply));
+    memcpy(ret_reply, &reply, sizeof(void *));
     return ERR_OK;
 }
 
@@ -222,14 +222,14 @@ static enum err_code append_page(struct cli *cli, struct items all, struct items
     if (*page.count == 0) {
         return ERR_OK;
     }
-    ProtobufCMessage **joined = arena_alloc(cli->arena, count * sizeof(*joined));
+    ProtobufCMessage **joined = arena_alloc(cli->arena, count * sizeof(void *));
     if (joined == NULL) {
         return ERR_SET(&cli->err, ERR_LIMIT, "the list is larger than memory allows; use --limit");
     }
     if (*all.count > 0) {
-        memcpy(joined, *all.list, *all.count * sizeof(*joined));
+        memcpy(joined, *all.list, *all.count * sizeof(void *));
     }
-    memcpy(joined + *all.count, *page.list, *page.count * sizeof(*joined));
+    memcpy(joined + *all.count, *page.list, *page.count * sizeof(void *));
     *all.list = joined;
     *all.count = count;
     return ERR_OK;
@@ -252,9 +252,15 @@ enum err_code connection_list(
     uint32_t *size = field_of(request, "page_size");
     char **token = field_of(request, "page_token");
     ProtobufCMessage *reply = NULL;
+    if (size == NULL || token == NULL) {
+        return ERR_SET(&cli->err, ERR_INTERNAL, "%s has no pages", method);
+    }
     *size = page_size(limit, 0);
     TRY(connection_call(cli, method, request, reply_type, &reply));
     struct items all = items_of(reply);
+    if (all.next_page_token == NULL) {
+        return ERR_SET(&cli->err, ERR_INTERNAL, "the answer of %s has no pages", method);
+    }
     while ((*all.next_page_token)[0] != 0 && (limit == 0 || *all.count < limit)) {
         ProtobufCMessage *page = NULL;
         *token = *all.next_page_token;
@@ -267,7 +273,7 @@ enum err_code connection_list(
     if ((*all.next_page_token)[0] != 0 && !output_is_structured(cli)) {
         output_note(cli, "The first %zu are shown; there are more: --limit N (0: all)", *all.count);
     }
-    memcpy(ret_reply, &reply, sizeof(reply));
+    memcpy(ret_reply, &reply, sizeof(void *));
     return ERR_OK;
 }
 

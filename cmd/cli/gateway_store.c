@@ -126,9 +126,9 @@ enum err_code gateway_store_put(
         return ERR_SET(&cli->err, ERR_LIMIT, "more than %d gateways", GATEWAYS_MAX);
     }
     Belay__Cli__V1__Gateway **grown =
-        arena_alloc(cli->arena, (list->n_gateways + 1) * sizeof(*grown));
+        arena_alloc(cli->arena, (list->n_gateways + 1) * sizeof(void *));
     if (list->n_gateways > 0) {
-        memcpy(grown, list->gateways, list->n_gateways * sizeof(*grown));
+        memcpy(grown, list->gateways, list->n_gateways * sizeof(void *));
     }
     grown[list->n_gateways++] = gateway;
     list->gateways = grown;

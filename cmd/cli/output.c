@@ -11,7 +11,8 @@
 
 enum {
     OUTPUT_BYTES_MAX = 256 * 1024 * 1024,
-    CELL_BYTES_MAX = 65536
+    CELL_BYTES_MAX = 65536,
+    LINE_BYTES_MAX = 4 * CELL_BYTES_MAX
 };
 
 /* ---- setup ---- */
@@ -180,7 +181,7 @@ static struct table_options options_of(const struct cli *cli)
 static enum err_code put_name(struct cli *cli, const struct view *view, const void *item)
 {
     AUTO_BUF struct buf name = BUF_INIT(CELL_BYTES_MAX);
-    AUTO_BUF struct buf line = BUF_INIT(CELL_BYTES_MAX * 4);
+    AUTO_BUF struct buf line = BUF_INIT(LINE_BYTES_MAX);
     view->name(item, &name);
     text_escape(buf_view(&name), &line);
     buf_append_char(&line, '\n');

@@ -12,7 +12,8 @@ enum {
     AXIS_WIDTH_MAX = 14,
     LABEL_BYTES = 64,
     LINES_PER_LABEL = 3,
-    COLUMNS_PER_TIME = 16
+    COLUMNS_PER_TIME = 16,
+    TIME_LINE_BYTES_MAX = 4 * PLOT_WIDTH_MAX
 };
 
 /* Box drawing characters in UTF-8. */
@@ -243,6 +244,7 @@ static void put_rows(const struct drawing *drawing, struct buf *buf)
 {
     const struct canvas *canvas = &drawing->canvas;
     for (unsigned row = 0; row < canvas->rows; row++) {
+        size_t first = (size_t)row * canvas->columns;
         AUTO_BUF struct buf label = BUF_INIT(LABEL_BYTES);
         row_label(drawing, row, &label);
         unsigned width = label_width(&label);
@@ -251,11 +253,11 @@ static void put_rows(const struct drawing *drawing, struct buf *buf)
                                                   : (width > 0 ? " " TICK_LEFT : " " BAR_LEFT);
         buf_printf(buf, "%*s%s%s", (int)pad, "", buf_text(&label), bar);
         size_t last = canvas->columns;
-        while (last > 0 && canvas->owner[row * canvas->columns + last - 1] == 0) {
+        while (last > 0 && canvas->owner[first + last - 1] == 0) {
             last--;
         }
         for (size_t column = 0; column < last; column++) {
-            put_cell(drawing, row * canvas->columns + column, buf);
+            put_cell(drawing, first + column, buf);
         }
         buf_append_char(buf, '\n');
     }
@@ -267,7 +269,7 @@ static void put_time_axis(const struct drawing *drawing, struct buf *buf)
     unsigned columns = drawing->canvas.columns;
     int64_t span = drawing->end_us - drawing->start_us;
     int64_t step = plot_time_step(span, columns / COLUMNS_PER_TIME + 1);
-    AUTO_BUF struct buf labels = BUF_INIT(PLOT_WIDTH_MAX * 4);
+    AUTO_BUF struct buf labels = BUF_INIT(TIME_LINE_BYTES_MAX);
     buf_printf(buf, "%*s %s", (int)drawing->axis_width, "", drawing->options->ascii ? "+" : CORNER);
     buf_printf(&labels, "%*s", (int)drawing->axis_width + 2, "");
     int64_t first = (drawing->start_us + step - 1) / step * step;

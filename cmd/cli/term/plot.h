@@ -51,6 +51,6 @@ void plot_render(
 
 /* A value the way the plot shows it: "42.5%", "1.5 GiB", "61 C" with its degree sign; for tables
  * too. */
-void plot_format_value(double value, const char *unit, struct buf *buf);
+void plot_format_value(double value, const char *unit_name, struct buf *buf);
 
 #endif

@@ -73,9 +73,9 @@ static void put_number(
     buf_append_str(buf, str_of(unit->suffix));
 }
 
-void plot_format_value(double value, const char *name, struct buf *buf)
+void plot_format_value(double value, const char *unit_name, struct buf *buf)
 {
-    struct unit unit = unit_of(name);
+    struct unit unit = unit_of(unit_name);
     if (!isfinite(value)) {
         buf_append_str(buf, isnan(value) ? STR("-") : value > 0 ? STR("inf") : STR("-inf"));
         return;
@@ -105,9 +105,10 @@ static double round_step(double least, const struct unit *unit)
     return size * 10;
 }
 
-struct plot_scale plot_scale_create(double low, double high, unsigned max_steps, const char *name)
+struct plot_scale plot_scale_create(
+    double low, double high, unsigned max_steps, const char *unit_name)
 {
-    struct unit unit = unit_of(name);
+    struct unit unit = unit_of(unit_name);
     if (high - low < fabs(high) * 1e-9 || high - low < 1e-300) {
         double room = fabs(high) > 0 ? fabs(high) * 0.1 : 1 / unit.factor;
         low -= low >= 0 && low < room ? low : room;
@@ -126,9 +127,9 @@ struct plot_scale plot_scale_create(double low, double high, unsigned max_steps,
 }
 
 void plot_scale_label(
-    const struct plot_scale *scale, double value, const char *name, struct buf *buf)
+    const struct plot_scale *scale, double value, const char *unit_name, struct buf *buf)
 {
-    struct unit unit = unit_of(name);
+    struct unit unit = unit_of(unit_name);
     double largest = fmax(fabs(scale->low), fabs(scale->high)) * unit.factor;
     unsigned power = prefix_of(largest, unit.base);
     double divisor = pow(unit.base > 0 ? unit.base : 1, power);

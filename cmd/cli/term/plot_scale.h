@@ -11,11 +11,12 @@ struct plot_scale {
 };
 
 /* Covers low..high (finite) with at most max_steps round steps; equal ends are widened. */
-struct plot_scale plot_scale_create(double low, double high, unsigned max_steps, const char *unit);
+struct plot_scale plot_scale_create(
+    double low, double high, unsigned max_steps, const char *unit_name);
 
 /* A label of the axis, as short as the step allows. */
 void plot_scale_label(
-    const struct plot_scale *scale, double value, const char *unit, struct buf *buf);
+    const struct plot_scale *scale, double value, const char *unit_name, struct buf *buf);
 
 /* Round step of time for about `count` labels over span_us, and a label in UTC. */
 int64_t plot_time_step(int64_t span_us, unsigned count);

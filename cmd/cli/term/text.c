@@ -6,6 +6,7 @@
 #include <locale.h>
 #include <wchar.h>
 
+/* Before any other thread: the locale is the process's. NOLINTBEGIN(concurrency-mt-unsafe) */
 void text_use_utf8(void)
 {
     if (setlocale(LC_CTYPE, "") != NULL && strcmp(nl_langinfo(CODESET), "UTF-8") == 0) {
@@ -13,6 +14,8 @@ void text_use_utf8(void)
     }
     (void)setlocale(LC_CTYPE, "C.UTF-8");
 }
+
+/* NOLINTEND(concurrency-mt-unsafe) */
 
 /* Length of the well-formed character at the front, and its code point; 0: broken. */
 static size_t decode(struct str_view text, uint32_t *ret_code)
