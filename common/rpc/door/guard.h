@@ -14,8 +14,7 @@
 enum {
     GUARD_PREFACE_BYTES = 24,
     GUARD_HEAD_BYTES = 9,
-    GUARD_FRAME_BYTES =
-        16384, /* payload of any frame: the default, which the library leaves as it is */
+    GUARD_FRAME_BYTES = 16384, /* payload of a frame: HTTP/2's default, which the library keeps */
     GUARD_HEADER_BLOCK_BYTES = 16384, /* HEADERS and its CONTINUATIONs */
     GUARD_HEADER_BLOCK_FRAMES = 32,
     GUARD_UNACKED_HEADER_BYTES = 8192, /* header blocks before a genuine SETTINGS ACK */
