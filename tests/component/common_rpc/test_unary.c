@@ -159,7 +159,9 @@ static void test_the_callers_deadline_ends_the_call(void **state)
     assert_code(ERR_TIMEOUT, world_slow_call(&world, &options, &err));
     world_wait(&world, &world.canceled, 1);
     world_wait(&world, &world.finished, 1);
-    assert_int_equal(atomic_load(&world.last_status), RPC_DEADLINE_EXCEEDED);
+    /* The caller's reset may come in just before our own clock says so. */
+    int status = atomic_load(&world.last_status);
+    assert_true(status == RPC_DEADLINE_EXCEEDED || status == RPC_CANCELLED);
     world_destroy(&world);
 }
 
