@@ -1,7 +1,7 @@
 #include "cmd/cli/cli.h"
 
 #include "belay_descriptors.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 #include "cmd/cli/grammar/docs.h"
 #include "common/wire/wire.h"

@@ -3,8 +3,8 @@
  * once, then points come by WatchTelemetry and the window moves on.
  */
 #include "cmd/cli/cells.h"
-#include "cmd/cli/cmd_telemetry_query.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/cmd_telemetry_query.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 #include "cmd/cli/term/plot.h"
 #include "common/rpc/client.h"

@@ -1,7 +1,7 @@
 /* belay command: what was asked of agents, and what became of it. Sending is in cmd_command_send.c.
  */
-#include "cmd/cli/cmd_command_view.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/cmd_command_view.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 
 static enum err_code list(struct cli *cli)

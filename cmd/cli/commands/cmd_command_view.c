@@ -1,4 +1,4 @@
-#include "cmd/cli/cmd_command_view.h"
+#include "cmd/cli/commands/cmd_command_view.h"
 
 #include "cmd/cli/cells.h"
 #include "cmd/cli/connection.h"

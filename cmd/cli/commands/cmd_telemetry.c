@@ -1,7 +1,7 @@
 /* belay telemetry: figures as lists and rows. Plots are in cmd_telemetry_plot.c. */
 #include "cmd/cli/cells.h"
-#include "cmd/cli/cmd_telemetry_query.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/cmd_telemetry_query.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 #include "cmd/cli/term/plot.h"
 #include "common/rpc/client.h"

@@ -1,6 +1,6 @@
 /* The command table of belay: one row per group from its cmd_<group>.c, and the whole grammar. */
-#ifndef CMD_CLI_COMMANDS_H
-#define CMD_CLI_COMMANDS_H
+#ifndef CMD_CLI_COMMANDS_COMMANDS_H
+#define CMD_CLI_COMMANDS_COMMANDS_H
 
 #include "cmd/cli/cli.h"
 

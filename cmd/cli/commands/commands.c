@@ -1,4 +1,4 @@
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/commands.h"
 
 static const char *const FORMAT_CHOICES[] = { "table", "wide", "json", "yaml", "name", NULL };
 static const char *const COLOR_CHOICES[] = { "auto", "always", "never", NULL };

@@ -1,6 +1,6 @@
 /* belay event: what agents reported. */
 #include "cmd/cli/cells.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 #include "common/rpc/client.h"
 

@@ -1,6 +1,6 @@
 /* How a command to an agent is shown, and how one waits for its end: for every way to send one. */
-#ifndef CMD_CLI_CMD_COMMAND_VIEW_H
-#define CMD_CLI_CMD_COMMAND_VIEW_H
+#ifndef CMD_CLI_COMMANDS_CMD_COMMAND_VIEW_H
+#define CMD_CLI_COMMANDS_CMD_COMMAND_VIEW_H
 
 #include "cmd/cli/cli.h"
 #include "cmd/cli/output.h"

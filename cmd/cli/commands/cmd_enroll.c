@@ -1,6 +1,6 @@
 /* belay enroll: join strings for agents, and the operator's word for those that wait. */
 #include "cmd/cli/cells.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 
 #include "proto/agentgateway/v1/admin.pb-c.h"

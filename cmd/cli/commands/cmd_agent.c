@@ -1,7 +1,7 @@
 /* belay agent: the fleet. */
 #include "cmd/cli/cells.h"
-#include "cmd/cli/cmd_command_view.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/cmd_command_view.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 #include "cmd/cli/term/plot.h"
 #include "common/rpc/client.h"

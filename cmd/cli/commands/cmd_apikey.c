@@ -1,6 +1,6 @@
 /* belay apikey: keys for people and programs that are not on the server's machine. */
 #include "cmd/cli/cells.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 
 #include "proto/agentgateway/v1/admin.pb-c.h"

@@ -1,6 +1,6 @@
 /* What the telemetry commands have in common: their options and the two calls. */
-#ifndef CMD_CLI_CMD_TELEMETRY_QUERY_H
-#define CMD_CLI_CMD_TELEMETRY_QUERY_H
+#ifndef CMD_CLI_COMMANDS_CMD_TELEMETRY_QUERY_H
+#define CMD_CLI_COMMANDS_CMD_TELEMETRY_QUERY_H
 
 #include "cmd/cli/cli.h"
 

@@ -1,6 +1,6 @@
 /* belay config, completion, version, and the hidden makers of man pages and the reference. */
 #include "cmd/cli/cells.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 #include "cmd/cli/grammar/docs.h"
 #include "common/sys/file.h"

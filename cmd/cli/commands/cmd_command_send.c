@@ -1,6 +1,6 @@
 /* belay command send: one kind of command per row, each with the options it takes. */
-#include "cmd/cli/cmd_command_view.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/cmd_command_view.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 #include "common/base/id.h"
 

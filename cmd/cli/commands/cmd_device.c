@@ -1,6 +1,6 @@
 /* belay device: what the agents look after; an agent's host is its first device. */
 #include "cmd/cli/cells.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 
 #include "proto/agentgateway/v1/admin.pb-c.h"

@@ -1,7 +1,7 @@
 /* belay status: the server, the caller and the fleet in short; and what to do when nothing answers.
  */
 #include "cmd/cli/cells.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 
 #include "proto/agentgateway/v1/admin.pb-c.h"

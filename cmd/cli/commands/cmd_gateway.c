@@ -1,6 +1,6 @@
 /* belay gateway: the servers this user knows. */
 #include "cmd/cli/cells.h"
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 #include "common/crypto/cert.h"
 #include "common/crypto/hash.h"

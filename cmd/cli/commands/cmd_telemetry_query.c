@@ -1,4 +1,4 @@
-#include "cmd/cli/cmd_telemetry_query.h"
+#include "cmd/cli/commands/cmd_telemetry_query.h"
 
 #include "cmd/cli/connection.h"
 
