@@ -15,7 +15,12 @@
 struct rpc_call;
 struct rpc_stream;
 
-enum rpc_kind { RPC_UNARY, RPC_CLIENT_STREAM, RPC_SERVER_STREAM, RPC_BIDI };
+enum rpc_kind {
+    RPC_UNARY,
+    RPC_CLIENT_STREAM,
+    RPC_SERVER_STREAM,
+    RPC_BIDI
+};
 
 /*
  * Unary handler: a worker thread (or a poller when the row says is_inline). request is valid during
@@ -28,18 +33,25 @@ typedef enum err_code (*rpc_unary_fn)(
     struct err_info *err);
 
 /*
- * Stream handler: events of one stream never run at the same time. They run on workers where the row
- * says is_blocking, else on pollers and must not block. open always runs on a worker. After
- * rpc_stream_finish no event but closed follows; closed comes exactly once, if open returned ERR_OK.
+ * Stream handler: events of one stream never run at the same time. They run on workers where the
+ * row says is_blocking, else on pollers and must not block. open always runs on a worker. After
+ * rpc_stream_finish no event but closed follows; closed comes exactly once, if open returned
+ * ERR_OK.
  */
 struct rpc_stream_ops {
     enum err_code (*open)(struct rpc_stream *stream, void **ret_state, struct err_info *err);
-    /* One message, valid until the return; the next is read afterwards unless rpc_stream_pause was called. A server stream's request comes here too. */
+    /* One message, valid until the return; the next is read afterwards unless rpc_stream_pause was
+     * called. A server stream's request comes here too. */
     void (*message)(struct rpc_stream *stream, void *state, const ProtobufCMessage *message);
-    void (*half_closed)(struct rpc_stream *stream, void *state); /* the peer sends no more; may be NULL */
-    void (*writable)(struct rpc_stream *stream, void *state); /* the outbound queue is empty again; may be NULL */
-    void (*woken)(struct rpc_stream *stream, void *state); /* after rpc_stream_wake, coalesced; may be NULL */
-    void (*timer)(struct rpc_stream *stream, void *state); /* after rpc_stream_set_timer; may be NULL */
+    void (*half_closed)(
+        struct rpc_stream *stream, void *state); /* the peer sends no more; may be NULL */
+    void (*writable)(
+        struct rpc_stream *stream,
+        void *state); /* the outbound queue is empty again; may be NULL */
+    void (*woken)(
+        struct rpc_stream *stream, void *state); /* after rpc_stream_wake, coalesced; may be NULL */
+    void (*timer)(
+        struct rpc_stream *stream, void *state); /* after rpc_stream_set_timer; may be NULL */
     void (*closed)(struct rpc_stream *stream, void *state); /* frees state */
 };
 
@@ -63,26 +75,29 @@ const char *rpc_call_id(const struct rpc_call *call); /* request id: "req_..." *
 const struct rpc_peer *rpc_call_peer(const struct rpc_call *call);
 
 /*
- * Capped memory for the request and the reply. Of a unary call, and in a stream's admit and open: as
- * long as the call. In a stream's other events: emptied when the event returns.
+ * Capped memory for the request and the reply. Of a unary call, and in a stream's admit and open:
+ * as long as the call. In a stream's other events: emptied when the event returns.
  */
 struct arena *rpc_call_arena(struct rpc_call *call);
 struct mono_us rpc_call_deadline(const struct rpc_call *call); /* INT64_MAX: none */
 bool rpc_call_is_canceled(const struct rpc_call *call);
 
-/* Value of request metadata (lower-case name); ret_count tells how often it stands there (0: STR_NONE). */
-struct str_view
-rpc_call_metadata(const struct rpc_call *call, const char *name, unsigned *ret_count);
+/* Value of request metadata (lower-case name); ret_count tells how often it stands there (0:
+ * STR_NONE). */
+struct str_view rpc_call_metadata(
+    const struct rpc_call *call, const char *name, unsigned *ret_count);
 
 /* Adds trailing metadata; name and value are copied; at most 16. */
 void rpc_call_add_trailer(struct rpc_call *call, const char *name, struct str_view value);
 
 /* Set once by the gate; released with the call. */
-void rpc_call_set_principal(struct rpc_call *call, void *principal, void (*release)(void *principal));
+void rpc_call_set_principal(
+    struct rpc_call *call, void *principal, void (*release)(void *principal));
 void *rpc_call_principal(const struct rpc_call *call);
 
 void *rpc_call_service(const struct rpc_call *call); /* rpc_server_options.service */
-void *rpc_call_worker(const struct rpc_call *call);  /* what worker_open gave this thread; NULL on pollers */
+void *rpc_call_worker(
+    const struct rpc_call *call); /* what worker_open gave this thread; NULL on pollers */
 
 /* Streams. All but ref, unref, wake and finish are for the stream's own events only. */
 struct rpc_call *rpc_stream_call(struct rpc_stream *stream);
@@ -93,17 +108,20 @@ void rpc_stream_unref(struct rpc_stream *stream);
  * Packs and queues a message. ERR_LIMIT: the queue holds more than its cap (the message was not
  * taken; wait for writable or end the stream). ERR_CANCELED: the stream is ending.
  */
-enum err_code rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message) MUST_CHECK;
+enum err_code rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message)
+    MUST_CHECK;
 size_t rpc_stream_queued_bytes(const struct rpc_stream *stream);
 
-void rpc_stream_pause(struct rpc_stream *stream);  /* no further message until resume */
+void rpc_stream_pause(struct rpc_stream *stream); /* no further message until resume */
 void rpc_stream_resume(struct rpc_stream *stream);
-void rpc_stream_set_timer(struct rpc_stream *stream, int64_t delay_us); /* one-shot, replaces the one before; <0: off */
+void rpc_stream_set_timer(
+    struct rpc_stream *stream, int64_t delay_us); /* one-shot, replaces the one before; <0: off */
 
 /* Any thread: makes `woken` run soon, once for any number of wakes. */
 void rpc_stream_wake(struct rpc_stream *stream);
 
-/* Any thread: ends the stream after what is queued was sent. The first call wins. text may be NULL. */
+/* Any thread: ends the stream after what is queued was sent. The first call wins. text may be NULL.
+ */
 void rpc_stream_finish(struct rpc_stream *stream, enum err_code code, const char *text);
 
 #endif

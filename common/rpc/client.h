@@ -28,7 +28,9 @@ struct rpc_header {
 };
 
 enum err_code rpc_client_create(
-    const struct wire_schema *schema, struct rpc_client **ret_client, struct err_info *err) MUST_CHECK;
+    const struct wire_schema *schema,
+    struct rpc_client **ret_client,
+    struct err_info *err) MUST_CHECK;
 void rpc_client_destroy(struct rpc_client *client); /* after its channels; joins the poller */
 
 struct rpc_channel_options {
@@ -36,9 +38,9 @@ struct rpc_channel_options {
     const char *ca_pem;      /* NULL: plaintext */
     const char *server_name; /* name the certificate must carry; NULL: the target's host */
     const char *user_agent;
-    int64_t keepalive_us;      /* 0: 30 s */
-    int64_t max_reconnect_us;  /* 0: 60 s; the library adds jitter */
-    size_t max_reply_bytes;    /* 0: 4 MiB */
+    int64_t keepalive_us;     /* 0: 30 s */
+    int64_t max_reconnect_us; /* 0: 60 s; the library adds jitter */
+    size_t max_reply_bytes;   /* 0: 4 MiB */
 };
 
 enum err_code rpc_channel_create(
@@ -87,8 +89,10 @@ void rpc_channel_call_async(
 /* Events of one stream, in order, on the executor. closed comes exactly once and last. */
 struct rpc_client_stream_ops {
     void (*message)(void *context, const ProtobufCMessage *message); /* valid until the return */
-    void (*writable)(void *context); /* everything queued was handed to the transport; may be NULL */
-    void (*closed)(void *context, enum err_code code, const struct err_info *err); /* ERR_OK: status OK */
+    void (*writable)(
+        void *context); /* everything queued was handed to the transport; may be NULL */
+    void (*closed)(
+        void *context, enum err_code code, const struct err_info *err); /* ERR_OK: status OK */
 };
 
 /*
@@ -106,9 +110,10 @@ enum err_code rpc_client_stream_open(
     struct rpc_client_stream **ret_stream,
     struct err_info *err) MUST_CHECK;
 
-/* Queues a message; ERR_LIMIT past 4 MiB queued (not taken: wait for writable). Executor's thread or any one thread. */
-enum err_code
-rpc_client_stream_send(struct rpc_client_stream *stream, const ProtobufCMessage *message) MUST_CHECK;
+/* Queues a message; ERR_LIMIT past 4 MiB queued (not taken: wait for writable). Executor's thread
+ * or any one thread. */
+enum err_code rpc_client_stream_send(
+    struct rpc_client_stream *stream, const ProtobufCMessage *message) MUST_CHECK;
 void rpc_client_stream_half_close(struct rpc_client_stream *stream);
 void rpc_client_stream_cancel(struct rpc_client_stream *stream);
 void rpc_client_stream_release(struct rpc_client_stream *stream);
@@ -124,13 +129,15 @@ enum err_code rpc_client_stream_read(
     ProtobufCMessage **ret_message,
     struct err_info *err) MUST_CHECK;
 
-/* After a read's ERR_NOT_FOUND: true if the stream ended with OK, false if NOT_FOUND was its status. */
+/* After a read's ERR_NOT_FOUND: true if the stream ended with OK, false if NOT_FOUND was its
+ * status. */
 bool rpc_client_stream_ended_ok(struct rpc_client_stream *stream);
 
 /*
  * First contact: dials host:port with TLS, takes the CA certificate whose SHA-256 (of its DER form)
  * equals pin from the chain the server shows, checks that the leaf chains up to it, and returns it
- * as PEM. ERR_DENIED: another CA; ERR_UNSUPPORTED: no TLS, or no HTTP/2 (a proxy in between), with a clear text.
+ * as PEM. ERR_DENIED: another CA; ERR_UNSUPPORTED: no TLS, or no HTTP/2 (a proxy in between), with
+ * a clear text.
  */
 enum err_code rpc_fetch_pinned_ca(
     const char *target,
@@ -139,7 +146,8 @@ enum err_code rpc_fetch_pinned_ca(
     char **ret_pem,
     struct err_info *err) MUST_CHECK;
 
-/* The name every certificate of a Belay CA carries besides its own: what a pinned client asks for. */
+/* The name every certificate of a Belay CA carries besides its own: what a pinned client asks for.
+ */
 #define RPC_PINNED_SERVER_NAME "belay-server"
 
 #endif

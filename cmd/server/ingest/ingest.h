@@ -23,8 +23,8 @@ enum err_code ingest_start(
 void ingest_stop(struct ingest *ingest);
 
 /*
- * ERR_OK: the record is the writer's now, and done will be called. ERR_BUSY: the queue is full and the
- * record stays the caller's: stop reading; room_stream is woken when there is room again.
+ * ERR_OK: the record is the writer's now, and done will be called. ERR_BUSY: the queue is full and
+ * the record stays the caller's: stop reading; room_stream is woken when there is room again.
  */
 enum err_code ingest_submit(
     struct ingest *ingest,

@@ -6,8 +6,9 @@
 #include <math.h>
 
 enum {
-    ARENA_BYTES = 96 * 1024 * 1024, /* of one unpacked record: 1 MiB of wire costs up to 41 times that */
-    PLAIN_BYTES_MAX = 1024 * 1024   /* after decompression */
+    ARENA_BYTES =
+        96 * 1024 * 1024, /* of one unpacked record: 1 MiB of wire costs up to 41 times that */
+    PLAIN_BYTES_MAX = 1024 * 1024 /* after decompression */
 };
 
 /* Bounded decompression; STR_NONE: not a frame, or too large. */

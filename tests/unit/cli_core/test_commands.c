@@ -1,5 +1,5 @@
 /* The real command table, walked: every row is complete, and every example is a line it accepts. */
-#include "cmd/cli/commands.h"
+#include "cmd/cli/commands/commands.h"
 #include "cmd/cli/grammar/docs.h"
 #include "tests/support/test.h"
 
