@@ -147,15 +147,12 @@ static void write_command(void *context, const struct command_line *line)
     json_time(json, "received_at", line->received_at);
     buf_printf(json, ",\"succeeded\":%s}", line->succeeded ? "true" : "false");
     buf_printf(writer->text, "Command    %s ", time_format(line->received_at, when));
-    buf_printf(
-        writer->text,
-        "%.*s %s%s",
-        STR_ARG(line->action),
-        name,
-        line->status == COMMAND_RUNNING ? ""
-            : line->succeeded           ? ", succeeded"
-                                        : ", failed: ");
-    buf_append_json(writer->text, line->error);
+    bool failed = line->status != COMMAND_RUNNING && !line->succeeded;
+    buf_printf(writer->text, "%.*s %s", STR_ARG(line->action), name);
+    if (failed) {
+        buf_append_str(writer->text, STR(", failed: "));
+        buf_append_json(writer->text, line->error);
+    }
     buf_append_char(writer->text, '\n');
 }
 

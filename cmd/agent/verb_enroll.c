@@ -32,7 +32,8 @@ static void on_pending(void *context, const char *fingerprint)
     (void)printf(
         "The server knows this agent and waits for an operator to confirm it.\n"
         "Fingerprint: %s\n"
-        "Compare it with 'belay agent list' and confirm with: belay enroll confirm\n",
+        "Compare it with the one of 'belay enroll list', then: belay enroll confirm ID %s\n",
+        fingerprint,
         fingerprint);
     (void)fflush(stdout);
     if (!config_bool(enroll->config, "wait")) {

@@ -304,6 +304,7 @@ enum err_code link_create(
     link->context = options->context;
     link->upload_bytes = options->upload_bytes == 0 ? UPLOAD_BYTES : options->upload_bytes;
     link->executor = (struct rpc_executor){ post, options->loop };
+    link->created_at = loop_now(options->loop);
     list_init(&link->calls);
     link->timer = loop_timer_create(options->loop, on_timer, link);
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT && options->spool != NULL; i++) {

@@ -40,6 +40,7 @@ struct link {
     const struct link_ops *ops;
     void *context;
     struct link_core core;
+    struct mono_us created_at;
     struct loop_timer *timer;
     struct rpc_executor executor;
     struct rpc_client *client;
