@@ -79,6 +79,14 @@ static enum err_code fill_pending(
     return ERR_OK;
 }
 
+/* Whatever looks like a join string, damaged or not, may hold a token: as a file name it would be
+ * echoed. */
+static bool is_file_name(const char *join)
+{
+    return join[0] != '\0' && strstr(join, "://") == NULL && strstr(join, "token") == NULL
+        && strstr(join, "blt_") == NULL;
+}
+
 enum err_code outcome_begin_join(
     const struct config *config,
     struct state *state,
@@ -90,7 +98,7 @@ enum err_code outcome_begin_join(
     AUTO_BUF struct buf file = BUF_INIT(JOIN_TEXT_MAX + 1);
     struct str_view text = str_of(join);
     enum err_code code = ERR_OK;
-    if (!str_has_prefix(text, STR("belay"))) {
+    if (is_file_name(join)) {
         code = file_read_private(join, JOIN_TEXT_MAX, &file, err);
         text = buf_view(&file);
         if (code != ERR_OK) {

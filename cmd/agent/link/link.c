@@ -29,13 +29,10 @@ Google__Protobuf__Timestamp link_timestamp(struct wall_us time)
 /* gRPC's own words for a peer that is no HTTP/2 server help nobody in the field. */
 static const char *explain(const char *text)
 {
-    if (strstr(text, "http1.x") != NULL || strstr(text, "HTTP/1") != NULL
+    if (strstr(text, "http1.x") != NULL || strstr(text, "parsing HTTP/2") != NULL
         || strstr(text, "missing selected ALPN") != NULL) {
         return " (something between this agent and the server does not pass HTTP/2: a proxy or load "
                "balancer; let it pass TCP through to the agents' port)";
-    }
-    if (strstr(text, "CERTIFICATE_VERIFY_FAILED") != NULL) {
-        return " (the server shows a certificate of another CA than the one pinned at enrollment)";
     }
     return "";
 }
