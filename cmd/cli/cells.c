@@ -86,10 +86,9 @@ enum text_style cells_until(
 enum text_style cells_time(
     const struct view_cell *cell, const Google__Protobuf__Timestamp *time, struct buf *out)
 {
-    (void)cell;
     int64_t us = 0;
     if (cells_time_us(time, &us)) {
-        put_time(us, out);
+        put_time(cell->detail ? us : us - us % US_PER_MS, out);
     }
     return TEXT_PLAIN;
 }

@@ -17,7 +17,7 @@ enum text_style cells_age(
 enum text_style cells_until(
     const struct view_cell *cell, const Google__Protobuf__Timestamp *time, struct buf *out);
 
-/* Always the time itself. */
+/* Always the time itself; in lists to the millisecond. */
 enum text_style cells_time(
     const struct view_cell *cell, const Google__Protobuf__Timestamp *time, struct buf *out);
 

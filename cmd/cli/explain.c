@@ -33,43 +33,66 @@ enum cli_exit cli_exit_of(enum err_code code)
     return EXITS[code];
 }
 
+/* "belay gateway add" speaks to a server that is not chosen yet. */
+static bool is_adding_gateway(const struct cli *cli)
+{
+    return strcmp(args_path(cli->args)->steps[1]->name, "gateway") == 0
+        && strcmp(args_command(cli->args)->name, "add") == 0;
+}
+
 static void hint_unavailable(struct cli *cli)
 {
     const struct gateway_choice *choice = connection_choice(cli);
-    if (choice == NULL) {
+    if (is_adding_gateway(cli)) {
+        output_note(
+            cli,
+            "  Is belay-server running there, and is this the port of its --listen? Nothing was kept.");
+    } else if (choice == NULL) {
         output_note(
             cli,
             "  Start one here: belay-server --mode combined. Or name one: belay gateway add NAME "
             "HOST:PORT --ca-sha256 PIN, then belay gateway use NAME.");
-        return;
+    } else {
+        output_note(
+            cli,
+            "  Is belay-server running at %s (gateway %s, %s)? Other servers: belay gateway list.",
+            choice->gateway->endpoint,
+            choice->gateway->name,
+            choice->origin);
     }
-    output_note(
-        cli,
-        "  Is belay-server running at %s (gateway %s, %s)? See belay status; other servers: belay "
-        "gateway list.",
-        choice->gateway->endpoint,
-        choice->gateway->name,
-        choice->origin);
 }
 
 static void hint_unauthenticated(struct cli *cli)
 {
     const struct gateway_choice *choice = connection_choice(cli);
-    bool local = choice == NULL || strcmp(choice->gateway->name, GATEWAY_LOCAL) == 0;
-    if (local) {
+    if (choice == NULL || strcmp(choice->gateway->name, GATEWAY_LOCAL) == 0) {
         output_note(
             cli,
             "  Run as the server's user, or use a gateway with an API key: belay gateway add.");
         return;
     }
+    const Belay__Cli__V1__Gateway *gateway = choice->gateway;
     output_note(
         cli,
-        "  The key of gateway %s is missing, wrong, expired or revoked. Make one on the server with "
-        "belay apikey create, then: belay gateway add %s %s --replace --key-file FILE (or "
-        "$BELAY_API_KEY).",
-        choice->gateway->name,
-        choice->gateway->name,
-        choice->gateway->endpoint);
+        "  The API key of gateway %s is missing, wrong, expired or revoked. Make one on the server: "
+        "belay apikey create NAME --scope SCOPE. Then: belay gateway add %s %s%s%s --replace --key-file "
+        "FILE (or set BELAY_API_KEY).",
+        gateway->name,
+        gateway->name,
+        gateway->endpoint,
+        gateway->ca_sha256[0] != 0 ? " --ca-sha256 " : "",
+        gateway->ca_sha256);
+}
+
+static void hint_denied(struct cli *cli)
+{
+    if (connection_choice(cli) != NULL) {
+        output_note(cli, "  What this caller may do: belay status (scopes).");
+    } else if (is_adding_gateway(cli) && args_is_set(cli->args, "ca-sha256")) {
+        output_note(
+            cli,
+            "  On the server's machine, belay status shows the CA's SHA-256. Nothing was kept.");
+    }
 }
 
 static void hint_uncertain(struct cli *cli)
@@ -87,9 +110,7 @@ static void hint(struct cli *cli, enum err_code code)
         hint_unauthenticated(cli);
         return;
     case ERR_DENIED:
-        if (connection_choice(cli) != NULL) {
-            output_note(cli, "  What this caller may do: belay status (scopes).");
-        }
+        hint_denied(cli);
         return;
     case ERR_NOT_FOUND:
         output_note(

@@ -241,6 +241,11 @@ enum err_code output_one(
     return output_text(cli, buf_view(&text));
 }
 
+enum err_code output_row(struct cli *cli, const struct view *view, const ProtobufCMessage *item)
+{
+    return output_list(cli, view, item, &item, 1);
+}
+
 /* ---- live ---- */
 
 struct output_live {

@@ -78,6 +78,10 @@ enum err_code output_one(
     struct cli *cli, const struct view *view, const ProtobufCMessage *item, unsigned flags)
     MUST_CHECK;
 
+/* One object as a row, after a change: the long form would hide what changed. */
+enum err_code output_row(struct cli *cli, const struct view *view, const ProtobufCMessage *item)
+    MUST_CHECK;
+
 /* The message as JSON or YAML, whatever -o says otherwise. */
 enum err_code output_message(struct cli *cli, const ProtobufCMessage *message, unsigned flags)
     MUST_CHECK;

@@ -196,7 +196,7 @@ static enum err_code update(struct cli *cli, Agentgateway__V1__UpdateAgentReques
     request->agent = cli_text(cli, args_word(cli->args, 0));
     TRY(connection_call(
         cli, "UpdateAgent", &request->base, &agentgateway__v1__agent__descriptor, &reply));
-    return output_one(cli, &VIEW_AGENTS, &reply->base, 0);
+    return output_row(cli, &VIEW_AGENTS, &reply->base);
 }
 
 /* "site=north" sets, "site-" removes. */
@@ -255,7 +255,7 @@ static enum err_code evict(struct cli *cli)
     request.reason = cli_text(cli, args_text(cli->args, "reason"));
     TRY(connection_call(
         cli, "EvictAgent", &request.base, &agentgateway__v1__agent__descriptor, &reply));
-    return output_one(cli, &VIEW_AGENTS, &reply->base, 0);
+    return output_row(cli, &VIEW_AGENTS, &reply->base);
 }
 
 static enum err_code revoke(struct cli *cli)
@@ -270,7 +270,7 @@ static enum err_code revoke(struct cli *cli)
     request.reason = cli_text(cli, args_text(cli->args, "reason"));
     TRY(connection_call(
         cli, "RevokeAgent", &request.base, &agentgateway__v1__agent__descriptor, &reply));
-    return output_one(cli, &VIEW_AGENTS, &reply->base, 0);
+    return output_row(cli, &VIEW_AGENTS, &reply->base);
 }
 
 static enum err_code rotate_key(struct cli *cli)

@@ -95,7 +95,7 @@ static enum err_code revoke(struct cli *cli)
     request.id = cli_text(cli, args_word(cli->args, 0));
     TRY(connection_call(
         cli, "RevokeApiKey", &request.base, &agentgateway__v1__api_key__descriptor, &reply));
-    return output_one(cli, &VIEW_KEYS, &reply->base, 0);
+    return output_row(cli, &VIEW_KEYS, &reply->base);
 }
 
 static const struct cli_argument CREATE_ARGUMENTS[] = {

@@ -48,7 +48,7 @@ static enum err_code cancel(struct cli *cli)
     request.id = cli_text(cli, args_word(cli->args, 0));
     TRY(connection_call(
         cli, "CancelCommand", &request.base, &agentgateway__v1__command__descriptor, &reply));
-    return cmd_command_show(cli, reply);
+    return output_row(cli, &VIEW_COMMANDS, &reply->base);
 }
 
 static const char *const STATE_CHOICES[] = { "queued",  "sent",      "succeeded", "failed",

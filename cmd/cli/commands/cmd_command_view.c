@@ -241,7 +241,7 @@ enum err_code cmd_command_finish(
 {
     Agentgateway__V1__Command *last = NULL;
     if (!wait) {
-        TRY(cmd_command_show(cli, command));
+        TRY(output_row(cli, &VIEW_COMMANDS, &command->base));
         if (!output_is_structured(cli) && !cmd_command_is_finished(command)) {
             output_note(cli, "Its answer: belay command watch %s", command->id);
         }

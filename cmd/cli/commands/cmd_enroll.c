@@ -119,7 +119,7 @@ static enum err_code revoke(struct cli *cli)
         &request.base,
         &agentgateway__v1__enrollment_token__descriptor,
         &reply));
-    return output_one(cli, &VIEW_TOKENS, &reply->base, 0);
+    return output_row(cli, &VIEW_TOKENS, &reply->base);
 }
 
 static enum err_code confirm(struct cli *cli)

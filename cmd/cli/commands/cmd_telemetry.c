@@ -150,7 +150,7 @@ CELL_TEXT(write_point_device, Agentgateway__V1__TelemetryPoint, device)
 CELL_TEXT(write_point_instance, Agentgateway__V1__TelemetryPoint, instance)
 
 static const struct view_column POINT_COLUMNS[] = {
-    { { .title = "TIME", .keep = 20, .min_width = 27 }, 0, write_point_time },
+    { { .title = "TIME", .keep = 20, .min_width = 24 }, 0, write_point_time },
     { { .title = "AGENT", .min_width = 16 }, 0, write_point_agent },
     { { .title = "METRIC", .min_width = 20 }, 0, write_point_metric },
     { { .title = "DEVICE" }, VIEW_WIDE, write_point_device },

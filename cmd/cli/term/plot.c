@@ -196,21 +196,29 @@ static void put_cell(const struct drawing *drawing, size_t cell, struct buf *buf
     uint8_t owner = canvas->owner[cell];
     if (owner == 0) {
         buf_append_char(buf, ' ');
-        return;
-    }
-    if (drawing->options->color) {
-        buf_append_str(buf, str_of(COLORS[owner - 1]));
-    }
-    if (drawing->options->ascii) {
+    } else if (drawing->options->ascii) {
         buf_append_char(buf, MARKS[owner - 1]);
     } else {
         unsigned bits = canvas->bits[cell];
         char utf8[3] = { (char)0xe2, (char)(0xa0 | bits >> 6), (char)(0x80 | (bits & 0x3f)) };
         buf_append(buf, utf8, sizeof(utf8));
     }
-    if (drawing->options->color) {
-        buf_append_str(buf, STR("\033[0m"));
+}
+
+/* Cells first..first + count; a color is switched on and off once per run of its cells. */
+static void put_cells(const struct drawing *drawing, size_t first, size_t count, struct buf *buf)
+{
+    uint8_t current = 0;
+    for (size_t cell = first; cell < first + count; cell++) {
+        uint8_t owner = drawing->canvas.owner[cell];
+        if (drawing->options->color && owner != current) {
+            buf_append_str(buf, current != 0 ? STR("\033[0m") : STR(""));
+            buf_append_str(buf, owner != 0 ? str_of(COLORS[owner - 1]) : STR(""));
+            current = owner;
+        }
+        put_cell(drawing, cell, buf);
     }
+    buf_append_str(buf, current != 0 ? STR("\033[0m") : STR(""));
 }
 
 /* Columns of a label: every character of one is one column wide (the degree sign has two bytes). */
@@ -256,9 +264,7 @@ static void put_rows(const struct drawing *drawing, struct buf *buf)
         while (last > 0 && canvas->owner[first + last - 1] == 0) {
             last--;
         }
-        for (size_t column = 0; column < last; column++) {
-            put_cell(drawing, first + column, buf);
-        }
+        put_cells(drawing, first, last, buf);
         buf_append_char(buf, '\n');
     }
 }

@@ -73,11 +73,28 @@ static void put_number(
     buf_append_str(buf, str_of(unit->suffix));
 }
 
+/* The two greatest units: "1h 30m", "12d 4h". */
+static void put_duration(int64_t seconds, struct buf *buf)
+{
+    if (seconds < 3600) {
+        buf_printf(buf, "%lldm %llds", (long long)(seconds / 60), (long long)(seconds % 60));
+    } else if (seconds < 86400) {
+        buf_printf(buf, "%lldh %lldm", (long long)(seconds / 3600), (long long)(seconds / 60 % 60));
+    } else {
+        buf_printf(
+            buf, "%lldd %lldh", (long long)(seconds / 86400), (long long)(seconds / 3600 % 24));
+    }
+}
+
 void plot_format_value(double value, const char *unit_name, struct buf *buf)
 {
     struct unit unit = unit_of(unit_name);
     if (!isfinite(value)) {
         buf_append_str(buf, isnan(value) ? STR("-") : value > 0 ? STR("inf") : STR("-inf"));
+        return;
+    }
+    if (value >= 120 && value < 1e12 && strcmp(unit.suffix, "s") == 0) {
+        put_duration((int64_t)value, buf);
         return;
     }
     double shown = value * unit.factor;

@@ -713,7 +713,7 @@ static void test_gateways_are_kept_privately(void **state)
     assert_int_equal(world->status, 5);
     world->key = "blk_wrong";
     expect_status(world, "status", 3);
-    assert_contains(world->err, "The key of gateway lab");
+    assert_contains(world->err, "The API key of gateway lab");
     world->key = NULL;
     assert_int_equal(chmod(file, 0644), 0);
     expect_status(world, "gateway list", 3);

@@ -197,6 +197,9 @@ static void test_values_in_units(void **state)
         "celsius",
         "61 \xc2\xb0"
         "C");
+    check_value(61, "seconds", "61s");
+    check_value(5464.2, "seconds", "1h 31m");
+    check_value(90000, "seconds", "1d 1h");
     check_value(0, NULL, "0");
     check_value(1234567, NULL, "1.23M");
     check_value(-2.5, "x", "-2.50");
