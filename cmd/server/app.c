@@ -510,6 +510,8 @@ int server_run(const struct config *config)
     struct app app = { .config = config, .lock_fd = -1 };
     app.service.clock = clock_system();
     block_signals();
+    size_t descriptors = fd_raise_limit();
+    log_debug("descriptors", LOG_UINT("limit", descriptors));
     enum err_code code = crypto_start(&err);
     if (code == ERR_OK) {
         code = start(&app, &err);

@@ -27,4 +27,10 @@ enum err_code fd_write_all(int fd, const void *data, size_t bytes, struct err_in
 enum err_code fd_read_full(
     int fd, void *data, size_t bytes, size_t *ret_bytes, struct err_info *err) MUST_CHECK;
 
+/*
+ * Raises the soft limit of open descriptors to the hard one (a server needs three per agent);
+ * returns the limit in force.
+ */
+size_t fd_raise_limit(void);
+
 #endif
