@@ -12,4 +12,4 @@ function(belay_script_tests kind)
   endforeach()
 endfunction()
 
-belay_script_tests(e2e base)
+belay_script_tests(e2e base enrollment sessions uploads commands)

@@ -52,8 +52,8 @@ UPDATE command SET state = $4, code = $5, error_message = $6, result = $7, finis
 WHERE workspace_id = $1 AND id = $2 AND agent_id = $3 AND state IN (1, 2, 5)
 
 -- name: command_cancel
--- $1 workspace, $2 id, $3 now: only what was not sent
-UPDATE command SET state = 6, finished_at = $3, revision = revision + 1 WHERE workspace_id = $1 AND id = $2 AND state = 1
+-- $1 workspace, $2 id, $3 now: only what was not sent and is not over
+UPDATE command SET state = 6, finished_at = $3, revision = revision + 1 WHERE workspace_id = $1 AND id = $2 AND state = 1 AND expires_at > $3
 
 -- name: command_expire
 -- $1 now
