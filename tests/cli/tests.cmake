@@ -4,3 +4,11 @@ foreach(check reference man bash zsh fish exit)
     COMMAND ${BELAY_PYTHON} "${CMAKE_SOURCE_DIR}/tests/cli/check_docs.py" ${check} $<TARGET_FILE:belay>)
   set_tests_properties(cli_docs_${check} PROPERTIES LABELS cli TIMEOUT 120 SKIP_RETURN_CODE 77)
 endforeach()
+
+# Every command against a real server and its agent, on both stores.
+foreach(engine sqlite postgresql)
+  add_test(NAME cli_live_${engine} COMMAND ${BELAY_PYTHON} -B "${CMAKE_SOURCE_DIR}/tests/cli/test_live.py")
+  set_tests_properties(cli_live_${engine} PROPERTIES
+    LABELS e2e TIMEOUT 240 SKIP_RETURN_CODE 77
+    ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin;BELAY_TEST_ENGINE=${engine}")
+endforeach()

@@ -1,0 +1,204 @@
+#!/usr/bin/python3
+"""Every command of `belay` against a real server with its agent: exit statuses, formats, secrets."""
+import json
+import os
+import re
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
+import harness  # noqa: E402
+
+BELAY = os.path.join(harness.BIN, "belay")
+
+
+class Live(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = harness.Server(mode="combined").start()
+        harness.eventually(lambda: "online" in cls.run_cli("agent", "list").stdout, "the agent is online")
+        cls.agent = cls.run_cli("agent", "list", "-o", "name").stdout.strip()
+        harness.eventually(lambda: "host.cpu.busy" in cls.run_cli("telemetry", "list", "-o", "name").stdout,
+                           "telemetry is there")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.close()
+
+    @classmethod
+    def run_cli(cls, *args):
+        return cls.server.cli(*args, check=False)
+
+    def belay(self, *args, status=0):
+        run = self.run_cli(*args)
+        self.assertEqual(run.returncode, status, f"belay {' '.join(args)}\n{run.stdout}\n{run.stderr}")
+        self.assertNotIn("Sanitizer", run.stderr)
+        return run
+
+    def json(self, *args):
+        return json.loads(self.belay(*args, "-o", "json").stdout)
+
+    def remote(self, key, *args, status=0):
+        """The same through TLS, as a user with gateways of his own."""
+        run = subprocess.run([BELAY, *args], capture_output=True, text=True, timeout=60, input=key, check=False,
+                             env={"HOME": self.home(), "PATH": os.environ["PATH"]})
+        self.assertEqual(run.returncode, status, f"belay {' '.join(args)}\n{run.stdout}\n{run.stderr}")
+        return run
+
+    def home(self):
+        path = os.path.join(self.server.directory, "home")
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        return path
+
+    def test_status(self):
+        text = self.belay("status").stdout
+        self.assertRegex(text, r"Agents: +1, 1 online")
+        status = self.json("status")
+        self.assertTrue(status["reachable"])
+        self.assertEqual(status["server"]["mode"], "combined")
+
+    def test_agents(self):
+        name = self.agent
+        listed = self.json("agent", "list")
+        self.assertEqual([agent["name"] for agent in listed["agents"]], [name])
+        number = listed["agents"][0]["id"]
+        self.assertEqual(self.json("agent", "get", number)["name"], name)
+        self.assertRegex(self.belay("agent", "get", name).stdout, r"FINGERPRINT: +([0-9a-f]{4}-){7}[0-9a-f]{4}\n")
+        self.assertIn("site=north", self.belay("agent", "label", name, "site=north", "rack=7").stdout)
+        self.assertEqual(self.belay("agent", "list", "-l", "site=north", "-o", "name").stdout, name + "\n")
+        self.assertEqual(self.belay("agent", "list", "-l", "site=south", "-o", "name").stdout, "")
+        self.assertNotIn("rack", self.belay("agent", "label", name, "rack-", "site-").stdout)
+        self.assertIn("cordoned", self.belay("agent", "cordon", name).stdout)
+        self.assertNotIn("cordoned", self.belay("agent", "uncordon", name).stdout)
+        self.assertIn("  The list command", self.belay("agent", "get", "nobody", status=2).stderr)
+        self.belay("agent", "list", "-l", "a in (b", status=4)
+        self.belay("agent", "revoke", name, status=64)
+
+    def test_watches_end_with_their_time(self):
+        lines = self.belay("agent", "watch", "--timeout", "1s", "-o", "json").stdout.splitlines()
+        changes = [json.loads(line) for line in lines]
+        self.assertTrue(any(change["initialDone"] for change in changes))
+        self.belay("event", "watch", "--timeout", "500ms")
+        self.belay("audit", "watch", "--timeout", "500ms")
+
+    def test_devices_and_events(self):
+        devices = self.json("device", "list", "--agent", self.agent)["devices"]
+        self.assertEqual(devices[0]["name"], "host")
+        self.assertIn("hostname=", self.belay("device", "get", devices[0]["id"]).stdout)
+        self.belay("device", "get", "999999", status=2)
+        harness.eventually(lambda: "agent.started" in self.belay("event", "list").stdout, "the event has come")
+        self.assertNotIn("agent.started", self.belay("event", "list", "--severity", "error").stdout)
+
+    def test_telemetry(self):
+        def values():
+            return self.json("telemetry", "query", "host.cpu.busy", "--since", "5m")["series"]
+        harness.eventually(lambda: values() and len(values()[0]["rows"]) >= 2, "two samples")
+        plot = self.belay("telemetry", "plot", "host.cpu.busy", "--since", "1m", "--ascii", "--width", "60").stdout
+        self.assertIn("last ", plot)
+        self.assertIn("*", plot)
+        live = self.belay("telemetry", "plot", "host.cpu.busy", "--since", "1m", "--follow", "--duration", "1s").stdout
+        self.assertIn("UTC", live)
+        self.assertNotIn("\033", live)
+        self.belay("telemetry", "query", "host.cpu.busy", "--since", "1h", "--step", "10s", "--aggregate", "max")
+        self.belay("telemetry", "query", "host.cpu.busy", "--max-points", "1", status=75)
+
+    def test_commands(self):
+        name = self.agent
+        done = self.belay("command", "send", name, "telemetry-now", "--wait").stdout
+        self.assertRegex(done, r"STATE: +succeeded")
+        self.assertIn("host.memory.total", done)
+        self.assertIn("hostname", self.belay("command", "send", name, "device", "--action", "identify", "--wait").stdout)
+        refused = self.belay("command", "send", name, "device", "--action", "reboot", "--wait", status=1).stdout
+        self.assertIn("forbidden", refused)
+        first = self.json("command", "send", name, "telemetry-now", "--idempotency-key", "same")
+        again = self.json("command", "send", name, "telemetry-now", "--idempotency-key", "same")
+        self.assertEqual(first["id"], again["id"])
+        self.belay("command", "watch", first["id"])
+        self.assertEqual(self.json("command", "get", first["id"])["state"], "COMMAND_STATE_SUCCEEDED")
+        self.belay("command", "cancel", first["id"], status=5)
+        self.belay("command", "get", "cmd_none", status=2)
+        self.belay("command", "watch", "cmd_none", status=2)
+        self.assertIn("succeeded", self.belay("command", "list").stdout)
+        rotated = self.belay("agent", "rotate-key", name, "--wait").stdout
+        self.assertRegex(rotated, r"STATE: +succeeded")
+
+    def test_enrollment(self):
+        made = self.belay("enroll", "token", "--label", "a=b", "--ttl", "2m")
+        self.assertRegex(made.stdout, r"\Abelay://\S+\n\Z")
+        self.assertIn("shown once", made.stderr)
+        listed = self.json("enroll", "list", "--state", "pending")
+        self.assertNotIn(re.search(r"token=([^&]+)", made.stdout).group(1), json.dumps(listed))
+        token = listed["tokens"][0]["id"]
+        self.assertIn("cancelled", self.belay("enroll", "revoke", token).stdout)
+        self.belay("enroll", "confirm", token, "1234", status=4)
+        self.belay("enroll", "revoke", "enr_none", status=2)
+
+    def test_formats(self):
+        lists = (("agent", "list"), ("device", "list"), ("event", "list"), ("command", "list"), ("apikey", "list"),
+                 ("audit", "list"), ("enroll", "list"), ("telemetry", "list"), ("gateway", "list"))
+        for words in lists:
+            with self.subTest(words=words):
+                self.json(*words)
+                self.assertTrue(self.belay(*words, "-o", "yaml").stdout.endswith("\n"))
+                title = self.belay(*words, "-o", "wide").stdout.splitlines()[0]
+                self.assertEqual(title, title.upper())
+                self.assertNotIn(title, self.belay(*words, "-o", "wide", "--no-headers").stdout)
+                self.belay(*words, "-o", "name")
+
+    def test_yaml_is_the_same_value(self):
+        try:
+            import yaml
+        except ImportError:
+            self.skipTest("python3-yaml is not installed")
+        shown = self.belay("device", "list", "-o", "yaml").stdout
+        stable = [{key: value for key, value in device.items() if key != "lastSeenAt"}
+                  for device in yaml.safe_load(shown)["devices"]]
+        expected = [{key: value for key, value in device.items() if key != "lastSeenAt"}
+                    for device in self.json("device", "list")["devices"]]
+        self.assertEqual(stable, expected)
+
+    def test_remote_with_a_key(self):
+        pin = self.json("status")["server"]["caSha256"]
+        endpoint = f"127.0.0.1:{self.server.port}"
+        made = self.json("apikey", "create", "reader", "--scope", "agent:read")
+        key = made["secret"]
+        added = self.remote(key, "gateway", "add", "lab", endpoint, "--ca-sha256", pin, "--key-stdin")
+        self.assertIn(made["key"]["id"], added.stderr)
+        self.assertIn(self.agent, self.remote("", "agent", "list").stdout)
+        denied = self.remote("", "agent", "cordon", self.agent, status=3)
+        self.assertIn("agent:write", denied.stderr)
+        wrong = ("0" if pin[0] != "0" else "1") + pin[1:]
+        other = self.remote(key, "gateway", "add", "x", endpoint, "--ca-sha256", wrong, "--key-stdin", status=3)
+        self.assertIn("another CA", other.stderr)
+        for run in (added, denied, self.remote("", "gateway", "list", "-o", "json"),
+                    self.remote("", "config", "show", "-o", "json")):
+            self.assertNotIn(key, run.stdout + run.stderr)
+        self.assertEqual(os.stat(os.path.join(self.home(), ".config/belay/gateways.json")).st_mode & 0o777, 0o600)
+        self.belay("apikey", "revoke", made["key"]["id"])
+        harness.eventually(lambda: self.run_revoked() == 3, "the key is worthless")
+
+    def run_revoked(self):
+        return subprocess.run([BELAY, "agent", "list"], capture_output=True, check=False,
+                              env={"HOME": self.home(), "PATH": os.environ["PATH"]}).returncode
+
+
+class Gone(unittest.TestCase):
+    def test_a_watch_ends_when_the_server_does(self):
+        server = harness.Server().start()
+        environment = {"BELAY_SOCKET": server.operator_socket, "HOME": server.directory, "PATH": os.environ["PATH"]}
+        with subprocess.Popen([BELAY, "audit", "watch", "-o", "json"], env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True) as watch:
+            self.addCleanup(watch.kill)
+            self.assertEqual(server.cli("apikey", "create", "x", "--scope", "*").returncode, 0)
+            json.loads(watch.stdout.readline())  # the watch stands
+            server.terminate()
+            _, error = watch.communicate(timeout=harness.TIMEOUT)
+            self.assertEqual(watch.returncode, 69, error)
+            self.assertIn("Is belay-server running", error)
+        self.assertEqual(server.cli("status", check=False).returncode, 69)
+        server.close()
+
+
+if __name__ == "__main__":
+    harness.main()
