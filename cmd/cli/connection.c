@@ -215,6 +215,12 @@ static struct items items_of(ProtobufCMessage *reply)
                            field_of(reply, "next_page_token") };
 }
 
+/* "": the end. */
+static bool has_more(struct items items)
+{
+    return items.next_page_token != NULL && (*items.next_page_token)[0] != 0;
+}
+
 /* Moves what page holds behind what all holds. */
 static enum err_code append_page(struct cli *cli, struct items all, struct items page)
 {
@@ -258,19 +264,19 @@ enum err_code connection_list(
     *size = page_size(limit, 0);
     TRY(connection_call(cli, method, request, reply_type, &reply));
     struct items all = items_of(reply);
-    if (all.next_page_token == NULL) {
-        return ERR_SET(&cli->err, ERR_INTERNAL, "the answer of %s has no pages", method);
-    }
-    while ((*all.next_page_token)[0] != 0 && (limit == 0 || *all.count < limit)) {
+    struct items last = all;
+    while (has_more(last) && (limit == 0 || *all.count < limit)) {
         ProtobufCMessage *page = NULL;
-        *token = *all.next_page_token;
+        *token = *last.next_page_token;
         *size = page_size(limit, *all.count);
         TRY(connection_call(cli, method, request, reply_type, &page));
-        struct items more = items_of(page);
-        TRY(append_page(cli, all, more));
-        *all.next_page_token = *more.next_page_token;
+        last = items_of(page);
+        TRY(append_page(cli, all, last));
     }
-    if ((*all.next_page_token)[0] != 0 && !output_is_structured(cli)) {
+    if (all.next_page_token != NULL && last.next_page_token != NULL) {
+        *all.next_page_token = *last.next_page_token;
+    }
+    if (has_more(last) && !output_is_structured(cli)) {
         output_note(cli, "The first %zu are shown; there are more: --limit N (0: all)", *all.count);
     }
     memcpy(ret_reply, &reply, sizeof(void *));

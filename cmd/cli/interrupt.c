@@ -8,6 +8,8 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -22,7 +24,9 @@ struct interrupt {
 static void restore_terminal(void)
 {
     static const char SHOW_CURSOR[] = "\033[?25h\n";
-    if (isatty(STDOUT_FILENO) == 1) {
+    const char *term =
+        getenv("TERM"); /* nothing changes the environment: NOLINT(concurrency-mt-unsafe) */
+    if (isatty(STDOUT_FILENO) == 1 && term != NULL && strcmp(term, "dumb") != 0) {
         struct err_info err = ERR_INFO_INIT;
         (void)!fd_write_all(STDOUT_FILENO, SHOW_CURSOR, sizeof(SHOW_CURSOR) - 1, &err);
     }

@@ -159,15 +159,26 @@ static int64_t usual_gap(const struct picture *picture)
     return least * GAP_STEPS;
 }
 
+/* A terminal that cannot move its cursor. */
+static bool is_dumb(const struct cli *cli)
+{
+    const char *term = cli_env(cli, "TERM");
+    return cli->output.is_tty && (term == NULL || strcmp(term, "dumb") == 0);
+}
+
+static bool is_screen(const struct cli *cli)
+{
+    return cli->output.is_tty && !is_dumb(cli);
+}
+
 static struct plot_options plot_options_of(
     const struct picture *picture, struct wall_us start, struct wall_us end)
 {
     struct cli *cli = picture->cli;
-    const char *term = cli_env(cli, "TERM");
     unsigned width = (unsigned)args_number(cli->args, "width");
     unsigned height = (unsigned)args_number(cli->args, "height");
-    bool plain_terminal = cli->output.is_tty && term != NULL
-        && (strcmp(term, "dumb") == 0 || strcmp(term, "linux") == 0);
+    const char *term = cli_env(cli, "TERM");
+    bool console = cli->output.is_tty && term != NULL && strcmp(term, "linux") == 0;
     int64_t gap = usual_gap(picture);
     return (struct plot_options){
         .title = picture->title,
@@ -176,7 +187,7 @@ static struct plot_options plot_options_of(
             : cli->output.width > 0 ? cli->output.width
                                     : WIDTH_DEFAULT,
         .height = height > 0 ? height : HEIGHT_DEFAULT,
-        .ascii = args_flag(cli->args, "ascii") || plain_terminal,
+        .ascii = args_flag(cli->args, "ascii") || console || is_dumb(cli),
         .color = cli->output.color,
         .start = start,
         .end = end,
@@ -216,7 +227,7 @@ static enum err_code picture_show(struct picture *picture)
     picture_render(picture, start, end, &frame);
     if (picture->lines > 0) {
         buf_printf(&out, "\033[%uA\033[J", picture->lines);
-    } else if (picture->cli->output.is_tty) {
+    } else if (is_screen(picture->cli)) {
         buf_append_str(&out, STR("\033[?25l"));
     }
     buf_append_str(&out, buf_view(&frame));
@@ -272,7 +283,7 @@ static enum err_code take_until(
 static enum err_code follow_stream(struct picture *picture, struct rpc_client_stream *stream)
 {
     struct cli *cli = picture->cli;
-    bool screen = cli->output.is_tty;
+    bool screen = is_screen(cli);
     int64_t duration = args_number(cli->args, "duration");
     int64_t end = duration > 0 ? mono_now(cli) + duration : INT64_MAX;
     while (mono_now(cli) < end) {
@@ -293,8 +304,8 @@ static enum err_code follow(struct cli *cli, struct picture *picture)
     if (args_is_set(cli->args, "until")) {
         return cli_usage(cli, "--follow ends now: --until has no place beside it");
     }
-    if (!cli->output.is_tty && !args_is_set(cli->args, "duration")) {
-        return cli_usage(cli, "--follow draws on a terminal; into a file it needs --duration");
+    if (!is_screen(cli) && !args_is_set(cli->args, "duration")) {
+        return cli_usage(cli, "--follow draws on a terminal; elsewhere it needs --duration");
     }
     if (output_is_structured(cli)) {
         return cli_usage(cli, "--follow draws; for data use belay telemetry watch -o json");
@@ -304,7 +315,7 @@ static enum err_code follow(struct cli *cli, struct picture *picture)
     TRY(cmd_telemetry_watch(cli, &stream));
     enum err_code code = follow_stream(picture, stream);
     rpc_client_stream_release(stream);
-    if (code != ERR_OK && cli->output.is_tty) {
+    if (code != ERR_OK && is_screen(cli)) {
         (void)fputs("\033[?25h", cli->io->out);
     }
     return code;
