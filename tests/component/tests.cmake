@@ -12,3 +12,11 @@ add_test(
   COMMAND /usr/bin/python3 "${CMAKE_CURRENT_SOURCE_DIR}/component/common_rpc/foreign_client.py"
           $<TARGET_FILE:common_rpc_serve>)
 set_tests_properties(component_common_rpc_foreign_client PROPERTIES LABELS component TIMEOUT 120)
+
+# What the store's tests, and those above it, share.
+get_property(component_tests DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
+foreach(test IN LISTS component_tests)
+  if(test MATCHES "^component_server_(store|core|ingest)_")
+    target_sources(${test} PRIVATE component/server_store/fixture.c)
+  endif()
+endforeach()

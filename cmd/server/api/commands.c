@@ -97,7 +97,12 @@ static enum err_code queue(
     TRY(store_agent_take_command_sequence(
         api->work->conn, api->workspace_id, order->agent->id, &record.sequence, err));
     TRY(sign(api, &record, err));
-    TRY(store_command_add(api->work->conn, &record, err));
+    enum err_code code = store_command_add(api->work->conn, &record, err);
+    if (code == ERR_EXISTS) {
+        /* Another call with this idempotency key came first: the next attempt finds its command. */
+        return ERR_SET(err, ERR_BUSY, "the idempotency key is in use just now; try again");
+    }
+    TRY(code);
     api->target = arena_printf(api->arena, "command/%s", record.id);
     work_wake(api->work, HUB_OUTBOX, order->agent->id);
     work_wake(api->work, HUB_COMMANDS, api->workspace_id);

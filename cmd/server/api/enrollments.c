@@ -56,7 +56,9 @@ enum err_code api_create_enrollment_token(
         (const Agentgateway__V1__CreateEnrollmentTokenRequest *)message;
     if (api->service->join_target[0] == '\0') {
         return ERR_SET(
-            err, ERR_PRECONDITION, "this server has no address for agents: set --advertise-agents");
+            err,
+            ERR_PRECONDITION,
+            "this server has no address for agents: set --listen or --advertise");
     }
     char id[ID_TEXT_BYTES];
     uint8_t hash[HASH_SHA256_BYTES];
@@ -89,7 +91,7 @@ enum err_code api_create_enrollment_token(
     const struct map_context context = map_context_of(api);
     reply->token = map_enrollment(&context, &record);
     *ret_reply = &reply->base;
-    return ERR_OK;
+    return reply->secret == NULL || reply->token == NULL ? API_OUT_OF_MEMORY(err) : ERR_OK;
 }
 
 PAGE_MAP(enrollment)

@@ -63,6 +63,9 @@ static enum err_code open_token(
         return ERR_INVALID;
     }
     page->cursor = str_from(arena_str_dup(api->arena, cursor), cursor.len);
+    if (page->cursor.ptr == NULL) {
+        return ERR_NOMEM;
+    }
     if (str_parse_int64(cursor, 0, INT64_MAX, &page->cursor_number) != ERR_OK) {
         page->cursor_number = 0;
     }

@@ -7,7 +7,8 @@ enum {
     LOOK_EVERY_US = 2000000,
     ARENA_BYTES = 64 * 1024 * 1024,
     EMITS_MAX = 4096,
-    ROUNDS_MAX = 64
+    ROUNDS_MAX = 64,
+    STUCK_LOOKS_MAX = 15
 };
 
 struct watch {
@@ -22,6 +23,9 @@ struct watch {
     struct arena *arena; /* of one look */
     const ProtobufCMessage **emits;
     size_t emit_count;
+    size_t emit_next; /* what is before has been sent */
+    size_t stuck_at;  /* emit_next at the timer before */
+    unsigned stuck_looks;
     bool begun;
     bool ending;                     /* watch_end was called in this look */
     bool finished;                   /* nothing more may be sent */
@@ -39,6 +43,11 @@ void watch_emit(struct watch *watch, const ProtobufCMessage *message)
     if (watch->emit_count < EMITS_MAX && message != NULL) {
         watch->emits[watch->emit_count++] = message;
     }
+}
+
+bool watch_is_full(const struct watch *watch)
+{
+    return watch->emit_count == EMITS_MAX;
 }
 
 void watch_end(struct watch *watch)
@@ -83,6 +92,7 @@ static enum err_code look(struct work *work, void *context, struct err_info *err
         .target = "",
     };
     watch->emit_count = 0;
+    watch->emit_next = 0;
     watch->ending = false;
     watch->more = false;
     if (watch->request != NULL) {
@@ -91,14 +101,23 @@ static enum err_code look(struct work *work, void *context, struct err_info *err
     return watch->type->poll(watch, &api, &watch->more, err);
 }
 
-/* false: the stream has ended. */
+/* Sends what the queue takes; the rest waits for it to empty. false: not all is sent, or the stream
+ * has ended. */
 static bool send_emits(struct watch *watch)
 {
-    for (size_t i = 0; i < watch->emit_count; i++) {
-        if (rpc_stream_send(watch->stream, watch->emits[i]) != ERR_OK) {
-            finish(watch, ERR_LIMIT, "the watch is read too slowly: start it again");
+    while (watch->emit_next < watch->emit_count) {
+        enum err_code code = rpc_stream_send(watch->stream, watch->emits[watch->emit_next]);
+        if (code == ERR_LIMIT && rpc_stream_queued_bytes(watch->stream) == 0) {
+            code = rpc_stream_send(watch->stream, watch->emits[watch->emit_next]);
+        }
+        if (code == ERR_LIMIT && rpc_stream_queued_bytes(watch->stream) > 0) {
             return false;
         }
+        if (code != ERR_OK) {
+            finish(watch, code, "a message could not be sent: start the watch again");
+            return false;
+        }
+        watch->emit_next++;
     }
     if (watch->ending) {
         finish(watch, ERR_OK, NULL);
@@ -120,6 +139,7 @@ static bool look_once(struct watch *watch)
         watch,
         &err);
     if (code == ERR_UNAVAILABLE && watch->begun) {
+        watch->emit_count = 0;
         return false; /* the database is away: the watch stays and looks again */
     }
     if (code != ERR_OK) {
@@ -133,7 +153,7 @@ static bool look_once(struct watch *watch)
 static void look_all(struct watch *watch)
 {
     for (int round = 0; round < ROUNDS_MAX; round++) {
-        if (watch->finished || rpc_stream_queued_bytes(watch->stream) > 0) {
+        if (watch->finished || !send_emits(watch) || rpc_stream_queued_bytes(watch->stream) > 0) {
             return;
         }
         if (!look_once(watch) || !watch->more) {
@@ -168,9 +188,9 @@ static void watch_message(struct rpc_stream *stream, void *state, const Protobuf
     watch->subscription =
         hub_subscribe(watch->service->hub, watch->type->topic, watch->workspace_id, stream);
     watch->request = request;
-    bool going = look_once(watch);
+    (void)look_once(watch);
     watch->request = NULL;
-    if (going) {
+    if (!watch->finished) {
         watch->begun = true;
         look_all(watch);
         rpc_stream_set_timer(stream, LOOK_EVERY_US);
@@ -197,6 +217,13 @@ static void watch_timer(struct rpc_stream *stream, void *state)
         watch->service, rpc_call_worker(rpc_stream_call(stream)), watch->principal, &err);
     if (code == ERR_UNAUTHENTICATED) {
         finish(watch, code, err.text);
+        return;
+    }
+    bool is_stuck = watch->emit_next < watch->emit_count && watch->emit_next == watch->stuck_at;
+    watch->stuck_looks = is_stuck ? watch->stuck_looks + 1 : 0;
+    watch->stuck_at = watch->emit_next;
+    if (watch->stuck_looks > STUCK_LOOKS_MAX) {
+        finish(watch, ERR_LIMIT, "the watch is read too slowly: start it again");
         return;
     }
     watch_look(stream, state);

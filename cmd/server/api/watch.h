@@ -33,6 +33,9 @@ void *watch_state(struct watch *watch);
 /* Queues a message (of the poll's arena) to go out when the transaction has ended well. */
 void watch_emit(struct watch *watch, const ProtobufCMessage *message);
 
+/* No further message fits into this look: note nothing as sent, and ask for more. */
+bool watch_is_full(const struct watch *watch);
+
 /* The stream ends with OK after what was emitted. */
 void watch_end(struct watch *watch);
 

@@ -65,14 +65,20 @@ static void note_agent(
     struct seen_agent *seen = map_find(self->seen, map_key_of(&record->id));
     bool changed =
         seen == NULL || seen->revision != record->revision || seen->online != (agent->online != 0);
+    if (changed && watch_is_full(watch)) {
+        if (seen != NULL) {
+            seen->mark = true;
+        }
+        return; /* the next look sends it */
+    }
     if (seen == NULL) {
         seen = mem_alloc(sizeof(*seen));
         (void)map_put(self->seen, map_key_of(&record->id), seen);
     }
-    seen->revision = record->revision;
-    seen->online = agent->online != 0;
     seen->mark = true;
     if (changed) {
+        seen->revision = record->revision;
+        seen->online = agent->online != 0;
         emit_change(watch, api, agent, false);
     }
 }
@@ -86,7 +92,7 @@ static void drop_unmet(struct watch *watch, struct api_call *api)
     void *value = NULL;
     while (map_next(self->seen, &cursor, &key, &value)) {
         struct seen_agent *seen = value;
-        if (seen->mark) {
+        if (seen->mark || watch_is_full(watch)) {
             seen->mark = false;
             continue;
         }
@@ -125,7 +131,8 @@ static enum err_code agents_poll(
         }
     }
     drop_unmet(watch, api);
-    if (!self->initial_sent) {
+    *ret_more = watch_is_full(watch);
+    if (!self->initial_sent && !*ret_more) {
         self->initial_sent = true;
         emit_change(watch, api, NULL, false);
     }

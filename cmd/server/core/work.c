@@ -34,9 +34,11 @@ static enum err_code attempt(
     if (code == ERR_OK && !read_only) {
         code = notify_replicas(work, err);
     }
-    if (code == ERR_OK) {
+    if (code == ERR_OK && !read_only) {
         return sql_commit(work->conn, err);
     }
+    /* What was read was read: how its transaction ends changes nothing, and a second run of fn
+     * might pass over what the first has noted. */
     sql_rollback(work->conn);
     return code;
 }

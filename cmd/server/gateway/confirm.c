@@ -24,6 +24,9 @@ enum err_code confirm_agent(
             return ERR_SET(err, ERR_INVALID, "encryption_pubkey: not a usable X25519 key");
         }
         sealed = str_from(arena_dup(work->arena, box.data, box.len), box.len);
+        if (sealed.ptr == NULL) {
+            return ERR_SET(err, ERR_NOMEM, "out of memory");
+        }
     }
     TRY(store_agent_confirm(work->conn, agent->workspace_id, agent->id, hash, sealed, err));
     TRY(store_enrollment_move(

@@ -28,7 +28,7 @@
 enum {
     HELLO_US = 5000000,
     ACCEPTED_EVERY_US = 30000000,
-    COMMANDS_PER_TURN = 32,
+    COMMANDS_PER_TURN = 8, /* of up to 1 MiB each, read twice into the arena */
     HELLO_BYTES = 16 * 1024,
     ARENA_BYTES = 48 * 1024 * 1024,
     GOAWAY_SPREAD_MS = 5000,
@@ -61,6 +61,7 @@ struct control {
     struct rpc_stream *stream; /* borrowed: lives as long as its state */
     struct sm sm;
     int64_t sent_through; /* sequence of the last command sent here */
+    bool has_more;        /* the queue was full: commands wait for it to empty */
     struct mono_us accepted_at;
     struct hub_subscription *outbox;
     struct hub_subscription *session;
@@ -243,18 +244,18 @@ static bool send_command(struct control *control, const struct command_record *r
         return false;
     }
     command->command_id = arena_strdup(arena, record->id);
-    command->payload.data = arena_dup(arena, record->payload.ptr, record->payload.len);
+    command->payload.data = (uint8_t *)(uintptr_t)record->payload.ptr; /* of the same arena */
     command->payload.len = record->payload.len;
     command->actor = arena_strdup(arena, record->actor);
     command->sequence = (uint64_t)record->sequence;
-    command->signature.data = arena_dup(arena, record->signature.ptr, record->signature.len);
+    command->signature.data = (uint8_t *)(uintptr_t)record->signature.ptr;
     command->signature.len = record->signature.len;
     command->issued_at = make_time(arena, record->created_at);
     command->expires_at = make_time(arena, record->expires_at);
     response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_COMMAND;
     response->command = command;
-    if (!send_response(control, response)) {
-        return false;
+    if (rpc_stream_send(control->stream, &response->base) != ERR_OK) {
+        return false; /* much is on its way: control_writable goes on from here */
     }
     control->sent_through = record->sequence;
     return true;
@@ -268,6 +269,7 @@ static void deliver(struct control *control)
 {
     struct turn turn = { .control = control };
     struct err_info err = ERR_INFO_INIT;
+    control->has_more = false;
     do {
         arena_reset(control->arena);
         turn.count = 0;
@@ -286,6 +288,7 @@ static void deliver(struct control *control)
         }
         for (size_t i = 0; i < turn.count; i++) {
             if (!send_command(control, &turn.commands[i])) {
+                control->has_more = true;
                 return;
             }
         }
@@ -483,6 +486,14 @@ static void control_woken(struct rpc_stream *stream, void *state)
     run_event(state, on_wake, NULL);
 }
 
+static void control_writable(struct rpc_stream *stream, void *state)
+{
+    const struct control *control = state;
+    if (control->has_more) {
+        control_woken(stream, state);
+    }
+}
+
 static void control_timer(struct rpc_stream *stream, void *state)
 {
     (void)stream;
@@ -509,6 +520,7 @@ const struct rpc_stream_ops gateway_control_ops = {
     .open = control_open,
     .message = control_message,
     .half_closed = control_half_closed,
+    .writable = control_writable,
     .woken = control_woken,
     .timer = control_timer,
     .closed = control_closed,

@@ -101,6 +101,9 @@ static enum err_code add_host_device(
     } else {
         write_facts(registration->request->host, &facts);
     }
+    if (!buf_ok(&facts)) {
+        return ERR_SET(err, ERR_LIMIT, "host: too large");
+    }
     const struct device_record device = {
         .workspace_id = registration->agent.workspace_id,
         .agent_id = registration->agent.id,
@@ -158,6 +161,10 @@ static enum err_code add_agent(
         .created_at = work->now.value,
         .created_by = registration->enrollment.created_by,
     };
+    if (registration->agent.labels == NULL || registration->agent.host.ptr == NULL
+        || !buf_ok(&host)) {
+        return ERR_SET(err, ERR_LIMIT, "host: too large");
+    }
     return store_agent_add(work->conn, &registration->agent, err);
 }
 
@@ -176,8 +183,8 @@ static enum err_code enroll(
         0,
         err);
     if (code == ERR_CONFLICT) {
-        registration->refusal = "the token was taken by another registration";
-        return ERR_UNAUTHENTICATED;
+        /* Taken meanwhile: the next attempt finds out by whom. */
+        return ERR_SET(err, ERR_BUSY, "the enrollment token is in use just now; try again");
     }
     TRY(code);
     TRY(add_agent(work, registration, err));

@@ -87,6 +87,16 @@ static void on_stored(void *context, const struct batch_result *result)
     upload_unref(upload);
 }
 
+/* On the writer's thread, where failures are noted, so that none can come between. */
+static bool is_broken(void *context)
+{
+    struct upload *upload = context;
+    LOCK_GUARD(&upload->lock);
+    return upload->failure != ERR_OK;
+}
+
+static const struct ingest_source upload_source = { on_stored, is_broken };
+
 static void submit(struct upload *upload, struct record *record)
 {
     lock_acquire(&upload->lock);
@@ -94,7 +104,7 @@ static void submit(struct upload *upload, struct record *record)
     upload->in_flight++;
     bool crowded = upload->in_flight >= IN_FLIGHT_MAX;
     lock_release(&upload->lock);
-    if (ingest_submit(upload->service->ingest, record, on_stored, upload, upload->stream)
+    if (ingest_submit(upload->service->ingest, record, &upload_source, upload, upload->stream)
         == ERR_OK) {
         if (crowded) {
             rpc_stream_pause(upload->stream);

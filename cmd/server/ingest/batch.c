@@ -7,7 +7,7 @@
 #include "common/base/map.h"
 
 enum {
-    ATTRIBUTES_BYTES = 1024 * 1024
+    ATTRIBUTES_BYTES = 8 * 1024 * 1024 /* 1 MiB of a record, each byte escaped */
 };
 
 /* Sample columns, grown by doubling. */
@@ -119,6 +119,9 @@ static enum err_code add_event(
         buf_append_json(&attributes, str_of(event->attributes[i]->value));
     }
     buf_append_char(&attributes, '}');
+    if (!buf_ok(&attributes)) {
+        return ERR_SET(err, ERR_INVALID, "the attributes of an event are too large");
+    }
     const struct event_record row = {
         .agent_id = record->source.agent_id,
         .time_us = event->time_us,

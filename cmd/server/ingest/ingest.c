@@ -20,7 +20,7 @@ struct item {
     struct list link;
     struct record *record;
     size_t bytes;
-    ingest_done_fn done;
+    const struct ingest_source *source;
     void *context;
     uint64_t place; /* order of arrival */
 };
@@ -56,6 +56,7 @@ struct batch {
     struct record *records[BATCH_RECORDS];
     struct batch_result results[BATCH_RECORDS];
     size_t count;
+    unsigned attempts;
 };
 
 /* By agent, then in the order of arrival. */
@@ -110,6 +111,9 @@ static bool take_batch(struct ingest *ingest, struct batch *batch)
 static enum err_code write_work(struct work *work, void *context, struct err_info *err)
 {
     struct batch *batch = context;
+    if (batch->attempts++ > 0) {
+        series_cache_clear(batch->ingest->cache); /* it may name series that were rolled back */
+    }
     enum err_code code =
         batch_write(work, batch->ingest->cache, batch->records, batch->count, batch->results, err);
     if (code != ERR_OK) {
@@ -122,6 +126,7 @@ static enum err_code write_batch(struct ingest *ingest, struct batch *batch)
 {
     struct err_info err = ERR_INFO_INIT;
     AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
+    batch->attempts = 0;
     enum err_code code = work_run(
         ingest->service, ingest->worker, arena, SQL_ALL_WORKSPACES, write_work, batch, &err);
     if (code != ERR_OK) {
@@ -135,42 +140,94 @@ static enum err_code write_batch(struct ingest *ingest, struct batch *batch)
     return code;
 }
 
-/* A batch that fails for one record's sake is written record by record, so that the others get
- * through. */
-static void write_singly(struct ingest *ingest, const struct batch *whole)
-{
-    for (size_t i = 0; i < whole->count; i++) {
-        struct batch *one = mem_alloc(sizeof(*one));
-        one->ingest = ingest;
-        one->records[0] = whole->records[i];
-        one->count = 1;
-        enum err_code code = write_batch(ingest, one);
-        struct batch_result result = one->results[0];
-        if (code != ERR_OK) {
-            result = (struct batch_result){ .code = code };
-        }
-        whole->items[i]->done(whole->items[i]->context, &result);
-        mem_free(one);
-    }
-}
-
 static bool is_passing(enum err_code code)
 {
     return code == ERR_UNAVAILABLE || code == ERR_UNCERTAIN || code == ERR_BUSY
         || code == ERR_TIMEOUT || code == ERR_LIMIT;
 }
 
-static void finish_batch(struct batch *batch, enum err_code code)
+static void finish_item(struct ingest *ingest, struct item *item, const struct batch_result *result)
+{
+    metric_add(result->code == ERR_OK ? ingest->stored : ingest->failed, 1);
+    item->source->done(item->context, result);
+    record_destroy(item->record);
+    mem_free(item);
+}
+
+static void fail_item(struct ingest *ingest, struct item *item)
+{
+    const struct batch_result failed = { .code = ERR_UNAVAILABLE };
+    finish_item(ingest, item, &failed);
+}
+
+/*
+ * One record in a transaction of its own. What the store refuses for the record's own sake is kept
+ * as it came, so that it can neither be lost nor block those behind it.
+ */
+static void write_one(struct ingest *ingest, struct item *item)
+{
+    AUTO_FREE struct batch *one = mem_alloc(sizeof(*one));
+    one->ingest = ingest;
+    one->records[0] = item->record;
+    one->count = 1;
+    enum err_code code = write_batch(ingest, one);
+    if (code != ERR_OK && !is_passing(code) && record_make_opaque(item->record)) {
+        metric_add(ingest->opaque, 1);
+        code = write_batch(ingest, one);
+    }
+    if (code == ERR_OK) {
+        finish_item(ingest, item, &one->results[0]);
+    } else {
+        fail_item(ingest, item);
+    }
+}
+
+/* Answers what a broken source has sent after the record that was not stored. */
+static void drop_broken(struct ingest *ingest, struct batch *batch)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct item *item = batch->items[i];
+        if (item->source->is_broken(item->context)) {
+            fail_item(ingest, item);
+        } else {
+            batch->items[count++] = item;
+        }
+    }
+    batch->count = count;
+}
+
+/* A batch that fails for one record's sake is written record by record, so that the others get
+ * through. */
+static void write_singly(struct ingest *ingest, const struct batch *batch)
 {
     for (size_t i = 0; i < batch->count; i++) {
-        struct batch_result failed = { .code = ERR_UNAVAILABLE };
-        batch->items[i]->done(
-            batch->items[i]->context, code == ERR_OK ? &batch->results[i] : &failed);
+        struct item *item = batch->items[i];
+        if (item->source->is_broken(item->context)) {
+            fail_item(ingest, item);
+        } else {
+            write_one(ingest, item);
+        }
+    }
+}
+
+static void finish_batch(struct ingest *ingest, struct batch *batch, enum err_code code)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        if (code == ERR_OK) {
+            finish_item(ingest, batch->items[i], &batch->results[i]);
+        } else {
+            fail_item(ingest, batch->items[i]);
+        }
     }
 }
 
 static void run_batch(struct ingest *ingest, struct batch *batch)
 {
+    drop_broken(ingest, batch);
+    if (batch->count == 0) {
+        return;
+    }
     qsort(batch->items, batch->count, sizeof(batch->items[0]), compare_items);
     for (size_t i = 0; i < batch->count; i++) {
         batch->records[i] = batch->items[i]->record;
@@ -179,15 +236,10 @@ static void run_batch(struct ingest *ingest, struct batch *batch)
     int64_t began = clock_mono(clock_system()).value;
     enum err_code code = write_batch(ingest, batch);
     metric_observe_us(ingest->batch_seconds, clock_mono(clock_system()).value - began);
-    metric_add(code == ERR_OK ? ingest->stored : ingest->failed, (int64_t)batch->count);
-    if (code == ERR_OK || is_passing(code) || batch->count == 1) {
-        finish_batch(batch, code);
+    if (code == ERR_OK || is_passing(code)) {
+        finish_batch(ingest, batch, code);
     } else {
         write_singly(ingest, batch);
-    }
-    for (size_t i = 0; i < batch->count; i++) {
-        record_destroy(batch->items[i]->record);
-        mem_free(batch->items[i]);
     }
 }
 
@@ -283,7 +335,7 @@ void ingest_stop(struct ingest *ingest)
 enum err_code ingest_submit(
     struct ingest *ingest,
     struct record *record,
-    ingest_done_fn done,
+    const struct ingest_source *source,
     void *context,
     struct rpc_stream *room_stream)
 {
@@ -299,7 +351,7 @@ enum err_code ingest_submit(
     struct item *item = mem_alloc(sizeof(*item));
     item->record = record;
     item->bytes = bytes;
-    item->done = done;
+    item->source = source;
     item->context = context;
     item->place = ++ingest->last_place;
     list_append(&ingest->items, &item->link);

@@ -3,7 +3,7 @@
  * batches, one transaction each. A record is answered only after its commit. When the queue is
  * full, streams stop reading and their agents wait: nothing is dropped.
  *
- * Threads: ingest_submit from any; done runs on the writer's thread and must not block.
+ * Threads: ingest_submit from any.
  */
 #ifndef SERVER_INGEST_INGEST_H
 #define SERVER_INGEST_INGEST_H
@@ -13,8 +13,18 @@
 
 struct ingest;
 
-/* result->code: as batch_result, or ERR_UNAVAILABLE (nothing was stored: send it again). */
-typedef void (*ingest_done_fn)(void *context, const struct batch_result *result);
+/* Who hands in records: a stream, for one. Its functions run on the writer's thread and must not
+ * block. */
+struct ingest_source {
+    /* result->code: as batch_result, or ERR_UNAVAILABLE (nothing was stored: send it again). */
+    void (*done)(void *context, const struct batch_result *result);
+    /*
+     * Asked before a record is written. true: a record of this source that came before was not
+     * stored, so this one must not be either: the agent's mark would pass over the one that is
+     * missing. It is answered with ERR_UNAVAILABLE.
+     */
+    bool (*is_broken)(void *context);
+};
 
 enum err_code ingest_start(
     struct service *service, struct ingest **ret_ingest, struct err_info *err) MUST_CHECK;
@@ -23,13 +33,14 @@ enum err_code ingest_start(
 void ingest_stop(struct ingest *ingest);
 
 /*
- * ERR_OK: the record is the writer's now, and done will be called. ERR_BUSY: the queue is full and
- * the record stays the caller's: stop reading; room_stream is woken when there is room again.
+ * ERR_OK: the record is the writer's now, and source->done will be called. ERR_BUSY: the queue is
+ * full and the record stays the caller's: stop reading; room_stream is woken when there is room
+ * again.
  */
 enum err_code ingest_submit(
     struct ingest *ingest,
     struct record *record,
-    ingest_done_fn done,
+    const struct ingest_source *source,
     void *context,
     struct rpc_stream *room_stream) MUST_CHECK;
 

@@ -150,3 +150,22 @@ void record_destroy(struct record *record)
         mem_free(record);
     }
 }
+
+bool record_make_opaque(struct record *record)
+{
+    AUTO_BUF struct buf packed = BUF_INIT(PLAIN_BYTES_MAX);
+    if (record->telemetry == NULL && record->events == NULL) {
+        return false;
+    }
+    wire_pack(
+        record->telemetry != NULL ? &record->telemetry->base : &record->events->base, &packed);
+    char *copy = arena_dup(record->arena, buf_text(&packed), packed.len);
+    if (copy == NULL || !buf_ok(&packed)) {
+        return false;
+    }
+    record->telemetry = NULL;
+    record->events = NULL;
+    record->opaque = str_from(copy, packed.len);
+    record->why_opaque = "the store refused it";
+    return true;
+}

@@ -51,4 +51,8 @@ enum err_code record_create(
     struct err_info *err) MUST_CHECK;
 void record_destroy(struct record *record);
 
+/* Turns a decoded record into an opaque one that holds it packed. false: it is opaque already, or
+ * memory was out. */
+bool record_make_opaque(struct record *record);
+
 #endif

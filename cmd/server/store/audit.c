@@ -7,7 +7,8 @@
 #include <inttypes.h>
 
 enum {
-    RECORD_BYTES = 16 * 1024
+    TEXT_BYTES_MAX = 1024,   /* of each text: what peers say is cut there */
+    RECORD_BYTES = 64 * 1024 /* all of them, each byte escaped */
 };
 
 static const struct store_column columns[] = {
@@ -90,7 +91,23 @@ static enum err_code take_head(
     return ERR_OK;
 }
 
-enum err_code store_audit_add(
+/* text, or its beginning in `out`: cut between characters. */
+static const char *cut_text(const char *text, char out[TEXT_BYTES_MAX + 1])
+{
+    size_t length = strlen(text);
+    if (length <= TEXT_BYTES_MAX) {
+        return text;
+    }
+    length = TEXT_BYTES_MAX;
+    while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80) {
+        length--;
+    }
+    memcpy(out, text, length);
+    out[length] = '\0';
+    return out;
+}
+
+static enum err_code add_entry(
     struct sql_conn *conn,
     const struct audit_entry *entry,
     struct wall_us now,
@@ -131,6 +148,20 @@ enum err_code store_audit_add(
         SQL_ARGS(SQL_INT(entry->workspace_id), SQL_BLOB(hash, sizeof(hash))),
         NULL,
         err);
+}
+
+enum err_code store_audit_add(
+    struct sql_conn *conn,
+    const struct audit_entry *entry,
+    struct wall_us now,
+    struct err_info *err)
+{
+    char target[TEXT_BYTES_MAX + 1];
+    char reason[TEXT_BYTES_MAX + 1];
+    struct audit_entry bounded = *entry;
+    bounded.target = cut_text(entry->target == NULL ? "" : entry->target, target);
+    bounded.reason = cut_text(entry->reason, reason);
+    return add_entry(conn, &bounded, now, err);
 }
 
 static struct str_view prefix_of(struct str_view prefix, size_t *ret_chars)

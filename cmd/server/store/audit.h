@@ -12,7 +12,7 @@ struct audit_entry { /* what the caller knows */
     int64_t workspace_id;
     const char *actor;    /* "user:local/0", "key:key_...", "agent:7", "unknown" */
     const char *action;   /* "agentgateway.v1.AgentAdminService/ConfirmAgent", "agent.registered" */
-    const char *target;   /* "agent/7" */
+    const char *target;   /* "agent/7"; cut at 1 KiB, like the reason */
     const char *decision; /* "allowed", "denied", "failed" */
     const char *reason;
     const char *request_id;
