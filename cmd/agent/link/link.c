@@ -142,6 +142,17 @@ static void discard(struct link *link)
     link->is_half_closed = false;
 }
 
+void link_check_closed(struct link *link)
+{
+    bool is_busy = link->control != NULL;
+    for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
+        is_busy = is_busy || uploader_is_busy(link->uploaders[i]);
+    }
+    if (link->is_half_closed && !is_busy) {
+        link_feed_type(link, LINK_EVENT_CLOSED);
+    }
+}
+
 static void half_close(struct link *link)
 {
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
@@ -150,9 +161,8 @@ static void half_close(struct link *link)
     link->is_half_closed = true;
     if (link->control != NULL) {
         rpc_client_stream_half_close(link->control);
-    } else {
-        link_feed_type(link, LINK_EVENT_CLOSED);
     }
+    link_check_closed(link);
 }
 
 static void go_online(struct link *link)

@@ -60,12 +60,14 @@ static void on_closed(void *context, enum err_code code, const struct err_info *
 {
     struct link *link = context;
     rpc_client_stream_release(STEAL(link->control));
-    if (code != ERR_OK && !link->is_half_closed) {
-        link_report(link, code, "control stream", err);
-        link_feed_type(link, LINK_EVENT_FAILED);
+    if (link->is_half_closed) {
+        link_check_closed(link);
         return;
     }
-    link_feed_type(link, LINK_EVENT_CLOSED);
+    if (code != ERR_OK) {
+        link_report(link, code, "control stream", err);
+    }
+    link_feed_type(link, code == ERR_OK ? LINK_EVENT_CLOSED : LINK_EVENT_FAILED);
 }
 
 static enum err_code send_hello(struct link *link)

@@ -84,6 +84,9 @@ void link_report(
     struct link *link, enum err_code code, const char *what, const struct err_info *err);
 void link_fail(struct link *link, enum err_code code, const char *what, const struct err_info *err);
 
+/* While draining: says CLOSED once the control stream and every round have ended. */
+void link_check_closed(struct link *link);
+
 /* Makes the attempt's channel if there is none; false: LINK_EVENT_FAILED was fed. */
 bool link_need_channel(struct link *link);
 

@@ -85,6 +85,11 @@ void uploader_stop(struct uploader *uploader)
     }
 }
 
+bool uploader_is_busy(const struct uploader *uploader)
+{
+    return uploader != NULL && uploader->round != NULL;
+}
+
 static void wait_and_retry(struct uploader *uploader)
 {
     int64_t full = RETRY_MIN_US;
@@ -172,6 +177,7 @@ static void on_closed(void *context, enum err_code code, const struct err_info *
     } else if (uploader->is_enabled) {
         wait_and_retry(uploader);
     }
+    link_check_closed(uploader->link);
 }
 
 static enum err_code send_record(struct uploader *uploader, const struct spool_record *record)

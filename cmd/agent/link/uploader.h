@@ -19,4 +19,6 @@ void uploader_finish(struct uploader *uploader); /* no further round */
 void uploader_stop(struct uploader *uploader); /* the session is gone: drops the round under way */
 void uploader_poke(struct uploader *uploader); /* there may be records */
 
+bool uploader_is_busy(const struct uploader *uploader); /* a round is under way */
+
 #endif
