@@ -39,6 +39,7 @@ class World(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="belay-agent-")
         self.processes = []
+        self.mounts = []
         self.port = None
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("BELAY_")}
         self.env["XDG_CONFIG_HOME"] = self.path("config")
@@ -49,6 +50,8 @@ class World(unittest.TestCase):
                 process.kill()
             process.wait()
             process.log.close()
+        for folder in self.mounts:
+            self.run_program("umount", "-l", folder)
         shutil.rmtree(self.dir)
 
     def path(self, *parts):
@@ -273,6 +276,45 @@ class WithServer(World):
     def spool(self):
         result = self.agent("spool", "inspect", "-o", "json")
         return json.loads(result.stdout)["telemetry"] if result.returncode == 0 else None
+
+    def test_a_full_disk(self):
+        """A small file system of its own: the agent goes on in memory, and writes when there is room."""
+        folder = self.path("small")
+        os.mkdir(folder)
+        mount = self.run_program("mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", folder)
+        if mount.returncode != 0:
+            self.skipTest("may not mount a tmpfs: " + mount.stderr.strip())
+        self.mounts.append(folder)
+        server = self.start_server()
+        self.add_gateway()
+        state = os.path.join("small", "agent")
+        result = self.agent("enroll", self.join_string("--auto-confirm"), state=state)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        server.kill()
+        server.wait()
+        filler = open(self.path("small", "filler"), "wb")
+        self.start_agent(state=state)
+        wait_for("running", lambda: self.status(state))
+        try:
+            while True:
+                filler.write(bytes(4096))
+                filler.flush()
+        except OSError:
+            pass
+        wait_for("degraded", lambda: self.status(state)["spool"]["degraded"])
+        self.assertIn("full", self.status(state)["spool"]["last_error"])
+        wait_for("records in memory", lambda: self.status(state)["spool"]["waiting_in_memory"] > 2)
+        try:
+            filler.close()
+        except OSError:
+            pass
+        os.unlink(self.path("small", "filler"))
+        wait_for("written", lambda: not self.status(state)["spool"]["degraded"])
+        self.assertEqual(self.status(state)["spool"]["waiting_in_memory"], 0)
+        self.assertEqual(self.status(state)["spool"]["telemetry"]["dropped"], 0)
+        self.start_server()
+        wait_for("online and empty", lambda: self.status(state)["link"]["online"]
+                 and self.status(state)["spool"]["telemetry"]["records"] <= 1)
 
     def test_nothing_is_lost_or_doubled_by_kill(self):
         server = self.start_server()

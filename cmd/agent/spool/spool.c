@@ -103,6 +103,10 @@ static enum err_code set_up(struct spool *spool, struct err_info *err)
         (void)snprintf(pragma, sizeof(pragma), "PRAGMA max_page_count = %u", spool->max_pages);
         TRY(sql_exec_script(spool->conn, pragma, err));
     }
+    if (!spool->read_only) {
+        /* a small log: on a small disk it is what fills it */
+        TRY(sql_exec_script(spool->conn, "PRAGMA wal_autocheckpoint = 64", err));
+    }
     if (spool->read_only) {
         TRY(sql_migrate_check(spool->conn, agent_migrations, agent_migrations_count, err));
     } else {
@@ -222,11 +226,22 @@ static enum err_code begin_fresh(struct spool *spool, struct err_info *err)
     return ERR_OK;
 }
 
+/* The disk is full: the log's pages move into the file, where there may be free ones, and its space
+ * is given back. */
+static bool fold_log(struct spool *spool)
+{
+    return spool->conn != NULL && !spool->read_only
+        && sql_exec_script(spool->conn, "PRAGMA wal_checkpoint(TRUNCATE)", NULL) == ERR_OK;
+}
+
 bool spool_recover(struct spool *spool, enum err_code code, const struct err_info *err)
 {
     struct err_info fresh = ERR_INFO_INIT;
     if (spool->conn != NULL) {
         sql_rollback(spool->conn);
+    }
+    if (code == ERR_LIMIT && fold_log(spool)) {
+        return true;
     }
     if (code != ERR_CORRUPT || spool->read_only) {
         set_degraded(spool, err);

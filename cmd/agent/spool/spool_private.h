@@ -63,8 +63,8 @@ enum err_code spool_put_stream(
     struct err_info *err) MUST_CHECK;
 
 /*
- * After a failed statement: a damaged file is set aside and a fresh one begun (true: worth another
- * try); any other failure marks the spool degraded (false).
+ * After a failed statement. true: worth another try, since a damaged file was set aside and a fresh
+ * one begun, or a full disk was given back the log's space. false: the spool is marked degraded.
  */
 bool spool_recover(struct spool *spool, enum err_code code, const struct err_info *err);
 

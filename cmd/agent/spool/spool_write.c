@@ -403,7 +403,13 @@ enum err_code spool_trim(
     if (acked <= stats->acked_sequence) {
         return ERR_OK;
     }
-    return finish(spool, trim(spool, stream, acked, err), err);
+    struct err_info local = ERR_INFO_INIT;
+    struct err_info *reason = err == NULL ? &local : err;
+    enum err_code code = trim(spool, stream, acked, reason);
+    if (code != ERR_OK && spool_recover(spool, code, reason)) {
+        code = trim(spool, stream, acked, reason);
+    }
+    return code;
 }
 
 static enum err_code renumber(
