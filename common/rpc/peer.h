@@ -1,6 +1,6 @@
 /*
- * Who is at the other end of an accepted connection, as the door saw it: the only source of a peer's
- * identity. Immutable after the handshake; shared by reference (thread-safe counts).
+ * Who is at the other end of an accepted connection, as the door saw it: the only source of a
+ * peer's identity. Immutable after the handshake; shared by reference (thread-safe counts).
  */
 #ifndef COMMON_RPC_PEER_H
 #define COMMON_RPC_PEER_H
@@ -9,7 +9,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum rpc_peer_kind { RPC_PEER_UNIX, RPC_PEER_PLAIN, RPC_PEER_TLS };
+enum rpc_peer_kind {
+    RPC_PEER_UNIX,
+    RPC_PEER_PLAIN,
+    RPC_PEER_TLS
+};
 
 struct rpc_peer {
     enum rpc_peer_kind kind;
@@ -20,11 +24,12 @@ struct rpc_peer {
     uid_t uid;        /* Unix sockets, else (uid_t)-1 */
     gid_t gid;
     pid_t pid;
-    char tls_subject[256];        /* common name of a verified client certificate, else "" */
+    char tls_subject[256];       /* common name of a verified client certificate, else "" */
     uint8_t tls_fingerprint[32]; /* its SHA-256, else zeros */
 };
 
-/* Copies the values and the listener's name; one reference. For the door, and for tests of what reads a peer. */
+/* Copies the values and the listener's name; one reference. For the door, and for tests of what
+ * reads a peer. */
 struct rpc_peer *rpc_peer_create(const struct rpc_peer *values);
 
 struct rpc_peer *rpc_peer_ref(struct rpc_peer *peer);

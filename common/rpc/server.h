@@ -1,6 +1,6 @@
 /*
- * gRPC server over C core: the door accepts, checks and records connections; pollers run streams and
- * hand unary calls to workers; one table of rows decides what exists.
+ * gRPC server over C core: the door accepts, checks and records connections; pollers run streams
+ * and hand unary calls to workers; one table of rows decides what exists.
  */
 #ifndef COMMON_RPC_SERVER_H
 #define COMMON_RPC_SERVER_H
@@ -21,7 +21,8 @@ struct rpc_table {
  * finished runs once per call, refused ones included, on any thread; it must not block.
  */
 struct rpc_gate {
-    enum err_code (*admit)(void *context, struct rpc_call *call, bool may_block, struct err_info *err);
+    enum err_code (*admit)(
+        void *context, struct rpc_call *call, bool may_block, struct err_info *err);
     void (*finished)(
         void *context,
         const struct rpc_call *call,
@@ -38,14 +39,14 @@ struct rpc_gate {
 extern const char rpc_builtin_policy;
 
 struct rpc_limits {
-    unsigned connections;             /* of the whole process; default 20000 */
-    unsigned connections_per_address; /* default 1024; loopback and Unix are exempt */
+    unsigned connections;                       /* of the whole process; default 20000 */
+    unsigned connections_per_address;           /* default 1024; loopback and Unix are exempt */
     unsigned handshakes_per_second_per_address; /* default 200; loopback exempt */
-    unsigned streams_per_connection;  /* default 100 */
-    unsigned calls_in_flight;         /* unary calls waiting for a worker; default 4096 */
-    size_t queued_bytes_per_stream;   /* outbound; default 1 MiB */
-    int64_t handshake_timeout_us;     /* accept to preface; default 10 s */
-    int64_t first_request_timeout_us; /* default 30 s */
+    unsigned streams_per_connection;            /* default 100 */
+    unsigned calls_in_flight;                   /* unary calls waiting for a worker; default 4096 */
+    size_t queued_bytes_per_stream;             /* outbound; default 1 MiB */
+    int64_t handshake_timeout_us;               /* accept to preface; default 10 s */
+    int64_t first_request_timeout_us;           /* default 30 s */
 };
 
 struct rpc_server_options {
@@ -53,7 +54,7 @@ struct rpc_server_options {
     const struct rpc_table *tables;
     size_t table_count;
     struct rpc_gate gate;
-    void *service; /* rpc_call_service */
+    void *service;    /* rpc_call_service */
     unsigned pollers; /* 0: one per core */
     unsigned workers; /* 0: 4 */
     /* Each worker's own context (its database connection); NULL functions: none. */
@@ -82,8 +83,9 @@ struct rpc_listen_options {
 };
 
 enum err_code rpc_server_create(
-    const struct rpc_server_options *options, struct rpc_server **ret_server, struct err_info *err)
-    MUST_CHECK;
+    const struct rpc_server_options *options,
+    struct rpc_server **ret_server,
+    struct err_info *err) MUST_CHECK;
 
 /* Before or after start. ret_port (may be NULL): the bound TCP port. */
 enum err_code rpc_server_listen(
@@ -109,7 +111,8 @@ void rpc_server_set_serving(struct rpc_server *server, bool serving);
  * Streams are told by their owner before (rpc_stream_finish). Blocks until everything has ended.
  */
 void rpc_server_drain(struct rpc_server *server, int64_t grace_us);
-void rpc_server_destroy(struct rpc_server *server); /* drains with no grace if needed; NULL is allowed */
+void rpc_server_destroy(
+    struct rpc_server *server); /* drains with no grace if needed; NULL is allowed */
 
 struct rpc_server_stats {
     uint64_t connections_accepted;

@@ -1,8 +1,8 @@
 /* The services the server adds by itself, and what keeps it from starting. */
 #include "belay_descriptors.h"
+#include "tests/component/common_rpc/fixture.h"
 
 #include <stdio.h>
-#include "tests/component/common_rpc/fixture.h"
 
 typedef Grpc__Health__V1__HealthCheckRequest health_request;
 typedef Grpc__Health__V1__HealthCheckResponse health_response;

@@ -1,8 +1,8 @@
 #include "common/sys/loop.h"
 #include "common/sys/thread.h"
+#include "tests/component/common_rpc/fixture.h"
 
 #include <stdio.h>
-#include "tests/component/common_rpc/fixture.h"
 
 /* A loop on a thread of its own, as the agent has it. */
 struct agent {
