@@ -304,7 +304,7 @@ static void put_legend_line(
 {
     const struct plot_options *options = drawing->options;
     struct range range = { .any = false };
-    double last = NAN;
+    double last = (double)NAN;
     for (size_t i = 0; i < series->count; i++) {
         if (isfinite(series->points[i].value) && in_window(options, series->points[i].time_us)) {
             range_add(&range, &series->points[i]);
