@@ -113,7 +113,8 @@ void rpc_call_record(struct rpc_call *call, enum rpc_status status, const char *
 
 void rpc_call_fill_status(struct rpc_call *call, struct rpc_status_op *storage, grpc_op *op)
 {
-    for (unsigned i = 0; i < call->trailer_count; i++) {
+    storage->count = atomic_load(&call->trailer_count);
+    for (unsigned i = 0; i < storage->count; i++) {
         storage->trailers[i] = (grpc_metadata){
             .key = grpc_slice_from_copied_string(call->trailers[i].name),
             .value = grpc_slice_ref(call->trailers[i].value),
@@ -121,15 +122,15 @@ void rpc_call_fill_status(struct rpc_call *call, struct rpc_status_op *storage, 
     }
     storage->text = grpc_slice_from_copied_string(call->text == NULL ? "" : call->text);
     *op = (grpc_op){ .op = GRPC_OP_SEND_STATUS_FROM_SERVER };
-    op->data.send_status_from_server.trailing_metadata_count = call->trailer_count;
+    op->data.send_status_from_server.trailing_metadata_count = storage->count;
     op->data.send_status_from_server.trailing_metadata = storage->trailers;
     op->data.send_status_from_server.status = (grpc_status_code)call->status;
     op->data.send_status_from_server.status_details = &storage->text;
 }
 
-void rpc_status_op_deinit(struct rpc_call *call, struct rpc_status_op *storage)
+void rpc_status_op_deinit(struct rpc_status_op *storage)
 {
-    for (unsigned i = 0; i < call->trailer_count; i++) {
+    for (unsigned i = 0; i < storage->count; i++) {
         grpc_slice_unref(storage->trailers[i].key);
         grpc_slice_unref(storage->trailers[i].value);
     }
@@ -308,16 +309,18 @@ struct str_view rpc_call_metadata(
 
 void rpc_call_add_trailer(struct rpc_call *call, const char *name, struct str_view value)
 {
-    if (call->trailer_count == RPC_TRAILERS_MAX) {
+    unsigned count = atomic_load(&call->trailer_count);
+    if (count == RPC_TRAILERS_MAX) {
         return;
     }
     if (call->trailers == NULL) {
         call->trailers = mem_alloc_array(RPC_TRAILERS_MAX, sizeof(*call->trailers));
     }
-    call->trailers[call->trailer_count++] = (struct rpc_trailer){
+    call->trailers[count] = (struct rpc_trailer){
         .name = mem_strdup(name),
         .value = grpc_slice_from_copied_buffer(value.ptr, value.len),
     };
+    atomic_store(&call->trailer_count, count + 1); /* published whole */
 }
 
 void rpc_call_set_principal(

@@ -93,7 +93,7 @@ struct rpc_call {
     void *principal;
     void (*release_principal)(void *principal);
     struct rpc_trailer *trailers; /* RPC_TRAILERS_MAX places, made on first use */
-    unsigned trailer_count;
+    atomic_uint trailer_count;    /* of those complete: a deadline may send while one is added */
     struct rpc_tag t_new;
     struct rpc_tag t_close;
     struct rpc_tag t_read;
@@ -151,11 +151,12 @@ void rpc_call_record(struct rpc_call *call, enum rpc_status status, const char *
 /* Fills the op that sends the recorded status; trailers and text are valid while storage is. */
 struct rpc_status_op {
     grpc_metadata trailers[RPC_TRAILERS_MAX];
+    unsigned count;
     grpc_slice text;
 };
 
 void rpc_call_fill_status(struct rpc_call *call, struct rpc_status_op *storage, grpc_op *op);
-void rpc_status_op_deinit(struct rpc_call *call, struct rpc_status_op *storage);
+void rpc_status_op_deinit(struct rpc_status_op *storage);
 
 /* unary.c */
 void rpc_unary_begin(struct rpc_call *call);

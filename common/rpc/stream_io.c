@@ -98,7 +98,7 @@ void rpc_stream_start_status_locked(struct rpc_stream *stream)
     if (!rpc_stream_batch_locked(stream, ops, count, &stream->t_status)) {
         (void)grpc_call_cancel(stream->call->core, NULL);
     }
-    rpc_status_op_deinit(stream->call, &storage);
+    rpc_status_op_deinit(&storage);
 }
 
 enum err_code rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message)
@@ -110,10 +110,11 @@ enum err_code rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage 
     }
     size_t bytes = grpc_byte_buffer_length(buffer) + sizeof(struct outgoing);
     lock_acquire(&stream->lock);
+    size_t queued = stream->queued_bytes; /* one message may be larger than the cap, alone */
     enum err_code code = ERR_OK;
     if (stream->finishing || stream->dead) {
         code = ERR_CANCELED;
-    } else if (stream->queued_bytes > 0 && bytes > cap - stream->queued_bytes) {
+    } else if (queued > 0 && (queued >= cap || bytes > cap - queued)) {
         code = ERR_LIMIT;
     } else {
         struct outgoing *item = mem_alloc(sizeof(*item));

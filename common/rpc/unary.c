@@ -32,7 +32,7 @@ static void send_locked(struct rpc_call *call, grpc_byte_buffer *reply)
     if (!rpc_call_batch(call, ops, count, &call->t_status)) {
         log_error("rpc_status_refused", LOG_STR("call", call->id));
     }
-    rpc_status_op_deinit(call, &storage);
+    rpc_status_op_deinit(&storage);
 }
 
 /* The library needs take_reply until the batch completes: it lives as long as the call. */

@@ -267,6 +267,11 @@ static void obey(struct rpc_stream *stream, struct session *session, const char 
         flood(stream, session);
         rpc_stream_finish(stream, ERR_LIMIT, "too slow");
         rpc_stream_finish(stream, ERR_INTERNAL, "the second finish");
+    } else if (strcmp(order, "large-then-limit") == 0) { /* the first alone is over the cap */
+        assert_ok(send_command(stream, 0, 2 * (size_t)WORLD_QUEUE_CAP));
+        session->left = 200;
+        flood(stream, session);
+        rpc_stream_finish(stream, ERR_LIMIT, "too slow");
     } else if (strcmp(order, "pause") == 0) {
         rpc_stream_pause(stream);
         rpc_stream_set_timer(stream, 30 * US_PER_MS);

@@ -473,6 +473,32 @@ static void test_key_updates(void **state)
     world_destroy(&world);
 }
 
+/* One segment holds a KeyUpdate and what follows it: nothing else comes that would wake the door.
+ */
+static void test_key_update_and_data_in_one_segment(void **state)
+{
+    (void)state;
+    struct world world = world_create(LIBRARY_ECHO);
+    world_start(&world);
+    struct tls_client client = client_greeted(&world, &H2);
+    static const uint8_t ping[17] = { 0, 0, 8, 6 };
+    BIO *held = BIO_new(BIO_s_mem());
+    BIO *socket_bio = SSL_get_wbio(client.ssl);
+    assert_int_equal(BIO_up_ref(socket_bio), 1);
+    SSL_set0_wbio(client.ssl, held);
+    assert_int_equal(SSL_key_update(client.ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+    tls_send(&client, ping, sizeof(ping));
+    char *data = NULL;
+    long bytes = BIO_get_mem_data(held, &data);
+    assert_int_equal(send(client.fd, data, (size_t)bytes, MSG_NOSIGNAL), bytes);
+    SSL_set0_wbio(client.ssl, socket_bio);
+    struct timeval soon = { .tv_sec = 5 };
+    assert_int_equal(setsockopt(client.fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon)), 0);
+    tls_expect(&client, ping, sizeof(ping));
+    client_destroy(&client);
+    world_destroy(&world);
+}
+
 static void test_guarded(void **state)
 {
     (void)state;
@@ -522,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_flush_before_close),
         cmocka_unit_test(test_client_never_reads),
         cmocka_unit_test(test_key_updates),
+        cmocka_unit_test(test_key_update_and_data_in_one_segment),
         cmocka_unit_test(test_guarded),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);

@@ -93,6 +93,21 @@ static void test_a_slow_reader_hits_the_limit(void **state)
     world_destroy(&world);
 }
 
+static void test_a_message_over_the_cap_fills_the_queue(void **state)
+{
+    (void)state;
+    struct world world;
+    world_create(&world, 0);
+    struct err_info err = ERR_INFO_INIT;
+    struct rpc_client_stream *stream = world_control(&world, "large-then-limit");
+    world_wait(&world, &world.limits, 1);
+    int count = 0;
+    assert_code(ERR_LIMIT, world_read_end(stream, &count, &err));
+    assert_int_equal(count, 1); /* nothing was taken behind it */
+    rpc_client_stream_release(stream);
+    world_destroy(&world);
+}
+
 static void test_writable_comes_when_the_queue_is_empty(void **state)
 {
     (void)state;
@@ -363,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_bidi_echo_until_half_close),
         cmocka_unit_test(test_uploads_on_pollers_and_on_workers),
         cmocka_unit_test(test_a_slow_reader_hits_the_limit),
+        cmocka_unit_test(test_a_message_over_the_cap_fills_the_queue),
         cmocka_unit_test(test_writable_comes_when_the_queue_is_empty),
         cmocka_unit_test(test_finish_flushes_what_is_queued),
         cmocka_unit_test(test_pause_holds_messages_back_and_the_timer_resumes),
