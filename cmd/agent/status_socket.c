@@ -123,7 +123,6 @@ enum err_code status_socket_ask(
 {
     struct sockaddr_un address;
     struct timeval patience = { .tv_sec = ASK_SECONDS };
-    AUTO_BUF struct buf data = BUF_INIT(STATUS_BYTES_MAX);
     struct str_view line = STR_NONE;
     struct str_view text = STR_NONE;
     size_t got = 0;

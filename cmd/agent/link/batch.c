@@ -64,9 +64,10 @@ enum err_code batch_pack_event(
     char text[BATCH_TEXT_MAX];
     Agentgateway__V1__AgentEvent__AttributesEntry entries[BATCH_ATTRIBUTES_MAX];
     Agentgateway__V1__AgentEvent__AttributesEntry *pointers[BATCH_ATTRIBUTES_MAX];
-    Agentgateway__V1__AgentEvent message = AGENTGATEWAY__V1__AGENT_EVENT__INIT;
+    Agentgateway__V1__AgentEvent message;
     Agentgateway__V1__AgentEvent *events[] = { &message };
     Agentgateway__V1__EventBatch batch = AGENTGATEWAY__V1__EVENT_BATCH__INIT;
+    agentgateway__v1__agent_event__init(&message);
     (void)snprintf(text, sizeof(text), "%s", event->text);
     if (event->attribute_count > BATCH_ATTRIBUTES_MAX || !str_is_utf8(str_of(text), NULL)) {
         return ERR_SET(err, ERR_INVALID, "an event's text or attributes break their bounds");

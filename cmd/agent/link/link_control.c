@@ -76,10 +76,11 @@ static enum err_code send_hello(struct link *link)
                                                 "rotate_key", "set_config",     "drain",
                                                 "zstd" };
     Agentgateway__V1__ControlStreamRequest request = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__INIT;
-    Agentgateway__V1__ControlHello hello = AGENTGATEWAY__V1__CONTROL_HELLO__INIT;
+    Agentgateway__V1__ControlHello hello;
     Agentgateway__V1__Capacity capacity = AGENTGATEWAY__V1__CAPACITY__INIT;
     char *names[ARRAY_LENGTH(capabilities)];
     struct link_status status = { 0 };
+    agentgateway__v1__control_hello__init(&hello);
     if (link->ops->get_status != NULL) {
         link->ops->get_status(link->context, &status);
     }
@@ -131,8 +132,9 @@ enum err_code link_send_ack(
     struct err_info *err)
 {
     Agentgateway__V1__ControlStreamRequest request = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__INIT;
-    Agentgateway__V1__ControlAck ack = AGENTGATEWAY__V1__CONTROL_ACK__INIT;
+    Agentgateway__V1__ControlAck ack;
     AUTO_FREE char *id = mem_printf("%.*s", STR_ARG(command_id));
+    agentgateway__v1__control_ack__init(&ack);
     if (link->control == NULL || link->is_half_closed || !link->core.is_accepted) {
         return ERR_SET(err, ERR_UNAVAILABLE, "no control stream");
     }

@@ -123,13 +123,14 @@ static void fill_host(const struct host_facts *facts, Agentgateway__V1__HostFact
 
 void link_register(struct link *link)
 {
-    Agentgateway__V1__RegisterRequest request = AGENTGATEWAY__V1__REGISTER_REQUEST__INIT;
+    Agentgateway__V1__RegisterRequest request;
     Agentgateway__V1__HostFacts host;
     struct state *state = link->options.state;
     AUTO_FREE Agentgateway__V1__RegisterRequest__LabelsEntry *entries =
         mem_alloc_array(LINK_LABELS_MAX, sizeof(*entries));
     AUTO_FREE Agentgateway__V1__RegisterRequest__LabelsEntry **pointers =
         mem_alloc_array(LINK_LABELS_MAX, sizeof(*pointers));
+    agentgateway__v1__register_request__init(&request);
     if (!link_need_channel(link)) {
         return;
     }

@@ -54,11 +54,11 @@ static void on_challenge(
 
 void link_begin(struct link *link)
 {
-    Agentgateway__V1__BeginAuthHandshakeRequest request =
-        AGENTGATEWAY__V1__BEGIN_AUTH_HANDSHAKE_REQUEST__INIT;
+    Agentgateway__V1__BeginAuthHandshakeRequest request;
     AUTO_SECRET struct secret *api_key = NULL;
     struct err_info err = ERR_INFO_INIT;
     enum err_code code = load_api_key(link, &api_key, &err);
+    agentgateway__v1__begin_auth_handshake_request__init(&request);
     if (code != ERR_OK) {
         link_report(link, code, "handshake", &err);
         link_feed_type(link, LINK_EVENT_REFUSED);
