@@ -38,6 +38,9 @@ static struct rpc_limits limits_of(const struct rpc_limits *given)
     if (limits.first_request_timeout_us == 0) {
         limits.first_request_timeout_us = 30 * US_PER_SECOND;
     }
+    if (limits.unread_timeout_us == 0) {
+        limits.unread_timeout_us = 2 * US_PER_MINUTE;
+    }
     return limits;
 }
 

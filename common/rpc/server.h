@@ -47,6 +47,8 @@ struct rpc_limits {
     size_t queued_bytes_per_stream;             /* outbound; default 1 MiB */
     int64_t handshake_timeout_us;               /* accept to preface; default 10 s */
     int64_t first_request_timeout_us;           /* default 30 s */
+    /* What was sent to a client and lies unread for so long cuts it off; default 2 min. */
+    int64_t unread_timeout_us;
 };
 
 struct rpc_server_options {

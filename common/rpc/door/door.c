@@ -64,6 +64,7 @@ enum err_code door_create(
         list_init(&door->phases[i]);
     }
     list_init(&door->ready);
+    list_init(&door->unread);
     list_init(&door->listeners);
     lock_init(&door->lock, LOCK_RANK_DOOR);
     lock_cond_init(&door->stopped);
@@ -101,6 +102,28 @@ static int64_t phase_timeout_us(const struct door *door, enum conn_phase phase)
     return -1;
 }
 
+static void arm_timer(struct door *door, struct mono_us deadline)
+{
+    if (deadline.value < door->timer_at.value) {
+        door->timer_at = deadline;
+        loop_timer_arm(door->timer, deadline);
+    }
+}
+
+/* All of it must be read in time, so that a reader of single bytes is cut off too. */
+void door_note_unread(struct conn *conn, bool is_unread)
+{
+    struct door *door = conn->door;
+    if (!is_unread) {
+        list_remove(&conn->unread);
+    } else if (list_is_empty(&conn->unread)) {
+        conn->unread_deadline.value =
+            loop_now(door->loop).value + door->options.limits.unread_timeout_us;
+        list_append(&door->unread, &conn->unread);
+        arm_timer(door, conn->unread_deadline);
+    }
+}
+
 void door_move(struct conn *conn, enum conn_phase phase)
 {
     struct door *door = conn->door;
@@ -109,9 +132,17 @@ void door_move(struct conn *conn, enum conn_phase phase)
     conn->deadline.value = timeout_us < 0 ? INT64_MAX : loop_now(door->loop).value + timeout_us;
     list_remove(&conn->link);
     list_append(&door->phases[phase], &conn->link);
-    if (conn->deadline.value < door->timer_at.value) {
-        door->timer_at = conn->deadline;
-        loop_timer_arm(door->timer, door->timer_at);
+    arm_timer(door, conn->deadline);
+}
+
+static void expire_unread(struct door *door, struct mono_us now)
+{
+    while (!list_is_empty(&door->unread)) {
+        struct conn *conn = LIST_ENTRY(door->unread.next, struct conn, unread);
+        if (conn->unread_deadline.value > now.value) {
+            return;
+        }
+        conn_expire_unread(conn); /* takes it off the list */
     }
 }
 
@@ -135,11 +166,16 @@ static void on_timer(void *context)
     for (unsigned i = 0; i < CONN_DEAD; i++) {
         expire_phase(&door->phases[i], now);
     }
+    expire_unread(door, now);
     for (unsigned i = 0; i < CONN_DEAD; i++) {
         if (!list_is_empty(&door->phases[i])) {
             int64_t first = LIST_ENTRY(door->phases[i].next, struct conn, link)->deadline.value;
             next = first < next ? first : next;
         }
+    }
+    if (!list_is_empty(&door->unread)) {
+        int64_t first = LIST_ENTRY(door->unread.next, struct conn, unread)->unread_deadline.value;
+        next = first < next ? first : next;
     }
     door->timer_at.value = next;
     if (next != INT64_MAX) {

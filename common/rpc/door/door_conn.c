@@ -56,6 +56,7 @@ static void end(struct conn *conn)
     conn->tls = NULL;
     fd_close(&conn->outer);
     list_remove(&conn->ready);
+    door_note_unread(conn, false);
     door_release_source(conn->door, conn->source);
     conn->source = NULL;
     conn->door->open--;
@@ -440,7 +441,9 @@ static void settle(struct conn *conn)
     }
     bool reads = !conn->shaken ? !conn->handshake_writes
                                : !is_up_blocked(conn) || conn->phase == CONN_LINGERING;
-    bool writes = conn->handshake_writes || conn->read_needs_write || spill_len(&conn->down) > 0;
+    door_note_unread(conn, spill_len(&conn->down) > 0);
+    bool retries_read = conn->read_needs_write && !is_up_blocked(conn);
+    bool writes = conn->handshake_writes || retries_read || spill_len(&conn->down) > 0;
     uint32_t outer = (reads ? (uint32_t)EPOLLIN : 0) | (writes ? (uint32_t)EPOLLOUT : 0);
     uint32_t inner = (spill_len(&conn->down) == 0 ? (uint32_t)EPOLLIN : 0)
         | (spill_len(&conn->up) > 0 ? (uint32_t)EPOLLOUT : 0);
@@ -558,11 +561,17 @@ void conn_expire(struct conn *conn)
     }
 }
 
+void conn_expire_unread(struct conn *conn)
+{
+    end_refused(conn, "what was sent to it was not read in time");
+}
+
 void conn_start(struct door *door, const struct door_arrival *arrival)
 {
     struct conn *conn = mem_alloc(sizeof(*conn));
     list_init(&conn->link);
     list_init(&conn->ready);
+    list_init(&conn->unread);
     conn->door = door;
     conn->outer = arrival->fd;
     conn->inner = -1;

@@ -10,7 +10,8 @@
  *      preface)    no request)     has closed)  client is    the batch)
  *                                               to read it)
  *
- * from any of them to DEAD when the socket fails, and to FLUSHING when the guard refuses.
+ * from any of them to DEAD when the socket fails or what waits for the client is not read in time,
+ * and to FLUSHING when the guard refuses.
  * Everything but the table, the listeners' TLS contexts and the counters belongs to the door's
  * thread.
  */
@@ -70,8 +71,10 @@ struct listener {
 };
 
 struct conn {
-    struct list link;  /* in door.phases[phase] */
-    struct list ready; /* in door.ready when it must go on without an event */
+    struct list link;   /* in door.phases[phase] */
+    struct list ready;  /* in door.ready when it must go on without an event */
+    struct list unread; /* in door.unread while `down` holds bytes */
+    struct mono_us unread_deadline;
     struct door *door;
     enum conn_phase phase;
     struct mono_us deadline;
@@ -104,7 +107,8 @@ struct door {
     struct mono_us timer_at; /* INT64_MAX: not armed */
     struct list phases[CONN_PHASE_COUNT];
     struct list ready;
-    bool is_reaping; /* a task after the batch is posted */
+    struct list unread; /* sorted by deadline, as there is one time limit */
+    bool is_reaping;    /* a task after the batch is posted */
     struct map *sources;
     struct mono_us sources_swept;
     unsigned open; /* connections, the lingering ones included */
@@ -137,10 +141,12 @@ struct door_arrival {
 
 void conn_start(struct door *door, const struct door_arrival *arrival);
 void conn_expire(struct conn *conn); /* its phase took too long */
+void conn_expire_unread(struct conn *conn);
 void conn_resume(struct conn *conn); /* was on the ready list */
 void conn_free(struct conn *conn);   /* of any phase; closes everything */
 
 void door_move(struct conn *conn, enum conn_phase phase);
+void door_note_unread(struct conn *conn, bool is_unread);
 void door_after_batch(struct door *door); /* asks for reaping and the ready list */
 
 /* Moves fd (take) into the library's range, files peer under the number; -1: no descriptor left. */

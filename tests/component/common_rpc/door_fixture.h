@@ -196,6 +196,7 @@ static inline struct fixture *fixture_create(enum library_mode mode)
             .queued_bytes_per_stream = 1 << 20,
             .handshake_timeout_us = 30 * US_PER_SECOND,
             .first_request_timeout_us = 30 * US_PER_SECOND,
+            .unread_timeout_us = 60 * US_PER_SECOND,
         },
         .on_channel = fixture_on_channel,
         .context = fixture,

@@ -422,6 +422,49 @@ static void test_client_never_reads(void **state)
     fixture_destroy(fixture);
 }
 
+/* The library keeps its end open, so that nothing else would ever end these. */
+static void test_unread_bytes_have_a_deadline(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(LIBRARY_FILL);
+    fixture->options.limits.unread_timeout_us = 700 * US_PER_MS;
+    fixture_start(fixture);
+    uint16_t port = fixture_listen(fixture, "plain", "127.0.0.1:0", NULL);
+    int silent = client_connect(port);
+    client_send_preface(silent);
+    WAIT_UNTIL(fixture_stats(fixture).connections_refused == 1);
+    WAIT_UNTIL(fixture_stats(fixture).connections_open == 0);
+    WAIT_UNTIL(atomic_load(&fixture->filled_count) == 1); /* the library was told */
+    (void)close(silent);
+    fixture_destroy(fixture);
+}
+
+/* Whoever reads all of it in time stays, however long that takes in sum. */
+static void test_a_slow_reader_stays(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(LIBRARY_SEND);
+    fixture->options.limits.unread_timeout_us = 300 * US_PER_MS;
+    fixture->send_bytes = 8 << 20;
+    fixture_start(fixture);
+    uint16_t port = fixture_listen(fixture, "plain", "127.0.0.1:0", NULL);
+    int fd = client_connect(port);
+    client_send_preface(fd);
+    uint8_t *block = mem_alloc(1 << 20);
+    size_t total = 0;
+    ssize_t got = 0;
+    while ((got = recv(fd, block, 1 << 20, MSG_WAITALL)) > 0) {
+        total += (size_t)got;
+        (void)poll(NULL, 0, 50);
+    }
+    mem_free(block);
+    assert_int_equal(total, 9 + fixture->send_bytes);
+    (void)close(fd);
+    WAIT_UNTIL(fixture_stats(fixture).connections_open == 0);
+    assert_int_equal(fixture_stats(fixture).connections_refused, 0);
+    fixture_destroy(fixture);
+}
+
 static void test_library_never_reads(void **state)
 {
     (void)state;
@@ -626,6 +669,8 @@ int main(void)
         cmocka_unit_test(test_flush_before_close),
         cmocka_unit_test(test_client_half_close),
         cmocka_unit_test(test_client_never_reads),
+        cmocka_unit_test(test_unread_bytes_have_a_deadline),
+        cmocka_unit_test(test_a_slow_reader_stays),
         cmocka_unit_test(test_library_never_reads),
         cmocka_unit_test(test_no_descriptors),
         cmocka_unit_test(test_stop_accepting),
