@@ -1,15 +1,21 @@
-# End to end: the built programs, spoken to by clients that share no code with them. Each suite is
-# a file, and a test per store.
+# End to end: the built programs, spoken to by clients that share no code with them. A suite is a
+# file, or with "file.Class" one class of it, and becomes a test per store.
 function(belay_script_tests kind)
-  foreach(file IN LISTS ARGN)
+  foreach(suite IN LISTS ARGN)
+    string(REPLACE "." ";" parts "${suite}")
+    list(POP_FRONT parts file)
+    string(TOLOWER "${suite}" name)
+    string(REPLACE "." "_" name "${name}")
     foreach(engine sqlite postgresql)
-      set(name "${kind}_${file}_${engine}")
-      add_test(NAME ${name} COMMAND /usr/bin/python3 -B "${CMAKE_CURRENT_SOURCE_DIR}/${kind}/test_${file}.py")
-      set_tests_properties(${name} PROPERTIES
-        LABELS ${kind} TIMEOUT 240 SKIP_RETURN_CODE 77
+      set(test "${kind}_${name}_${engine}")
+      add_test(NAME ${test}
+        COMMAND /usr/bin/python3 -B "${CMAKE_CURRENT_SOURCE_DIR}/${kind}/test_${file}.py" ${parts})
+      set_tests_properties(${test} PROPERTIES
+        LABELS ${kind} TIMEOUT 300 SKIP_RETURN_CODE 77
         ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin;BELAY_TEST_ENGINE=${engine}")
     endforeach()
   endforeach()
 endfunction()
 
-belay_script_tests(e2e base enrollment sessions uploads commands)
+belay_script_tests(e2e base enrollment sessions uploads commands real_agent
+  crash.Uploads crash.Commands crash.Enrollment)
