@@ -111,11 +111,11 @@ class Commands(Crash):
         agent.start()
         sent = []
         for turn in range(5):
+            begun = len(agent.log_lines("command_started"))
             for _ in range(self.random.randrange(4, 10)):
                 command = gateway.AgentCommand(device_command=gateway.DeviceCommand(action="identify"))
                 sent.append(self.operator.SendCommand(agent="worker", command=command, ttl_seconds=600).id)
             wanted = self.random.randrange(1, 4)
-            begun = len(agent.log_lines("command_started"))
             eventually(lambda b=begun, w=wanted: len(agent.log_lines("command_started")) >= b + w, "commands run")
             if turn % 2:
                 self.restart_server()

@@ -17,5 +17,5 @@ function(belay_script_tests kind)
   endforeach()
 endfunction()
 
-belay_script_tests(e2e base enrollment sessions uploads commands real_agent
+belay_script_tests(e2e base enrollment sessions uploads commands real_agent admin
   crash.Uploads crash.Commands crash.Enrollment)
