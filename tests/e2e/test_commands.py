@@ -43,12 +43,12 @@ class Commands(ServerCase):
         self.finished(sent.id, admin.COMMAND_STATE_SUCCEEDED)
         stream.cancel()
 
-    def test_a_hello_that_names_a_sequence_is_sent_only_what_follows(self):
+    def test_a_command_whose_acknowledgement_was_lost_comes_again_though_the_agent_has_seen_it(self):
         agent = self.agent()
         one, two = self.send(agent), self.send(agent)
         stream = Stream(agent.channel, GATEWAY + "ControlStream", agent.credentials)
-        stream.send(gateway.ControlStreamRequest(hello=gateway.ControlHello(last_command_sequence=one.sequence)))
-        self.assertEqual(two.id, stream.command().command_id)
+        stream.send(gateway.ControlStreamRequest(hello=gateway.ControlHello(last_command_sequence=two.sequence)))
+        self.assertEqual([one.id, two.id], [stream.command().command_id for _ in range(2)])
         stream.cancel()
 
     def test_signature_is_that_of_the_key_given_at_enrollment(self):

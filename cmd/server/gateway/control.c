@@ -262,8 +262,9 @@ static bool send_command(struct control *control, const struct command_record *r
 }
 
 /*
- * Sends what is open. A command marked as sent whose bytes do not arrive is sent again by the next
- * stream: the agent's sequence decides what it has seen.
+ * Sends what is open. To a new stream that is everything without an acknowledgement, also what the
+ * agent has seen by its sequence: the acknowledgement may have been lost on the way, and the agent
+ * answers a repetition from its log instead of acting again.
  */
 static void deliver(struct control *control)
 {
@@ -337,7 +338,7 @@ static void on_hello(struct control *control, const Agentgateway__V1__ControlHel
         return;
     }
     sm_move(&control->sm, CONTROL_STREAMING, clock_mono(control->service->clock));
-    control->sent_through = (int64_t)hello->last_command_sequence;
+    control->sent_through = 0;
     presence_add_stream(control->service->presence, control->principal.agent_id, control->stream);
     struct hub *hub = control->service->hub;
     control->outbox = hub_subscribe(hub, HUB_OUTBOX, control->principal.agent_id, control->stream);
