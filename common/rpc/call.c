@@ -186,6 +186,16 @@ static void watch_close(struct rpc_call *call)
     }
 }
 
+static size_t metadata_bytes(const struct rpc_call *call)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < call->metadata.count; i++) {
+        const grpc_metadata *one = &call->metadata.metadata[i];
+        total += GRPC_SLICE_LENGTH(one->key) + GRPC_SLICE_LENGTH(one->value) + RPC_METADATA_EACH;
+    }
+    return total;
+}
+
 static void dispatch(struct rpc_call *call)
 {
     struct rpc_server *server = call->server;
@@ -194,7 +204,8 @@ static void dispatch(struct rpc_call *call)
     set_times(call);
     (void)id_create("req", clock_wall(clock_system()), call->id);
     call->peer = find_peer(call);
-    if (call->method != NULL && call->peer != NULL && call->method->kind != RPC_UNARY) {
+    bool fits = metadata_bytes(call) <= RPC_METADATA_MAX;
+    if (fits && call->method != NULL && call->peer != NULL && call->method->kind != RPC_UNARY) {
         rpc_stream_begin(call);
         return;
     }
@@ -205,6 +216,8 @@ static void dispatch(struct rpc_call *call)
     } else if (call->method == NULL) {
         atomic_fetch_add(&server->calls_unknown, 1);
         rpc_unary_refuse(call, RPC_UNIMPLEMENTED, "no such method");
+    } else if (!fits) {
+        rpc_unary_refuse(call, RPC_RESOURCE_EXHAUSTED, "the metadata is larger than 8192 bytes");
     } else {
         rpc_unary_begin(call);
     }

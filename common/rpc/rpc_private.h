@@ -28,6 +28,8 @@
 enum {
     RPC_TEXT_MAX = 1024, /* of an error, to a peer */
     RPC_TRAILERS_MAX = 16,
+    RPC_METADATA_MAX = 8192, /* of a request, counted as HTTP/2 does */
+    RPC_METADATA_EACH = 32,
     RPC_ARMED_PER_POLLER = 64,
     RPC_ARENA_BYTES = 64 * 1024 * 1024, /* cap of one call's or one event's allocations */
     RPC_REPLY_MAX = 64 * 1024 * 1024,

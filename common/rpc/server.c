@@ -11,7 +11,10 @@
 
 enum {
     ARGS_MAX = 24,
-    QUEUED_BYTES_DEFAULT = 1024 * 1024
+    QUEUED_BYTES_DEFAULT = 1024 * 1024,
+    /* The library closes the connection over this one, so it is above what a call is refused for,
+     * and above what the guard lets through of headers that are not compressed. */
+    METADATA_CLOSES_BYTES = 24 * 1024
 };
 
 #define GOAWAY_WAIT_US (300 * US_PER_MS)
@@ -52,7 +55,7 @@ static void create_core(struct rpc_server *server)
         const char *name;
         int value;
     } fixed[] = {
-        { GRPC_ARG_MAX_METADATA_SIZE, 8192 },
+        { GRPC_ARG_MAX_METADATA_SIZE, METADATA_CLOSES_BYTES },
         { GRPC_ARG_HTTP2_BDP_PROBE, 0 },
         { GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 128 * 1024 },
         { GRPC_ARG_KEEPALIVE_TIME_MS, 60000 },

@@ -38,6 +38,11 @@ struct rpc_gate {
  */
 extern const char rpc_builtin_policy;
 
+/*
+ * Besides these: request metadata over 8 KiB (as HTTP/2 counts, 32 bytes for each) is answered
+ * RESOURCE_EXHAUSTED; a header block of more than 16 KiB, or of more than 8 KiB from a client that
+ * has not acknowledged the server's settings yet, ends its connection.
+ */
 struct rpc_limits {
     unsigned connections;                       /* of the whole process; default 20000 */
     unsigned connections_per_address;           /* default 1024; loopback and Unix are exempt */

@@ -312,6 +312,47 @@ static void test_a_drain_lets_calls_finish(void **state)
     world_destroy(&world);
 }
 
+/* The library would close the connection, and end every other call on it. */
+static void test_large_metadata_ends_its_call_only(void **state)
+{
+    (void)state;
+    struct world world;
+    world_create(&world, 0);
+    struct rpc_client_stream *other = world_control(&world, "echo");
+    struct err_info err = ERR_INFO_INIT;
+    assert_ok_err(err, world_read(other, NULL, &err));
+    for (size_t bytes = 8500; bytes < 16000; bytes += 1500) {
+        char *value = mem_alloc(bytes + 1);
+        memset(value, 'x', bytes);
+        const struct rpc_header header = { "x-long", value };
+        const struct rpc_call_options options = { .headers = &header, .header_count = 1 };
+        int64_t id = 0;
+        assert_code(ERR_LIMIT, world_register(&world, "large", &options, &id, &err));
+        struct rpc_client_stream *stream = NULL;
+        assert_ok(rpc_client_stream_open(
+            world.channel,
+            GATEWAY "ControlStream",
+            &agentgateway__v1__control_stream_response__descriptor,
+            &options,
+            NULL,
+            NULL,
+            NULL,
+            &stream,
+            &err));
+        assert_code(ERR_LIMIT, world_read_end(stream, NULL, &err));
+        rpc_client_stream_release(stream);
+        mem_free(value);
+    }
+    assert_int_equal(atomic_load(&world.opened), 1);
+    assert_ok(world_say(other, "echo"));
+    assert_ok_err(err, world_read(other, NULL, &err));
+    rpc_client_stream_release(other);
+    world_wait(&world, &world.finished, 11);
+    assert_int_equal(atomic_load(&world.admitted), 1);
+    atomic_store(&world.admitted, 11); /* the others were refused before the gate */
+    world_destroy(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_the_rows_deadline_ends_the_call),
         cmocka_unit_test(test_a_client_that_goes_away_cancels_the_handler),
         cmocka_unit_test(test_calls_beyond_the_queue_are_refused),
+        cmocka_unit_test(test_large_metadata_ends_its_call_only),
         cmocka_unit_test(test_many_concurrent_calls),
         cmocka_unit_test(test_a_drain_lets_calls_finish),
     };
