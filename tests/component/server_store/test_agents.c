@@ -1,0 +1,455 @@
+/* Enrollments, agents, sessions, challenges and API keys: the same on both engines. */
+#include "cmd/server/store/session.h"
+#include "tests/component/server_store/fixture.h"
+
+#include <stdio.h>
+
+static const struct wall_us later = { INT64_C(1767225600000000) + 60 * 1000000 };
+
+static void add_enrollment(struct place *place, const char *id, uint8_t mark, int64_t expires_at)
+{
+    struct err_info err = ERR_INFO_INIT;
+    uint8_t hash[32];
+    const struct enrollment_record record = {
+        .workspace_id = WORKSPACE_DEFAULT,
+        .id = id,
+        .labels = "{\"zone\":\"eu\"}",
+        .auto_confirm = true,
+        .state = ENROLLMENT_PENDING,
+        .created_by = "user:local/0",
+        .created_at = PLACE_NOW.value,
+        .expires_at = expires_at,
+    };
+    assert_ok_err(err, store_enrollment_add(place->conn, &record, place_hash(mark, hash), &err));
+}
+
+static int64_t state_of(struct place *place, const char *id)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct enrollment_record record;
+    assert_ok_err(
+        err,
+        store_enrollment_get(
+            place->conn, WORKSPACE_DEFAULT, str_of(id), place->arena, &record, &err));
+    return record.state;
+}
+
+static void test_an_enrollment_moves_once(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct enrollment_record record;
+    uint8_t hash[32];
+    place_begin(place, WORKSPACE_DEFAULT);
+    add_enrollment(place, "enr_1", 1, PLACE_NOW.value + US_PER_HOUR);
+    assert_ok_err(
+        err,
+        store_enrollment_by_token(place->conn, place_hash(1, hash), place->arena, &record, &err));
+    assert_string_equal(record.id, "enr_1");
+    assert_string_equal(record.labels, "{\"zone\":\"eu\"}");
+    assert_string_equal(record.workspace, "default");
+    assert_true(record.auto_confirm);
+    assert_int_equal(record.agent_id, 0);
+    assert_code(
+        ERR_NOT_FOUND,
+        store_enrollment_by_token(place->conn, place_hash(2, hash), place->arena, &record, &err));
+    assert_ok_err(
+        err,
+        store_enrollment_move(
+            place->conn,
+            WORKSPACE_DEFAULT,
+            STR("enr_1"),
+            ENROLLMENT_PENDING,
+            ENROLLMENT_AWAITING_CONFIRMATION,
+            0,
+            &err));
+    assert_code(
+        ERR_CONFLICT,
+        store_enrollment_move(
+            place->conn,
+            WORKSPACE_DEFAULT,
+            STR("enr_1"),
+            ENROLLMENT_PENDING,
+            ENROLLMENT_CANCELLED,
+            0,
+            &err));
+    assert_int_equal(state_of(place, "enr_1"), ENROLLMENT_AWAITING_CONFIRMATION);
+    place_commit(place);
+}
+
+static void test_pending_enrollments_expire(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    place_begin(place, SQL_ALL_WORKSPACES);
+    add_enrollment(place, "enr_1", 1, PLACE_NOW.value + 1);
+    add_enrollment(place, "enr_2", 2, PLACE_NOW.value + US_PER_HOUR);
+    add_enrollment(place, "enr_3", 3, PLACE_NOW.value + 1);
+    assert_ok(store_enrollment_move(
+        place->conn,
+        WORKSPACE_DEFAULT,
+        STR("enr_3"),
+        ENROLLMENT_PENDING,
+        ENROLLMENT_CANCELLED,
+        0,
+        &err));
+    assert_ok_err(err, store_enrollment_expire(place->conn, later, &err));
+    assert_int_equal(state_of(place, "enr_1"), ENROLLMENT_EXPIRED);
+    assert_int_equal(state_of(place, "enr_2"), ENROLLMENT_PENDING);
+    assert_int_equal(state_of(place, "enr_3"), ENROLLMENT_CANCELLED);
+    place_commit(place);
+}
+
+static void test_enrollments_page_newest_first(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct enrollment_record *records = NULL;
+    size_t count = 0;
+    place_begin(place, WORKSPACE_DEFAULT);
+    for (uint8_t i = 1; i <= 5; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof(id), "enr_%u", i);
+        add_enrollment(place, id, i, PLACE_NOW.value + US_PER_HOUR);
+    }
+    assert_ok_err(
+        err,
+        store_enrollment_list(
+            place->conn, WORKSPACE_DEFAULT, 0, STR(""), 2, place->arena, &records, &count, &err));
+    assert_int_equal(count, 2);
+    assert_string_equal(records[0].id, "enr_5");
+    assert_ok_err(
+        err,
+        store_enrollment_list(
+            place->conn,
+            WORKSPACE_DEFAULT,
+            ENROLLMENT_PENDING,
+            STR("enr_4"),
+            9,
+            place->arena,
+            &records,
+            &count,
+            &err));
+    assert_int_equal(count, 3);
+    assert_string_equal(records[0].id, "enr_3");
+    assert_ok_err(
+        err,
+        store_enrollment_list(
+            place->conn,
+            WORKSPACE_DEFAULT,
+            ENROLLMENT_EXPIRED,
+            STR(""),
+            9,
+            place->arena,
+            &records,
+            &count,
+            &err));
+    assert_int_equal(count, 0);
+    place_commit(place);
+}
+
+static enum err_code add_again(
+    struct place *place, const char *enrollment, const char *name, uint8_t mark)
+{
+    struct err_info err = ERR_INFO_INIT;
+    uint8_t hash[32];
+    place_hash(mark, hash);
+    struct agent_record agent = {
+        .workspace_id = WORKSPACE_DEFAULT,
+        .name = name,
+        .state = AGENT_AWAITING_CONFIRMATION,
+        .labels = "{}",
+        .identity_key = str_from((const char *)hash, 32),
+        .encryption_key = str_from((const char *)hash, 32),
+        .version = "1",
+        .host = STR(""),
+        .enrollment_id = enrollment,
+        .created_at = PLACE_NOW.value,
+        .created_by = "x",
+    };
+    place_begin(place, WORKSPACE_DEFAULT);
+    enum err_code code = store_agent_add(place->conn, &agent, &err);
+    if (code == ERR_OK) {
+        place_commit(place);
+    } else {
+        sql_rollback(place->conn);
+        assert_non_null(strstr(err.text, "enrolled already"));
+    }
+    return code;
+}
+
+static void test_a_living_name_or_key_stands_once(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct agent_record found;
+    int64_t id = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    assert_code(ERR_EXISTS, add_again(place, "enr_edge", "edge", 2));
+    assert_code(ERR_EXISTS, add_again(place, "enr_edge", "other", 1));
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok_err(err, store_agent_revoke(place->conn, WORKSPACE_DEFAULT, id, &err));
+    assert_code(ERR_CONFLICT, store_agent_revoke(place->conn, WORKSPACE_DEFAULT, id, &err));
+    place_commit(place);
+    assert_ok(add_again(place, "enr_edge", "edge", 1)); /* a revoked one's may enroll again */
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok_err(
+        err,
+        store_agent_find(place->conn, WORKSPACE_DEFAULT, STR("edge"), place->arena, &found, &err));
+    assert_true(found.id > id); /* the living one */
+    assert_code(
+        ERR_NOT_FOUND,
+        store_agent_find(place->conn, PLACE_OTHER, STR("edge"), place->arena, &found, &err));
+    place_commit(place);
+}
+
+static void test_an_agents_keys_go_with_it(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct agent_record found;
+    uint8_t old[32];
+    uint8_t offered[32];
+    int64_t id = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    place_hash(1, old);
+    place_hash(2, offered);
+    place_begin(place, SQL_ALL_WORKSPACES);
+    assert_ok_err(err, store_agent_by_api_key(place->conn, old, place->arena, &found, &err));
+    assert_int_equal(found.id, id);
+    assert_ok_err(err, store_agent_offer_key(place->conn, WORKSPACE_DEFAULT, id, offered, &err));
+    assert_ok(store_agent_by_api_key(place->conn, old, place->arena, &found, &err));
+    assert_ok(store_agent_by_api_key(place->conn, offered, place->arena, &found, &err));
+    struct str_view used = str_from((const char *)old, 32);
+    assert_ok(store_agent_take_key(place->conn, WORKSPACE_DEFAULT, id, used, &err));
+    assert_ok(store_agent_by_api_key(place->conn, offered, place->arena, &found, &err));
+    used = str_from((const char *)offered, 32);
+    assert_ok(store_agent_take_key(place->conn, WORKSPACE_DEFAULT, id, used, &err));
+    assert_code(
+        ERR_NOT_FOUND, store_agent_by_api_key(place->conn, old, place->arena, &found, &err));
+    assert_ok(store_agent_revoke(place->conn, WORKSPACE_DEFAULT, id, &err));
+    assert_code(
+        ERR_NOT_FOUND, store_agent_by_api_key(place->conn, offered, place->arena, &found, &err));
+    place_commit(place);
+}
+
+static int64_t begin_session(struct place *place, int64_t agent_id, uint8_t mark)
+{
+    struct err_info err = ERR_INFO_INIT;
+    uint8_t hash[32];
+    int64_t epoch = 0;
+    assert_ok_err(
+        err,
+        store_agent_begin_session(
+            place->conn, WORKSPACE_DEFAULT, agent_id, PLACE_NOW, &epoch, &err));
+    const struct session_record session = {
+        .workspace_id = WORKSPACE_DEFAULT,
+        .agent_id = agent_id,
+        .epoch = epoch,
+        .expires_at = PLACE_NOW.value + US_PER_HOUR,
+    };
+    assert_ok_err(
+        err, store_session_put(place->conn, &session, place_hash(mark, hash), PLACE_NOW, &err));
+    return epoch;
+}
+
+static void test_one_live_session_per_agent(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct session_record session;
+    struct agent_record agent;
+    uint8_t first[32];
+    uint8_t second[32];
+    place_hash(11, first);
+    place_hash(12, second);
+    int64_t id = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    place_begin(place, SQL_ALL_WORKSPACES);
+    assert_int_equal(begin_session(place, id, 11), 1);
+    assert_ok(store_session_by_token(place->conn, first, PLACE_NOW, place->arena, &session, &err));
+    assert_int_equal(begin_session(place, id, 12), 2);
+    assert_code(
+        ERR_NOT_FOUND,
+        store_session_by_token(place->conn, first, PLACE_NOW, place->arena, &session, &err));
+    assert_ok(store_session_by_token(place->conn, second, PLACE_NOW, place->arena, &session, &err));
+    assert_int_equal(session.epoch, 2);
+    assert_string_equal(session.workspace, "default");
+    const struct wall_us end = { PLACE_NOW.value + US_PER_HOUR };
+    assert_code(
+        ERR_NOT_FOUND,
+        store_session_by_token(place->conn, second, end, place->arena, &session, &err));
+    assert_ok(store_agent_get(place->conn, WORKSPACE_DEFAULT, id, place->arena, &agent, &err));
+    assert_true(agent.handshaken);
+    assert_int_equal(agent.sealed_api_key.len, 0); /* the enrollment's answer is spent */
+    assert_ok(store_agent_set_state(place->conn, WORKSPACE_DEFAULT, id, AGENT_EVICTED, &err));
+    assert_code(
+        ERR_NOT_FOUND,
+        store_session_by_token(place->conn, second, PLACE_NOW, place->arena, &session, &err));
+    assert_int_equal(begin_session(place, id, 13), 3); /* an evicted one may come back */
+    assert_ok(store_agent_revoke(place->conn, WORKSPACE_DEFAULT, id, &err));
+    int64_t epoch = 0;
+    assert_code(
+        ERR_PRECONDITION,
+        store_agent_begin_session(place->conn, WORKSPACE_DEFAULT, id, PLACE_NOW, &epoch, &err));
+    place_commit(place);
+}
+
+static void add_challenge(struct place *place, int64_t agent_id, uint8_t mark, int64_t expires_at)
+{
+    struct err_info err = ERR_INFO_INIT;
+    uint8_t hash[32];
+    const struct challenge_record record = {
+        .workspace_id = WORKSPACE_DEFAULT,
+        .agent_id = agent_id,
+        .api_key_hash = STR("12345678901234567890123456789012"),
+        .expires_at = expires_at,
+    };
+    assert_ok_err(
+        err, store_challenge_add(place->conn, place_hash(mark, hash), &record, PLACE_NOW, &err));
+}
+
+static enum err_code take(struct place *place, uint8_t mark)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct challenge_record record;
+    uint8_t hash[32];
+    return store_challenge_take(place->conn, place_hash(mark, hash), place->arena, &record, &err);
+}
+
+static void test_challenges_are_few_and_used_once(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    int64_t id = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    place_begin(place, SQL_ALL_WORKSPACES);
+    for (uint8_t i = 1; i <= 6; i++) {
+        add_challenge(place, id, (uint8_t)(20 + i), PLACE_NOW.value + i * US_PER_SECOND);
+    }
+    assert_code(ERR_NOT_FOUND, take(place, 21)); /* the two oldest are gone */
+    assert_code(ERR_NOT_FOUND, take(place, 22));
+    assert_ok(take(place, 23));
+    assert_code(ERR_NOT_FOUND, take(place, 23));
+    const struct wall_us now = { PLACE_NOW.value + 5 * US_PER_SECOND };
+    assert_ok_err(err, store_challenge_expire(place->conn, now, &err));
+    assert_code(ERR_NOT_FOUND, take(place, 24));
+    assert_code(ERR_NOT_FOUND, take(place, 25));
+    assert_ok(take(place, 26));
+    add_challenge(place, id, 31, PLACE_NOW.value + US_PER_SECOND);
+    assert_ok_err(err, store_session_remove(place->conn, WORKSPACE_DEFAULT, id, &err));
+    assert_code(ERR_NOT_FOUND, take(place, 31));
+    place_commit(place);
+}
+
+static void test_agents_are_listed_by_filter(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct agent_record *records = NULL;
+    size_t count = 0;
+    int64_t total = 0;
+    int64_t online = 0;
+    int64_t first = place_add_agent(place, WORKSPACE_DEFAULT, "edge-1", 1);
+    (void)place_add_agent(place, WORKSPACE_DEFAULT, "edge-2", 2);
+    (void)place_add_agent(place, WORKSPACE_DEFAULT, "\xc3\xa4-3", 3);
+    (void)place_add_agent(place, PLACE_OTHER, "edge-4", 4);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(store_agent_seen(place->conn, WORKSPACE_DEFAULT, first, later, STR("status"), &err));
+    struct agent_filter filter = { .name_prefix = STR("edge"), .limit = 10 };
+    assert_ok(store_agent_list(
+        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
+    assert_int_equal(count, 2);
+    assert_memory_equal(records[0].status.ptr, "status", 6);
+    filter.name_prefix = STR("\xc3\xa4"); /* counted in characters */
+    assert_ok(store_agent_list(
+        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
+    assert_int_equal(count, 1);
+    filter = (struct agent_filter){ .seen_since = later.value, .limit = 10 };
+    assert_ok(store_agent_list(
+        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
+    assert_int_equal(count, 1);
+    assert_int_equal(records[0].id, first);
+    assert_ok(
+        store_agent_count(place->conn, WORKSPACE_DEFAULT, later.value, &total, &online, &err));
+    assert_int_equal(total, 3);
+    assert_int_equal(online, 1);
+    /* A heartbeat that comes late moves nothing back. */
+    assert_ok(store_agent_seen(place->conn, WORKSPACE_DEFAULT, first, PLACE_NOW, STR("old"), &err));
+    assert_ok(store_agent_get(place->conn, WORKSPACE_DEFAULT, first, place->arena, records, &err));
+    assert_int_equal(records[0].last_seen_at, later.value);
+    place_commit(place);
+}
+
+static enum err_code find_key(struct place *place, uint8_t mark, struct wall_us now)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct api_key_record record;
+    uint8_t hash[32];
+    return store_api_key_by_hash(
+        place->conn, place_hash(mark, hash), now, place->arena, &record, &err);
+}
+
+static void test_api_keys_end(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    uint8_t hash[32];
+    const struct api_key_record record = {
+        .workspace_id = WORKSPACE_DEFAULT,
+        .id = "key_1",
+        .name = "ci",
+        .scopes = "agent:read",
+        .created_by = "user:local/0",
+        .created_at = PLACE_NOW.value,
+        .expires_at = PLACE_NOW.value + US_PER_SECOND,
+    };
+    struct api_key_record found;
+    place_begin(place, SQL_ALL_WORKSPACES);
+    assert_ok_err(err, store_api_key_add(place->conn, &record, place_hash(1, hash), &err));
+    assert_ok(find_key(place, 1, PLACE_NOW));
+    assert_code(ERR_NOT_FOUND, find_key(place, 2, PLACE_NOW));
+    assert_code(ERR_NOT_FOUND, find_key(place, 1, later));
+    assert_ok(store_api_key_used(place->conn, WORKSPACE_DEFAULT, STR("key_1"), later, &err));
+    assert_ok(store_api_key_revoke(place->conn, WORKSPACE_DEFAULT, STR("key_1"), PLACE_NOW, &err));
+    assert_code(ERR_NOT_FOUND, find_key(place, 1, PLACE_NOW));
+    assert_code(
+        ERR_PRECONDITION,
+        store_api_key_revoke(place->conn, WORKSPACE_DEFAULT, STR("key_1"), PLACE_NOW, &err));
+    assert_ok(store_api_key_get(
+        place->conn, WORKSPACE_DEFAULT, STR("key_1"), place->arena, &found, &err));
+    assert_int_equal(found.last_used_at, later.value);
+    assert_int_equal(found.revoked_at, PLACE_NOW.value);
+    assert_code(
+        ERR_NOT_FOUND,
+        store_api_key_get(place->conn, PLACE_OTHER, STR("key_1"), place->arena, &found, &err));
+    place_commit(place);
+}
+
+static void test_the_first_fact_stays(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct str_view value;
+    place_begin(place, SQL_ALL_WORKSPACES);
+    assert_code(
+        ERR_NOT_FOUND, store_meta_get(place->conn, "server_id", place->arena, &value, &err));
+    assert_ok(store_meta_put(place->conn, "server_id", STR("one"), &err));
+    assert_ok(store_meta_put(place->conn, "server_id", STR("two"), &err));
+    assert_ok(store_meta_get(place->conn, "server_id", place->arena, &value, &err));
+    assert_true(str_equal(value, STR("one")));
+    place_commit(place);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PLACE_BOTH(test_an_enrollment_moves_once),
+        PLACE_BOTH(test_pending_enrollments_expire),
+        PLACE_BOTH(test_enrollments_page_newest_first),
+        PLACE_BOTH(test_a_living_name_or_key_stands_once),
+        PLACE_BOTH(test_an_agents_keys_go_with_it),
+        PLACE_BOTH(test_one_live_session_per_agent),
+        PLACE_BOTH(test_challenges_are_few_and_used_once),
+        PLACE_BOTH(test_agents_are_listed_by_filter),
+        PLACE_BOTH(test_api_keys_end),
+        PLACE_BOTH(test_the_first_fact_stays),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,368 @@
+/* Commands and the audit chain: the same on both engines. */
+#include "cmd/server/store/audit.h"
+#include "cmd/server/store/command.h"
+#include "common/crypto/hash.h"
+#include "common/sys/thread.h"
+#include "tests/component/server_store/fixture.h"
+
+#include <stdio.h>
+
+enum {
+    TTL_US = 10000000
+};
+
+static int64_t next_sequence(struct place *place, int64_t agent_id)
+{
+    struct err_info err = ERR_INFO_INIT;
+    int64_t sequence = 0;
+    assert_ok_err(
+        err,
+        store_agent_take_command_sequence(
+            place->conn, WORKSPACE_DEFAULT, agent_id, &sequence, &err));
+    return sequence;
+}
+
+static enum err_code add_command(
+    struct place *place, int64_t agent_id, const char *id, const char *idempotency_key)
+{
+    struct err_info err = ERR_INFO_INIT;
+    const struct command_record record = {
+        .workspace_id = WORKSPACE_DEFAULT,
+        .id = id,
+        .agent_id = agent_id,
+        .sequence = next_sequence(place, agent_id),
+        .kind = "drain",
+        .payload = STR("payload"),
+        .actor = "user:local/0",
+        .signature = STR("signature"),
+        .created_at = PLACE_NOW.value,
+        .expires_at = PLACE_NOW.value + TTL_US,
+        .idempotency_key = idempotency_key,
+    };
+    return store_command_add(place->conn, &record, &err);
+}
+
+static struct command_record get_command(struct place *place, const char *id)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct command_record record;
+    assert_ok_err(
+        err,
+        store_command_get(place->conn, WORKSPACE_DEFAULT, str_of(id), place->arena, &record, &err));
+    return record;
+}
+
+static bool finish(struct place *place, const char *id, int64_t agent_id, bool succeeded)
+{
+    struct err_info err = ERR_INFO_INIT;
+    bool changed = false;
+    const struct command_ack ack = {
+        .id = id,
+        .workspace_id = WORKSPACE_DEFAULT,
+        .agent_id = agent_id,
+        .succeeded = succeeded,
+        .code = 1,
+        .error_message = succeeded ? "" : "no",
+        .result = STR_NONE,
+    };
+    assert_ok_err(err, store_command_finish(place->conn, &ack, PLACE_NOW, &changed, &err));
+    return changed;
+}
+
+static size_t count_open(struct place *place, int64_t agent_id, int64_t after, struct wall_us now)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct command_record *records = NULL;
+    size_t count = 0;
+    assert_ok_err(
+        err,
+        store_command_open(
+            place->conn,
+            WORKSPACE_DEFAULT,
+            agent_id,
+            after,
+            now,
+            100,
+            place->arena,
+            &records,
+            &count,
+            &err));
+    for (size_t i = 1; i < count; i++) {
+        assert_true(records[i].sequence > records[i - 1].sequence);
+    }
+    return count;
+}
+
+static void test_a_command_lives_and_ends(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(add_command(place, agent, "cmd_1", ""));
+    assert_ok(add_command(place, agent, "cmd_2", ""));
+    assert_int_equal(get_command(place, "cmd_1").sequence, 1);
+    assert_int_equal(get_command(place, "cmd_2").sequence, 2);
+    assert_int_equal(count_open(place, agent, 0, PLACE_NOW), 2);
+    assert_int_equal(count_open(place, agent, 1, PLACE_NOW), 1);
+    assert_ok(store_command_sent(place->conn, WORKSPACE_DEFAULT, STR("cmd_1"), PLACE_NOW, &err));
+    assert_int_equal(get_command(place, "cmd_1").state, COMMAND_SENT);
+    assert_int_equal(count_open(place, agent, 0, PLACE_NOW), 2); /* sent is not yet seen */
+    assert_code(
+        ERR_PRECONDITION,
+        store_command_cancel(place->conn, WORKSPACE_DEFAULT, STR("cmd_1"), PLACE_NOW, &err));
+    assert_ok(store_command_cancel(place->conn, WORKSPACE_DEFAULT, STR("cmd_2"), PLACE_NOW, &err));
+    assert_false(finish(place, "cmd_2", agent, true)); /* taken back: an answer changes nothing */
+    assert_false(finish(place, "cmd_1", agent + 1, true)); /* another agent's answer */
+    assert_true(finish(place, "cmd_1", agent, true));
+    assert_false(finish(place, "cmd_1", agent, false)); /* the first answer wins */
+    assert_int_equal(get_command(place, "cmd_1").state, COMMAND_SUCCEEDED);
+    assert_int_equal(get_command(place, "cmd_2").state, COMMAND_CANCELLED);
+    assert_int_equal(count_open(place, agent, 0, PLACE_NOW), 0);
+    place_commit(place);
+}
+
+static void test_an_answer_after_the_expiry_counts(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    const struct wall_us end = { PLACE_NOW.value + TTL_US };
+    int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    int64_t expired = 0;
+    place_begin(place, SQL_ALL_WORKSPACES);
+    assert_ok(add_command(place, agent, "cmd_1", ""));
+    assert_ok(add_command(place, agent, "cmd_2", ""));
+    assert_true(finish(place, "cmd_2", agent, true));
+    assert_int_equal(count_open(place, agent, 0, end), 0);
+    assert_ok_err(err, store_command_expire(place->conn, end, &expired, &err));
+    assert_int_equal(expired, 1);
+    assert_int_equal(get_command(place, "cmd_1").state, COMMAND_EXPIRED);
+    assert_true(finish(place, "cmd_1", agent, false));
+    const struct command_record record = get_command(place, "cmd_1");
+    assert_int_equal(record.state, COMMAND_FAILED);
+    assert_string_equal(record.error_message, "no");
+    place_commit(place);
+}
+
+static void test_an_idempotency_key_stands_once(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct command_record record;
+    int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(add_command(place, agent, "cmd_1", "once"));
+    assert_ok(add_command(place, agent, "cmd_2", ""));
+    assert_ok(add_command(place, agent, "cmd_3", "")); /* "": none, any number of them */
+    place_commit(place);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_code(ERR_EXISTS, add_command(place, agent, "cmd_4", "once"));
+    sql_rollback(place->conn);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(store_command_by_idempotency_key(
+        place->conn, WORKSPACE_DEFAULT, STR("once"), place->arena, &record, &err));
+    assert_string_equal(record.id, "cmd_1");
+    assert_int_equal(next_sequence(place, agent), 4); /* a refused one took no number */
+    place_commit(place);
+}
+
+static void test_commands_page_newest_first(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct command_record *records = NULL;
+    size_t count = 0;
+    int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(add_command(place, agent, "cmd_1", ""));
+    assert_ok(add_command(place, agent, "cmd_2", ""));
+    assert_ok(add_command(place, agent, "cmd_3", ""));
+    assert_ok(store_command_list(
+        place->conn,
+        WORKSPACE_DEFAULT,
+        agent,
+        COMMAND_QUEUED,
+        STR("cmd_3"),
+        1,
+        place->arena,
+        &records,
+        &count,
+        &err));
+    assert_int_equal(count, 1);
+    assert_string_equal(records[0].id, "cmd_2");
+    assert_string_equal(records[0].agent_name, "edge");
+    place_commit(place);
+}
+
+/* Audit */
+
+static enum err_code add_audit(struct sql_conn *conn, const char *reason)
+{
+    struct err_info err = ERR_INFO_INIT;
+    const struct audit_entry entry = {
+        .workspace_id = WORKSPACE_DEFAULT,
+        .actor = "user:local/0",
+        .action = "agent.registered",
+        .target = "agent/1",
+        .decision = "allowed",
+        .reason = reason,
+        .request_id = "req_1",
+        .source = "unix:uid=0",
+    };
+    return store_audit_add(conn, &entry, PLACE_NOW, &err);
+}
+
+static void check_chain(struct place *place, size_t expected)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct audit_record *records = NULL;
+    size_t count = 0;
+    struct str_view previous = STR_NONE;
+    uint8_t hash[HASH_BLAKE2B_BYTES];
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok_err(
+        err,
+        store_audit_newer(
+            place->conn, WORKSPACE_DEFAULT, 0, 1000, place->arena, &records, &count, &err));
+    place_commit(place);
+    assert_int_equal(count, expected);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(records[i].sequence, i + 1); /* no gap */
+        audit_hash(previous, records[i].sequence, str_of(records[i].record), hash);
+        assert_int_equal(records[i].hash.len, sizeof(hash));
+        assert_memory_equal(records[i].hash.ptr, hash, sizeof(hash));
+        previous = records[i].hash;
+    }
+}
+
+static void test_the_chain_holds(void **state)
+{
+    struct place *place = place_of(state);
+    for (int i = 0; i < 3; i++) {
+        place_begin(place, WORKSPACE_DEFAULT);
+        assert_ok(add_audit(place->conn, "quotes \" and \x01"));
+        if (i == 1) {
+            sql_rollback(place->conn); /* an effect that did not happen leaves no gap */
+        } else {
+            place_commit(place);
+        }
+    }
+    check_chain(place, 2);
+    place_script(place, "UPDATE audit SET record = '{}' WHERE sequence = 1 AND workspace_id = 1");
+    struct err_info err = ERR_INFO_INIT;
+    struct audit_record *records = NULL;
+    size_t count = 0;
+    uint8_t hash[HASH_BLAKE2B_BYTES];
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(store_audit_newer(
+        place->conn, WORKSPACE_DEFAULT, 0, 9, place->arena, &records, &count, &err));
+    place_commit(place);
+    audit_hash(STR_NONE, 1, str_of(records[0].record), hash);
+    assert_memory_not_equal(records[0].hash.ptr, hash, sizeof(hash)); /* an edit shows */
+}
+
+/* The longest error text of an agent must not keep its command from ending. */
+static void test_long_reasons_are_cut(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct audit_record *records = NULL;
+    size_t count = 0;
+    char reason[4 * 4096 + 1] = "";
+    for (size_t i = 0; i < 4096; i++) {
+        memcpy(reason + 4 * i, "\xf0\x9f\x90\x80", 4);
+    }
+    reason[4 * 4096] = '\0';
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(add_audit(place->conn, reason));
+    memset(reason, 1, 4096);
+    assert_ok(add_audit(place->conn, reason));
+    place_commit(place);
+    check_chain(place, 2);
+    const struct audit_filter filter = { .end = INT64_MAX, .limit = 9 };
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(store_audit_list(
+        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
+    place_commit(place);
+    assert_int_equal(count, 2);
+    assert_true(str_is_utf8(str_of(records[1].reason), NULL));
+    assert_int_equal(strlen(records[1].reason), 1024);
+}
+
+struct writer {
+    const struct place *place;
+    int failures;
+};
+
+static void write_audits(void *context)
+{
+    struct writer *writer = context;
+    struct sql_conn *conn = place_connect(writer->place);
+    struct err_info err = ERR_INFO_INIT;
+    for (int i = 0; i < 20; i++) {
+        if (sql_begin(conn, WORKSPACE_DEFAULT, &err) != ERR_OK || add_audit(conn, "") != ERR_OK
+            || sql_commit(conn, &err) != ERR_OK) {
+            writer->failures++;
+            sql_rollback(conn);
+        }
+    }
+    sql_close(conn);
+}
+
+static void test_writers_at_once_make_one_chain(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct thread threads[4] = { { .running = false } };
+    struct writer writers[4];
+    for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {
+        writers[i] = (struct writer){ place, 0 };
+        assert_ok_err(err, thread_start(&threads[i], "writer", write_audits, &writers[i], &err));
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {
+        thread_join(&threads[i]);
+        assert_int_equal(writers[i].failures, 0);
+    }
+    check_chain(place, 80);
+}
+
+static void test_audit_is_filtered(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct audit_record *records = NULL;
+    size_t count = 0;
+    place_begin(place, WORKSPACE_DEFAULT);
+    for (int i = 0; i < 3; i++) {
+        assert_ok(add_audit(place->conn, ""));
+    }
+    struct audit_filter filter = { .end = INT64_MAX, .limit = 9, .before = 3 };
+    assert_ok(store_audit_list(
+        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
+    assert_int_equal(count, 2);
+    assert_int_equal(records[0].sequence, 2);
+    filter = (struct audit_filter){ .end = INT64_MAX, .limit = 9, .actor_prefix = STR("key:") };
+    assert_ok(store_audit_list(
+        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
+    assert_int_equal(count, 0);
+    filter = (struct audit_filter){ .end = PLACE_NOW.value, .limit = 9 };
+    assert_ok(store_audit_list(
+        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
+    assert_int_equal(count, 0);
+    place_commit(place);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PLACE_BOTH(test_a_command_lives_and_ends),
+        PLACE_BOTH(test_an_answer_after_the_expiry_counts),
+        PLACE_BOTH(test_an_idempotency_key_stands_once),
+        PLACE_BOTH(test_commands_page_newest_first),
+        PLACE_BOTH(test_the_chain_holds),
+        PLACE_BOTH(test_long_reasons_are_cut),
+        PLACE_BOTH(test_writers_at_once_make_one_chain),
+        PLACE_BOTH(test_audit_is_filtered),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
