@@ -93,7 +93,8 @@ static enum err_code fill(
     const struct record_upload *upload,
     struct err_info *err)
 {
-    struct str_view plain = upload->payload;
+    /* An empty payload is an empty batch; no pointer at all means that it did not inflate. */
+    struct str_view plain = upload->payload.ptr == NULL ? STR("") : upload->payload;
     bool is_opaque = upload->format == AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_OPAQUE;
     if (!is_opaque
         && upload->compression == AGENTGATEWAY__V1__PAYLOAD_COMPRESSION__PAYLOAD_COMPRESSION_ZSTD) {

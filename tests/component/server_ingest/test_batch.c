@@ -1,0 +1,235 @@
+/* batch_write: each record exactly once, whatever is repeated, on both engines. */
+#include "cmd/server/ingest/batch.h"
+#include "cmd/server/store/telemetry.h"
+#include "tests/component/server_store/fixture.h"
+#include "tests/support/payload.h"
+
+struct bench {
+    struct place *place;
+    struct service service;
+    struct wire_schema *schema;
+    struct series_cache *cache;
+    int64_t agent;
+    int64_t epoch;
+};
+
+static void bench_init(struct bench *bench, void **state)
+{
+    struct err_info err = ERR_INFO_INIT;
+    *bench = (struct bench){ .place = place_of(state) };
+    bench->schema = payload_schema();
+    bench->cache = series_cache_create();
+    bench->service.clock = clock_system();
+    bench->service.engine = sql_engine_of(bench->place->conn);
+    bench->agent = place_add_agent(bench->place, WORKSPACE_DEFAULT, "edge", 1);
+    place_begin(bench->place, SQL_ALL_WORKSPACES);
+    assert_ok_err(
+        err,
+        store_agent_begin_session(
+            bench->place->conn, WORKSPACE_DEFAULT, bench->agent, PLACE_NOW, &bench->epoch, &err));
+    place_commit(bench->place);
+}
+
+static void bench_deinit(struct bench *bench)
+{
+    wire_schema_destroy(bench->schema);
+    series_cache_destroy(bench->cache);
+}
+
+/* One sample of `metric` at PLACE_NOW + sequence. */
+static struct record *make_record(struct bench *bench, const char *metric, uint64_t sequence)
+{
+    AUTO_BUF struct buf payload = BUF_INIT(4096);
+    struct err_info err = ERR_INFO_INIT;
+    struct record *record = NULL;
+    payload_telemetry(metric, PLACE_NOW.value + (int64_t)sequence, 1, &payload);
+    const struct record_source source = { WORKSPACE_DEFAULT, bench->agent, bench->epoch };
+    const struct record_upload upload = {
+        .payload = buf_view(&payload),
+        .sequence = sequence,
+        .format = AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_TELEMETRY_BATCH,
+    };
+    assert_ok_err(err, record_create(bench->schema, &source, &upload, PLACE_NOW, &record, &err));
+    return record;
+}
+
+static enum err_code write_in(
+    struct bench *bench, struct record *const *records, size_t count, struct batch_result *results)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct work work = { .service = &bench->service,
+                         .conn = bench->place->conn,
+                         .arena = bench->place->arena,
+                         .now = PLACE_NOW };
+    return batch_write(&work, bench->cache, records, count, results, &err);
+}
+
+/* Writes one record and commits; gives the mark that is acknowledged. */
+static int64_t write_one(struct bench *bench, uint64_t sequence)
+{
+    struct batch_result result;
+    struct record *record = make_record(bench, "m", sequence);
+    place_begin(bench->place, SQL_ALL_WORKSPACES);
+    assert_ok(write_in(bench, &record, 1, &result));
+    place_commit(bench->place);
+    record_destroy(record);
+    assert_ok(result.code);
+    return result.acked_sequence;
+}
+
+static const struct sql_statement SAMPLES = { "samples_of_test",
+                                              "SELECT COUNT(*) FROM sample",
+                                              "SELECT COUNT(*) FROM sample" };
+static const struct sql_statement UPLOADS = { "uploads_of_test",
+                                              "SELECT COUNT(*) FROM upload",
+                                              "SELECT COUNT(*) FROM upload" };
+
+static int64_t count_of(struct bench *bench, const struct sql_statement *statement)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_rows *rows = NULL;
+    place_begin(bench->place, SQL_ALL_WORKSPACES);
+    assert_ok_err(err, sql_query(bench->place->conn, statement, SQL_NO_ARGS, &rows, &err));
+    assert_ok_err(err, sql_rows_next(rows, &err));
+    int64_t count = sql_int(rows, 0);
+    sql_rows_close(rows);
+    place_commit(bench->place);
+    return count;
+}
+
+static void test_a_repeat_changes_nothing_and_is_acknowledged(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    assert_int_equal(write_one(&bench, 1), 1);
+    assert_int_equal(write_one(&bench, 2), 2);
+    assert_int_equal(write_one(&bench, 2), 2);
+    assert_int_equal(write_one(&bench, 1), 2); /* backwards */
+    assert_int_equal(count_of(&bench, &SAMPLES), 2);
+    assert_int_equal(write_one(&bench, 9), 9); /* a gap: what is between was dropped over there */
+    assert_int_equal(write_one(&bench, 5), 9);
+    assert_int_equal(count_of(&bench, &SAMPLES), 3);
+    bench_deinit(&bench);
+}
+
+static void test_unsequenced_records_are_always_stored(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct err_info err = ERR_INFO_INIT;
+    struct record *record = NULL;
+    struct batch_result result;
+    const struct record_source source = { WORKSPACE_DEFAULT, bench.agent, bench.epoch };
+    const struct record_upload upload = { .payload = STR("as it came") };
+    assert_int_equal(write_one(&bench, 4), 4);
+    assert_ok_err(err, record_create(bench.schema, &source, &upload, PLACE_NOW, &record, &err));
+    for (int i = 0; i < 2; i++) {
+        place_begin(bench.place, SQL_ALL_WORKSPACES);
+        assert_ok(write_in(&bench, &record, 1, &result));
+        place_commit(bench.place);
+        assert_int_equal(result.acked_sequence, 4); /* the mark stays */
+    }
+    record_destroy(record);
+    assert_int_equal(count_of(&bench, &UPLOADS), 2);
+    bench_deinit(&bench);
+}
+
+static void test_an_older_session_is_fenced(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct err_info err = ERR_INFO_INIT;
+    struct batch_result results[3];
+    struct record *records[3] = { make_record(&bench, "m", 1), NULL, NULL };
+    place_begin(bench.place, SQL_ALL_WORKSPACES);
+    assert_ok(store_agent_begin_session(
+        bench.place->conn, WORKSPACE_DEFAULT, bench.agent, PLACE_NOW, &bench.epoch, &err));
+    place_commit(bench.place);
+    records[1] = make_record(&bench, "m", 1);
+    records[2] = make_record(&bench, "m", 2);
+    records[2]->source.epoch--;
+    place_begin(bench.place, SQL_ALL_WORKSPACES);
+    assert_ok(write_in(&bench, records, 3, results));
+    place_commit(bench.place);
+    assert_int_equal(results[0].code, ERR_UNAUTHENTICATED);
+    assert_int_equal(results[1].code, ERR_OK);
+    assert_int_equal(results[2].code, ERR_UNAUTHENTICATED);
+    assert_int_equal(results[2].acked_sequence, 1);
+    assert_int_equal(count_of(&bench, &SAMPLES), 1);
+    for (size_t i = 0; i < 3; i++) {
+        record_destroy(records[i]);
+    }
+    bench_deinit(&bench);
+}
+
+static void test_rows_and_mark_go_together(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct batch_result result;
+    struct record *record = make_record(&bench, "m", 1);
+    place_begin(bench.place, SQL_ALL_WORKSPACES);
+    assert_ok(write_in(&bench, &record, 1, &result));
+    sql_rollback(bench.place->conn);
+    assert_int_equal(count_of(&bench, &SAMPLES), 0);
+    /* The series it made are gone with it: the writer forgets them. */
+    series_cache_clear(bench.cache);
+    place_begin(bench.place, SQL_ALL_WORKSPACES);
+    assert_ok(write_in(&bench, &record, 1, &result));
+    place_commit(bench.place);
+    record_destroy(record);
+    assert_int_equal(result.acked_sequence, 1);
+    assert_int_equal(count_of(&bench, &SAMPLES), 1);
+    bench_deinit(&bench);
+}
+
+static void test_many_agents_in_one_batch(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct batch_result results[4];
+    struct record *records[4];
+    int64_t first = bench.agent;
+    records[0] = make_record(&bench, "m", 1);
+    records[1] = make_record(&bench, "m", 2);
+    bench.agent = place_add_agent(bench.place, PLACE_OTHER, "far", 2);
+    records[2] = make_record(&bench, "m", 7);
+    records[3] = make_record(&bench, "n", 8);
+    for (size_t i = 2; i < 4; i++) {
+        records[i]->source.workspace_id = PLACE_OTHER;
+        records[i]->source.epoch = 0;
+    }
+    place_begin(bench.place, SQL_ALL_WORKSPACES);
+    assert_ok(write_in(&bench, records, 4, results));
+    place_commit(bench.place);
+    assert_int_equal(results[0].acked_sequence, 1);
+    assert_int_equal(results[1].acked_sequence, 2);
+    assert_int_equal(results[3].acked_sequence, 8);
+    assert_int_equal(count_of(&bench, &SAMPLES), 4);
+    struct err_info err = ERR_INFO_INIT;
+    struct agent_marks marks;
+    place_begin(bench.place, SQL_ALL_WORKSPACES);
+    assert_ok(store_agent_marks(bench.place->conn, WORKSPACE_DEFAULT, first, &marks, &err));
+    assert_int_equal(marks.telemetry_sequence, 2);
+    assert_int_equal(marks.events_sequence, 0);
+    /* An agent of one workspace is nobody in another. */
+    assert_code(
+        ERR_NOT_FOUND, store_agent_marks(bench.place->conn, PLACE_OTHER, first, &marks, &err));
+    place_commit(bench.place);
+    for (size_t i = 0; i < 4; i++) {
+        record_destroy(records[i]);
+    }
+    bench_deinit(&bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PLACE_BOTH(test_a_repeat_changes_nothing_and_is_acknowledged),
+        PLACE_BOTH(test_unsequenced_records_are_always_stored),
+        PLACE_BOTH(test_an_older_session_is_fenced),
+        PLACE_BOTH(test_rows_and_mark_go_together),
+        PLACE_BOTH(test_many_agents_in_one_batch),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
