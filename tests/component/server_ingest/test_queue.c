@@ -1,0 +1,324 @@
+/*
+ * The writer's queue on both engines: order, commit before the answer, room, what is refused and
+ * what comes after it. The streams that wait for room are counters here: only their wake is asked
+ * for.
+ */
+#include "cmd/server/ingest/ingest.h"
+#include "common/sys/lock.h"
+#include "tests/component/server_store/fixture.h"
+#include "tests/support/payload.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+
+struct rpc_stream {
+    atomic_int references;
+    atomic_int wakes;
+};
+
+struct rpc_stream *rpc_stream_ref(struct rpc_stream *stream)
+{
+    atomic_fetch_add(&stream->references, 1);
+    return stream;
+}
+
+void rpc_stream_unref(struct rpc_stream *stream)
+{
+    atomic_fetch_sub(&stream->references, 1);
+}
+
+void rpc_stream_wake(struct rpc_stream *stream)
+{
+    atomic_fetch_add(&stream->wakes, 1);
+}
+
+struct bench {
+    struct place *place;
+    struct service service;
+    struct wire_schema *schema;
+    struct ingest *ingest;
+    struct rpc_stream stream;
+    int64_t agent;
+    struct lock lock;
+    struct lock_cond changed;
+    size_t done;
+    size_t stored;
+    size_t failed;
+    int64_t acked;
+    bool in_order; /* marks never went back */
+    atomic_bool broken;
+    bool breaks; /* a failure breaks the source, as it breaks a stream */
+};
+
+static void on_done(void *context, const struct batch_result *result)
+{
+    struct bench *bench = context;
+    LOCK_GUARD(&bench->lock);
+    bench->done++;
+    if (result->code == ERR_OK) {
+        bench->stored++;
+        bench->in_order = bench->in_order && result->acked_sequence >= bench->acked;
+        bench->acked = result->acked_sequence;
+    } else {
+        assert_int_equal(result->code, ERR_UNAVAILABLE);
+        bench->failed++;
+        if (bench->breaks) {
+            atomic_store(&bench->broken, true);
+        }
+    }
+    lock_cond_broadcast(&bench->changed);
+}
+
+static bool is_broken(void *context)
+{
+    return atomic_load(&((struct bench *)context)->broken);
+}
+
+static const struct ingest_source source = { on_done, is_broken };
+
+static void bench_init(struct bench *bench, void **state)
+{
+    struct err_info err = ERR_INFO_INIT;
+    memset(bench, 0, sizeof(*bench));
+    bench->in_order = true;
+    bench->place = place_of(state);
+    bench->schema = payload_schema();
+    bench->service.clock = clock_system();
+    bench->service.engine = sql_engine_of(bench->place->conn);
+    bench->service.store.url = bench->place->url;
+    bench->service.metrics = metrics_create();
+    bench->service.hub = hub_create();
+    lock_init(&bench->lock, LOCK_RANK_LEAF);
+    lock_cond_init(&bench->changed);
+    bench->agent = place_add_agent(bench->place, WORKSPACE_DEFAULT, "edge", 1);
+    assert_ok_err(err, ingest_start(&bench->service, &bench->ingest, &err));
+}
+
+static void bench_deinit(struct bench *bench)
+{
+    ingest_stop(bench->ingest);
+    assert_int_equal(atomic_load(&bench->stream.references), 0);
+    hub_destroy(bench->service.hub);
+    metrics_destroy(bench->service.metrics);
+    wire_schema_destroy(bench->schema);
+    lock_cond_deinit(&bench->changed);
+    lock_deinit(&bench->lock);
+}
+
+static struct record *make_record(struct bench *bench, uint64_t sequence)
+{
+    AUTO_BUF struct buf payload = BUF_INIT(4096);
+    struct err_info err = ERR_INFO_INIT;
+    struct record *record = NULL;
+    payload_telemetry("m", PLACE_NOW.value + (int64_t)sequence, 1, &payload);
+    const struct record_source from = { WORKSPACE_DEFAULT, bench->agent, 0 };
+    const struct record_upload upload = {
+        .payload = buf_view(&payload),
+        .sequence = sequence,
+        .format = AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_TELEMETRY_BATCH,
+    };
+    assert_ok_err(err, record_create(bench->schema, &from, &upload, PLACE_NOW, &record, &err));
+    return record;
+}
+
+static void submit(struct bench *bench, struct record *record)
+{
+    assert_ok(ingest_submit(bench->ingest, record, &source, bench, &bench->stream));
+}
+
+static void wait_done(struct bench *bench, size_t count)
+{
+    const struct mono_us until = { clock_mono(clock_system()).value + 60 * US_PER_SECOND };
+    lock_acquire(&bench->lock);
+    while (bench->done < count && lock_cond_wait_until(&bench->changed, &bench->lock, until)) {
+    }
+    size_t done = bench->done;
+    lock_release(&bench->lock);
+    assert_int_equal(done, count);
+}
+
+static const struct sql_statement SAMPLES = { "samples_of_test",
+                                              "SELECT COUNT(*) FROM sample",
+                                              "SELECT COUNT(*) FROM sample" };
+static const struct sql_statement UPLOADS = { "uploads_of_test",
+                                              "SELECT COUNT(*) FROM upload",
+                                              "SELECT COUNT(*) FROM upload" };
+
+static int64_t count_of(struct bench *bench, const struct sql_statement *statement)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_rows *rows = NULL;
+    place_begin(bench->place, SQL_ALL_WORKSPACES);
+    assert_ok_err(err, sql_query(bench->place->conn, statement, SQL_NO_ARGS, &rows, &err));
+    assert_ok_err(err, sql_rows_next(rows, &err));
+    int64_t count = sql_int(rows, 0);
+    sql_rows_close(rows);
+    place_commit(bench->place);
+    return count;
+}
+
+static void test_records_are_stored_in_order(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    for (uint64_t i = 1; i <= 600; i++) {
+        submit(&bench, make_record(&bench, i));
+    }
+    wait_done(&bench, 600);
+    assert_int_equal(bench.stored, 600);
+    assert_true(bench.in_order);
+    assert_int_equal(bench.acked, 600);
+    assert_int_equal(count_of(&bench, &SAMPLES), 600);
+    bench_deinit(&bench);
+}
+
+static void test_stopping_finishes_what_is_queued(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    for (uint64_t i = 1; i <= 50; i++) {
+        submit(&bench, make_record(&bench, i));
+    }
+    bench_deinit(&bench);
+    assert_int_equal(bench.stored, 50);
+    assert_int_equal(count_of(&bench, &SAMPLES), 50);
+}
+
+static void test_a_full_queue_makes_its_streams_wait(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct err_info err = ERR_INFO_INIT;
+    /* Holds the writer up: it needs the agent's row, or the whole file. */
+    place_begin(bench.place, SQL_ALL_WORKSPACES);
+    struct agent_marks marks;
+    assert_ok_err(
+        err, store_agent_marks(bench.place->conn, WORKSPACE_DEFAULT, bench.agent, &marks, &err));
+    uint64_t sent = 0;
+    struct record *record = make_record(&bench, 1);
+    while (ingest_submit(bench.ingest, record, &source, &bench, &bench.stream) == ERR_OK) {
+        sent++;
+        assert_true(sent < 20000);
+        record = make_record(&bench, sent + 1);
+    }
+    assert_true(sent >= 8192);
+    assert_int_equal(atomic_load(&bench.stream.references), 1);
+    assert_int_equal(atomic_load(&bench.stream.wakes), 0);
+    place_commit(bench.place);
+    wait_done(&bench, sent);
+    assert_true(atomic_load(&bench.stream.wakes) >= 1);
+    assert_int_equal(atomic_load(&bench.stream.references), 0);
+    submit(&bench, record); /* it stayed the caller's */
+    wait_done(&bench, sent + 1);
+    assert_int_equal(bench.acked, (int64_t)sent + 1);
+    assert_true(bench.in_order);
+    bench_deinit(&bench);
+}
+
+/* What the store refuses for its own sake is kept as it came; those before and behind get through.
+ */
+static void test_a_poison_record_blocks_nobody(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct record *records[3];
+    for (uint64_t i = 0; i < 3; i++) {
+        records[i] = make_record(&bench, i + 1);
+    }
+    records[1]->telemetry->series[0]->metric[0] = (char)0xff; /* no database takes such a text */
+    for (size_t i = 0; i < 3; i++) {
+        submit(&bench, records[i]);
+    }
+    wait_done(&bench, 3);
+    assert_int_equal(bench.stored, 3);
+    assert_int_equal(bench.acked, 3);
+    assert_int_equal(count_of(&bench, &SAMPLES), 2);
+    assert_int_equal(count_of(&bench, &UPLOADS), 1);
+    bench_deinit(&bench);
+}
+
+static void test_an_agent_that_is_gone_harms_no_other(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct record *stray = make_record(&bench, 1);
+    stray->source.agent_id = 424242;
+    submit(&bench, make_record(&bench, 1));
+    submit(&bench, stray);
+    submit(&bench, make_record(&bench, 2));
+    wait_done(&bench, 3);
+    assert_int_equal(bench.stored, 2);
+    assert_int_equal(bench.failed, 1);
+    bench_deinit(&bench);
+}
+
+/* A record that failed holds back those its stream sent after it, or the mark would pass over it.
+ */
+static void test_a_broken_source_stores_nothing_more(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    submit(&bench, make_record(&bench, 1));
+    wait_done(&bench, 1);
+    atomic_store(&bench.broken, true); /* as its stream says when number 2 was not stored */
+    submit(&bench, make_record(&bench, 3));
+    submit(&bench, make_record(&bench, 4));
+    wait_done(&bench, 3);
+    assert_int_equal(bench.failed, 2);
+    atomic_store(&bench.broken, false); /* its next stream */
+    submit(&bench, make_record(&bench, 2));
+    submit(&bench, make_record(&bench, 3));
+    wait_done(&bench, 5);
+    assert_int_equal(bench.acked, 3);
+    assert_int_equal(count_of(&bench, &SAMPLES), 3);
+    bench_deinit(&bench);
+}
+
+static const char cut_others[] =
+    "DO $$ BEGIN PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+    "current_database() AND pid <> pg_backend_pid() AND usename <> current_user; END $$";
+
+/* PostgreSQL: the writer's connection is cut under it; nothing is lost and nothing comes twice. */
+static void test_a_lost_connection_loses_nothing(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct err_info err = ERR_INFO_INIT;
+    uint64_t next = 1;
+    size_t submitted = 0;
+    bench.breaks = true;
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 40; i++) {
+            submit(&bench, make_record(&bench, next++));
+            submitted++;
+        }
+        struct sql_conn *super = NULL;
+        const struct store_options options = { .url = bench.place->super_url };
+        assert_ok_err(err, store_connect(&options, &super, &err));
+        assert_ok_err(err, sql_exec_script(super, cut_others, &err));
+        sql_close(super);
+        wait_done(&bench, submitted);
+        /* What was not stored, or stored without an answer, comes again on the next stream. */
+        atomic_store(&bench.broken, false);
+        next = (uint64_t)bench.acked + 1;
+    }
+    struct sql_conn *conn = bench.place->conn;
+    assert_ok_err(err, sql_reconnect(conn, &err));
+    assert_int_equal(count_of(&bench, &SAMPLES), (int64_t)next - 1);
+    bench_deinit(&bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PLACE_BOTH(test_records_are_stored_in_order),
+        PLACE_BOTH(test_stopping_finishes_what_is_queued),
+        PLACE_BOTH(test_a_full_queue_makes_its_streams_wait),
+        PLACE_BOTH(test_a_poison_record_blocks_nobody),
+        PLACE_BOTH(test_an_agent_that_is_gone_harms_no_other),
+        PLACE_BOTH(test_a_broken_source_stores_nothing_more),
+        cmocka_unit_test_setup_teardown(
+            test_a_lost_connection_loses_nothing, place_setup_postgres, place_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
