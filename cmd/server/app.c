@@ -429,23 +429,34 @@ static enum err_code start_loop(struct app *app, struct err_info *err)
     return ERR_OK;
 }
 
-static enum err_code start(struct app *app, struct err_info *err)
+static enum err_code open_parts(struct app *app, struct err_info *err)
 {
     TRY(open_state(app, err));
     TRY(open_database(app, err));
     TRY(make_service(app, err));
     TRY(make_rpc(app, err));
     TRY(listen_tls(app, err));
-    TRY(listen_others(app, err));
+    return listen_others(app, err);
+}
+
+static enum err_code start_parts(struct app *app, struct err_info *err)
+{
     TRY(housekeeping_start(&app->service, &app->housekeeping, err));
     TRY(ingest_start(&app->service, &app->service.ingest, err));
     TRY(rpc_server_start(app->rpc, err));
     TRY(start_http(app, err));
     TRY(start_loop(app, err));
-    if (config_mode(app->config) == MODE_COMBINED) {
-        TRY(local_agent_start(
-            &app->service, app->loop, app->config, app->agent_socket, &app->local_agent, err));
+    if (config_mode(app->config) != MODE_COMBINED) {
+        return ERR_OK;
     }
+    return local_agent_start(
+        &app->service, app->loop, app->config, app->agent_socket, &app->local_agent, err);
+}
+
+static enum err_code start(struct app *app, struct err_info *err)
+{
+    TRY(open_parts(app, err));
+    TRY(start_parts(app, err));
     rpc_server_set_serving(app->rpc, true);
     atomic_store(&app->ready, true);
     notify_manager("READY=1");
@@ -501,7 +512,7 @@ static void block_signals(void)
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGHUP);
     (void)sigaddset(&set, SIGPIPE);
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 int server_run(const struct config *config)

@@ -29,6 +29,6 @@ int server_migrate(const struct config *config, const char *verb);
 char *server_database_url(const struct config *config);
 
 /* Exit status of an error at start. */
-int server_exit_of(int err_code);
+int server_exit_of(int code);
 
 #endif

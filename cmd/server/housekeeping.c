@@ -80,8 +80,7 @@ static void run_task(struct housekeeping *self, const struct task *task)
 {
     struct err_info err = ERR_INFO_INIT;
     AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
-    enum err_code code =
-        work_run(self->service, self->worker, arena, SQL_ALL_WORKSPACES, task->fn, self, &err);
+    enum err_code code = work_run(self->worker, arena, SQL_ALL_WORKSPACES, task->fn, self, &err);
     if (code != ERR_OK) {
         log_warn("housekeeping_failed", LOG_STR("task", task->name), LOG_ERR(&err));
     }
@@ -90,7 +89,7 @@ static void run_task(struct housekeeping *self, const struct task *task)
 static void flush(struct housekeeping *self)
 {
     struct err_info err = ERR_INFO_INIT;
-    if (presence_flush(self->service->presence, self->service, self->worker, &err) != ERR_OK) {
+    if (presence_flush(self->service->presence, self->worker, &err) != ERR_OK) {
         log_warn("heartbeats_kept", LOG_ERR(&err));
     }
 }

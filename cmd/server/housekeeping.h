@@ -14,7 +14,6 @@ enum err_code housekeeping_start(
     struct service *service,
     struct housekeeping **ret_housekeeping,
     struct err_info *err) MUST_CHECK;
-void housekeeping_stop(
-    struct housekeeping *housekeeping); /* a last flush, then joins; NULL is allowed */
+void housekeeping_stop(struct housekeeping *self); /* a last flush, then joins; NULL is allowed */
 
 #endif

@@ -24,7 +24,9 @@ enum {
     TOKEN_US = 600000000,
     ARGS_MAX = 64,
     RETRY_US = 2000000,
-    STOP_MS = 10000
+    STOP_MS = 10000,
+    ARENA_BYTES = 65536,
+    EXIT_TOKEN_REFUSED = 77 /* of the agent: it wants a newer token */
 };
 
 struct local_agent {
@@ -32,6 +34,7 @@ struct local_agent {
     struct loop *loop;
     char *state_dir;
     char *join_file;
+    char *socket;
     const char *config_file; /* NULL: none */
     const struct config *config;
     pid_t pid;
@@ -73,10 +76,10 @@ static enum err_code add_token(struct work *work, void *context, struct err_info
 }
 
 static enum err_code write_join_file(
-    struct local_agent *agent, const char *socket, struct str_view token, struct err_info *err)
+    struct local_agent *agent, struct str_view token, struct err_info *err)
 {
     struct join_string join = { .has_pin = false };
-    AUTO_FREE char *target = mem_printf("unix:%s", socket);
+    AUTO_FREE char *target = mem_printf("unix:%s", agent->socket);
     AUTO_BUF struct buf text = BUF_INIT(JOIN_TEXT_MAX);
     if (str_copy(str_of(target), join.target, sizeof(join.target)) != ERR_OK) {
         return ERR_SET(err, ERR_INVALID, "--state-dir: the path is too long for a socket");
@@ -86,19 +89,18 @@ static enum err_code write_join_file(
     return file_write_atomic(agent->join_file, text.data, text.len, 0600, err);
 }
 
-static enum err_code make_token(struct local_agent *agent, const char *socket, struct err_info *err)
+static enum err_code make_token(struct local_agent *agent, struct err_info *err)
 {
     AUTO_SECRET struct secret *token = token_create("blt_");
-    AUTO_ARENA struct arena *arena = arena_create(64 * 1024);
+    AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
     struct token_work work = { { 0 } };
     void *worker = NULL;
     token_hash(secret_peek(token), work.hash);
     TRY(worker_open(agent->service, &worker, err));
-    enum err_code code =
-        work_run(agent->service, worker, arena, SQL_ALL_WORKSPACES, add_token, &work, err);
+    enum err_code code = work_run(worker, arena, SQL_ALL_WORKSPACES, add_token, &work, err);
     worker_close(agent->service, worker);
     TRY(code);
-    return write_join_file(agent, socket, secret_peek(token), err);
+    return write_join_file(agent, secret_peek(token), err);
 }
 
 static void on_exit_ready(void *context, uint32_t events);
@@ -111,14 +113,14 @@ static int spawn(struct local_agent *agent)
                                   "run",           "--state-dir", agent->state_dir, "--join",
                                   agent->join_file };
     for (size_t i = 0; i < ARRAY_LENGTH(fixed); i++) {
-        args[count++] = (char *)(uintptr_t)fixed[i];
+        args[count++] = CONST_CAST(char *, fixed[i]);
     }
     if (agent->config_file != NULL) {
-        args[count++] = (char *)(uintptr_t) "--config";
-        args[count++] = (char *)(uintptr_t)agent->config_file;
+        args[count++] = CONST_CAST(char *, "--config");
+        args[count++] = CONST_CAST(char *, agent->config_file);
     }
     for (size_t i = 0; i < config_word_count(agent->config) && count < ARGS_MAX - 1; i++) {
-        args[count++] = (char *)(uintptr_t)config_word(agent->config, i);
+        args[count++] = CONST_CAST(char *, config_word(agent->config, i));
     }
     posix_spawnattr_t attributes;
     sigset_t none;
@@ -173,6 +175,11 @@ static void on_exit_ready(void *context, uint32_t events)
         "local_agent_ended",
         LOG_INT("exit", WIFEXITED(status) ? WEXITSTATUS(status) : -1),
         LOG_INT("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0));
+    struct err_info err = ERR_INFO_INIT;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_TOKEN_REFUSED
+        && make_token(agent, &err) != ERR_OK) {
+        log_warn("local_agent_token_not_made", LOG_ERR(&err));
+    }
     loop_timer_arm_after(agent->retry, RETRY_US);
 }
 
@@ -191,9 +198,10 @@ enum err_code local_agent_start(
     agent->state_dir = mem_printf("%s/agent", config_text(config, "state-dir"));
     agent->join_file = mem_printf("%s/agent.join", config_text(config, "state-dir"));
     agent->config_file = config_text(config, "agent-config");
+    agent->socket = mem_strdup(socket);
     agent->pid_fd = -1;
     agent->retry = loop_timer_create(loop, start_process, agent);
-    enum err_code code = make_token(agent, socket, err);
+    enum err_code code = make_token(agent, err);
     if (code != ERR_OK) {
         local_agent_stop(agent);
         return code;
@@ -221,5 +229,6 @@ void local_agent_stop(struct local_agent *agent)
     (void)unlink(agent->join_file);
     mem_free(agent->state_dir);
     mem_free(agent->join_file);
+    mem_free(agent->socket);
     mem_free(agent);
 }

@@ -50,16 +50,16 @@ static int run_agent(const struct config *config)
     size_t count = config_word_count(config);
     AUTO_FREE char **args = mem_alloc_array(count + 5, sizeof(*args));
     int argc = 0;
-    args[argc++] = (char *)(uintptr_t) "belay-server";
+    args[argc++] = CONST_CAST(char *, "belay-server");
     for (size_t i = 0; i < count; i++) {
-        args[argc++] = (char *)(uintptr_t)config_word(config, i);
+        args[argc++] = CONST_CAST(char *, config_word(config, i));
     }
     if (count == 0) {
-        args[argc++] = (char *)(uintptr_t) "run";
+        args[argc++] = CONST_CAST(char *, "run");
     }
     if (config_is_set(config, "agent-config")) {
-        args[argc++] = (char *)(uintptr_t) "--config";
-        args[argc++] = (char *)(uintptr_t)config_text(config, "agent-config");
+        args[argc++] = CONST_CAST(char *, "--config");
+        args[argc++] = CONST_CAST(char *, config_text(config, "agent-config"));
     }
     return agent_main(argc, args);
 }

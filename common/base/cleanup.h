@@ -29,6 +29,17 @@ static inline void cleanup_mem_free(void *pointer)
         }                                                                                     \
     }
 
+/*
+ * The same pointer without const, for interfaces that take what they only read (argument lists,
+ * generated messages). Through a union, so that the one place where const is dropped can be found.
+ */
+#define CONST_CAST(type, pointer) \
+    (((union {                    \
+         const void *held;        \
+         type given;              \
+     }){ .held = (pointer) })     \
+         .given)
+
 #define ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 #define CONTAINER_OF(pointer, type, member) \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))

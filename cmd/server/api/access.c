@@ -116,16 +116,11 @@ enum err_code api_list_api_keys(
         .map = map_any_api_key,
         .cursor_offset = offsetof(struct api_key_record, id),
     };
+    const struct page_reply filled = { (void ***)&reply->keys,
+                                       &reply->n_keys,
+                                       &reply->next_page_token };
     *ret_reply = &reply->base;
-    return page_fill(
-        api,
-        message,
-        &page,
-        &rows,
-        (void ***)&reply->keys,
-        &reply->n_keys,
-        &reply->next_page_token,
-        err);
+    return page_fill(api, message, &page, &rows, &filled, err);
 }
 
 enum err_code api_revoke_api_key(
@@ -187,16 +182,11 @@ enum err_code api_list_audit_records(
         .cursor_offset = offsetof(struct audit_record, sequence),
         .cursor_is_number = true,
     };
+    const struct page_reply filled = { (void ***)&reply->records,
+                                       &reply->n_records,
+                                       &reply->next_page_token };
     *ret_reply = &reply->base;
-    return page_fill(
-        api,
-        message,
-        &page,
-        &rows,
-        (void ***)&reply->records,
-        &reply->n_records,
-        &reply->next_page_token,
-        err);
+    return page_fill(api, message, &page, &rows, &filled, err);
 }
 
 static char **scope_list(const struct api_call *api, size_t *ret_count)

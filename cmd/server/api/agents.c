@@ -48,7 +48,7 @@ static enum err_code scan(
 {
     const struct map_context context = map_context_of(api);
     size_t size = (size_t)filter->limit;
-    reply->agents = arena_alloc(api->arena, size * sizeof(*reply->agents));
+    reply->agents = arena_alloc(api->arena, size * sizeof(void *));
     *ret_next = 0;
     for (int round = 0; round < SCAN_ROUNDS; round++) {
         struct agent_record *records = NULL;

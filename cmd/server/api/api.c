@@ -45,8 +45,7 @@ enum err_code api_resolve_workspace(
     }
     enum err_code code = ERR_NOT_FOUND;
     if (principal->is_platform_admin) {
-        code = work_read(
-            api->service, worker, api->arena, SQL_ALL_WORKSPACES, find_workspace, &lookup, err);
+        code = work_read(worker, api->arena, SQL_ALL_WORKSPACES, find_workspace, &lookup, err);
     }
     if (code == ERR_NOT_FOUND) {
         return ERR_SET(err, ERR_NOT_FOUND, "workspace: no such workspace");
@@ -125,7 +124,7 @@ enum err_code api_unary(
     enum err_code code = api_resolve_workspace(&api, worker, request, err);
     if (code == ERR_OK) {
         code = (unary.method->rule.is_audited ? work_run : work_read)(
-            api.service, worker, api.arena, api.workspace_id, run_unary, &unary, err);
+            worker, api.arena, api.workspace_id, run_unary, &unary, err);
     }
     if (code == ERR_OK) {
         *ret_reply = unary.reply;
@@ -133,8 +132,8 @@ enum err_code api_unary(
     }
     if (unary.method->rule.is_audited && is_refusal(code)) {
         struct err_info why = *err;
-        TRY(gate_audit_refusal(
-            api.service, worker, call, api.principal, api.target, code, why.text, err));
+        const struct gate_refusal refusal = { api.principal, api.target, code, why.text };
+        TRY(gate_audit_refusal(call, &refusal, err));
         *err = why;
     }
     return code;

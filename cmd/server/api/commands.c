@@ -11,6 +11,7 @@
 
 enum {
     TTL_SECONDS = 300,
+    ROTATE_TTL_SECONDS = 86400,
     PAYLOAD_BYTES = 1024 * 1024,
     BOX_BYTES = 256
 };
@@ -152,7 +153,7 @@ static enum err_code find_repeat(
     if (order->idempotency_key[0] == '\0') {
         return ERR_NOT_FOUND;
     }
-    struct str_view payload;
+    struct str_view payload = STR_NONE;
     TRY(store_command_by_idempotency_key(
         api->work->conn,
         api->workspace_id,
@@ -221,9 +222,10 @@ enum err_code api_rotate_agent_key(
     rotate.sealed_api_key.len = box.len;
     command.command_case = AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_ROTATE_KEY;
     command.rotate_key = &rotate;
-    const struct order order = {
-        .agent = &agent, .command = &command, .ttl_seconds = 24 * 3600, .idempotency_key = ""
-    };
+    const struct order order = { .agent = &agent,
+                                 .command = &command,
+                                 .ttl_seconds = ROTATE_TTL_SECONDS,
+                                 .idempotency_key = "" };
     TRY(queue(api, &order, &record, err));
     return reply_command(api, &record, ret_reply, err);
 }
@@ -301,14 +303,9 @@ enum err_code api_list_commands(
         .cursor_offset = offsetof(struct command_record, id),
         .cursor_is_number = false,
     };
+    const struct page_reply filled = { (void ***)&reply->commands,
+                                       &reply->n_commands,
+                                       &reply->next_page_token };
     *ret_reply = &reply->base;
-    return page_fill(
-        api,
-        message,
-        &page,
-        &rows,
-        (void ***)&reply->commands,
-        &reply->n_commands,
-        &reply->next_page_token,
-        err);
+    return page_fill(api, message, &page, &rows, &filled, err);
 }

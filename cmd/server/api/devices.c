@@ -43,16 +43,11 @@ enum err_code api_list_devices(
         .cursor_offset = offsetof(struct device_record, id),
         .cursor_is_number = true,
     };
+    const struct page_reply filled = { (void ***)&reply->devices,
+                                       &reply->n_devices,
+                                       &reply->next_page_token };
     *ret_reply = &reply->base;
-    return page_fill(
-        api,
-        message,
-        &page,
-        &rows,
-        (void ***)&reply->devices,
-        &reply->n_devices,
-        &reply->next_page_token,
-        err);
+    return page_fill(api, message, &page, &rows, &filled, err);
 }
 
 enum err_code api_get_device(

@@ -131,16 +131,11 @@ enum err_code api_list_enrollment_tokens(
         .cursor_offset = offsetof(struct enrollment_record, id),
         .cursor_is_number = false,
     };
+    const struct page_reply filled = { (void ***)&reply->tokens,
+                                       &reply->n_tokens,
+                                       &reply->next_page_token };
     *ret_reply = &reply->base;
-    return page_fill(
-        api,
-        message,
-        &page,
-        &rows,
-        (void ***)&reply->tokens,
-        &reply->n_tokens,
-        &reply->next_page_token,
-        err);
+    return page_fill(api, message, &page, &rows, &filled, err);
 }
 
 enum err_code api_revoke_enrollment_token(
@@ -225,7 +220,7 @@ enum err_code api_confirm_agent(
 {
     const Agentgateway__V1__ConfirmAgentRequest *request =
         (const Agentgateway__V1__ConfirmAgentRequest *)message;
-    struct agent_record agent;
+    struct agent_record agent = { .id = 0 };
     AUTO_SECRET struct secret *revealed = NULL;
     api->target = arena_printf(api->arena, "enrollment/%s", request->enrollment_id);
     TRY(find_awaiting(api, request, &agent, err));

@@ -42,14 +42,9 @@ enum err_code api_list_events(
         .cursor_offset = offsetof(struct event_record, id),
         .cursor_is_number = true,
     };
+    const struct page_reply filled = { (void ***)&reply->events,
+                                       &reply->n_events,
+                                       &reply->next_page_token };
     *ret_reply = &reply->base;
-    return page_fill(
-        api,
-        message,
-        &page,
-        &rows,
-        (void ***)&reply->events,
-        &reply->n_events,
-        &reply->next_page_token,
-        err);
+    return page_fill(api, message, &page, &rows, &filled, err);
 }

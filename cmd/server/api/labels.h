@@ -8,7 +8,7 @@
 #include "proto/agentgateway/v1/admin.pb-c.h"
 
 /* selector_lookup_fn over an Agentgateway__V1__Agent. */
-struct str_view labels_of_agent(const void *agent, struct str_view key);
+struct str_view labels_of_agent(const void *message, struct str_view key);
 
 /* Writes the agent's labels as the request changes them, as a JSON object. ERR_LIMIT: more than 64.
  */

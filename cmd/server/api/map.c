@@ -77,12 +77,12 @@ static void *unpacked(
 /* Records live in the same arena as the messages: their texts are borrowed, not copied. */
 static char *text(const char *stored)
 {
-    return (char *)(uintptr_t)stored;
+    return CONST_CAST(char *, stored);
 }
 
 static ProtobufCBinaryData bytes(struct str_view view)
 {
-    return (ProtobufCBinaryData){ view.len, (uint8_t *)(uintptr_t)view.ptr };
+    return (ProtobufCBinaryData){ view.len, CONST_CAST(uint8_t *, view.ptr) };
 }
 
 static char *fingerprint(const struct map_context *context, struct str_view key)

@@ -134,9 +134,7 @@ enum err_code page_fill(
     const ProtobufCMessage *request,
     const struct page *page,
     const struct page_rows *rows,
-    void ***ret_items,
-    size_t *ret_count,
-    char **ret_token,
+    const struct page_reply *reply,
     struct err_info *err)
 {
     const struct map_context context = map_context_of(api);
@@ -153,13 +151,13 @@ enum err_code page_fill(
         }
     }
     if (more) {
-        *ret_token = next_token(
+        *reply->next_page_token = next_token(
             api, request, rows, (const char *)rows->records + (count - 1) * rows->record_bytes);
-        if (*ret_token == NULL) {
+        if (*reply->next_page_token == NULL) {
             return API_OUT_OF_MEMORY(err);
         }
     }
-    *ret_items = items;
-    *ret_count = count;
+    *reply->items = items;
+    *reply->count = count;
     return ERR_OK;
 }

@@ -38,15 +38,20 @@ struct page_rows {
     bool cursor_is_number; /* int64_t, else const char * */
 };
 
+/* Where the page goes: the three fields of a list's reply. */
+struct page_reply {
+    void ***items;
+    size_t *count;
+    char **next_page_token;
+};
+
 /* Maps the page and makes the token of the next ("": there is none). ERR_LIMIT: too large. */
 enum err_code page_fill(
     struct api_call *api,
     const ProtobufCMessage *request,
     const struct page *page,
     const struct page_rows *rows,
-    void ***ret_items,
-    size_t *ret_count,
-    char **ret_token,
+    const struct page_reply *reply,
     struct err_info *err) MUST_CHECK;
 
 /* Defines map_any_<noun>, the map of struct page_rows over map_<noun>. */

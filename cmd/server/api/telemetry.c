@@ -42,16 +42,11 @@ enum err_code api_list_metrics(
         .cursor_offset = offsetof(struct series_record, id),
         .cursor_is_number = true,
     };
+    const struct page_reply filled = { (void ***)&reply->metrics,
+                                       &reply->n_metrics,
+                                       &reply->next_page_token };
     *ret_reply = &reply->base;
-    return page_fill(
-        api,
-        message,
-        &page,
-        &rows,
-        (void ***)&reply->metrics,
-        &reply->n_metrics,
-        &reply->next_page_token,
-        err);
+    return page_fill(api, message, &page, &rows, &filled, err);
 }
 
 struct query {
@@ -65,7 +60,7 @@ struct query {
 static Agentgateway__V1__TelemetryRow **make_rows(
     struct arena *arena, size_t count, struct err_info *err)
 {
-    Agentgateway__V1__TelemetryRow **rows = arena_alloc(arena, count * sizeof(*rows));
+    Agentgateway__V1__TelemetryRow **rows = arena_alloc(arena, count * sizeof(void *));
     for (size_t i = 0; rows != NULL && i < count; i++) {
         rows[i] = wire_new(arena, &agentgateway__v1__telemetry_row__descriptor);
         if (rows[i] == NULL) {
@@ -257,7 +252,7 @@ enum err_code api_query_telemetry(
         return API_OUT_OF_MEMORY(err);
     }
     reply->metric = arena_strdup(api->arena, request->metric);
-    reply->series = arena_alloc(api->arena, count * sizeof(*reply->series));
+    reply->series = arena_alloc(api->arena, count * sizeof(void *));
     if (reply->metric == NULL || reply->series == NULL) {
         return API_OUT_OF_MEMORY(err);
     }

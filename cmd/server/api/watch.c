@@ -131,7 +131,6 @@ static bool look_once(struct watch *watch)
     struct err_info err = ERR_INFO_INIT;
     arena_reset(watch->arena);
     enum err_code code = work_read(
-        watch->service,
         rpc_call_worker(rpc_stream_call(watch->stream)),
         watch->arena,
         watch->workspace_id,

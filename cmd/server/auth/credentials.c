@@ -178,7 +178,7 @@ static enum err_code load(
     lock_acquire(&service->credentials->lock);
     uint64_t generation = service->credentials->generation;
     lock_release(&service->credentials->lock);
-    enum err_code code = work_run(service, worker, arena, SQL_ALL_WORKSPACES, fn, principal, err);
+    enum err_code code = work_run(worker, arena, SQL_ALL_WORKSPACES, fn, principal, err);
     if (code == ERR_NOT_FOUND) {
         return ERR_SET(err, ERR_UNAUTHENTICATED, "the credential is unknown, expired or revoked");
     }

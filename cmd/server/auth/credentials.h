@@ -40,6 +40,6 @@ enum err_code credentials_recheck(
     struct err_info *err) MUST_CHECK;
 
 /* Forgets what is kept of an agent (0: everything). */
-void credentials_forget(void *credentials, int64_t agent_id);
+void credentials_forget(void *context, int64_t agent_id);
 
 #endif

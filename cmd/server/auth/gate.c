@@ -10,6 +10,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
+enum {
+    ARENA_BYTES = 16384
+};
+
 const struct principal *principal_of(const struct rpc_call *call)
 {
     return rpc_call_principal(call);
@@ -91,7 +95,7 @@ static enum err_code authenticate(
     struct principal *ret_principal,
     struct err_info *err)
 {
-    struct str_view token;
+    struct str_view token = STR_NONE;
     enum err_code code = read_bearer(service, call, &token, err);
     if (code == ERR_NOT_FOUND) {
         if (!is_local_operator(rpc_call_peer(call))) {
@@ -130,44 +134,33 @@ static enum err_code authorise(
     return ERR_OK;
 }
 
-struct refusal {
-    struct audit_entry entry;
-};
-
 static enum err_code add_refusal(struct work *work, void *context, struct err_info *err)
 {
-    const struct refusal *refusal = context;
-    work_wake(work, HUB_AUDIT, refusal->entry.workspace_id);
-    return store_audit_add(work->conn, &refusal->entry, work->now, err);
+    const struct audit_entry *entry = context;
+    work_wake(work, HUB_AUDIT, entry->workspace_id);
+    return store_audit_add(work->conn, entry, work->now, err);
 }
 
 enum err_code gate_audit_refusal(
-    struct service *service,
-    struct worker *worker,
-    const struct rpc_call *call,
-    const struct principal *principal,
-    const char *target,
-    enum err_code code,
-    const char *reason,
-    struct err_info *err)
+    const struct rpc_call *call, const struct gate_refusal *refusal, struct err_info *err)
 {
+    const struct principal *principal = refusal->principal;
     bool known = principal != NULL && principal->kind != PRINCIPAL_NOBODY;
+    bool refused = refusal->code == ERR_DENIED || refusal->code == ERR_UNAUTHENTICATED;
     char source[80];
     name_source(rpc_call_peer(call), source, sizeof(source));
-    bool refused = code == ERR_DENIED || code == ERR_UNAUTHENTICATED;
-    struct refusal refusal = { .entry = {
-                                   .workspace_id =
-                                       known ? principal->workspace_id : WORKSPACE_SYSTEM,
-                                   .actor = known ? principal->subject : "unknown",
-                                   .action = rpc_call_method(call)->path + 1,
-                                   .target = target,
-                                   .decision = refused ? "denied" : "failed",
-                                   .reason = reason,
-                                   .request_id = rpc_call_id(call),
-                                   .source = source,
-                               } };
-    AUTO_ARENA struct arena *arena = arena_create(16 * 1024);
-    return work_run(service, worker, arena, SQL_ALL_WORKSPACES, add_refusal, &refusal, err);
+    struct audit_entry entry = {
+        .workspace_id = known ? principal->workspace_id : WORKSPACE_SYSTEM,
+        .actor = known ? principal->subject : "unknown",
+        .action = rpc_call_method(call)->path + 1,
+        .target = refusal->target,
+        .decision = refused ? "denied" : "failed",
+        .reason = refusal->reason,
+        .request_id = rpc_call_id(call),
+        .source = source,
+    };
+    AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
+    return work_run(rpc_call_worker(call), arena, SQL_ALL_WORKSPACES, add_refusal, &entry, err);
 }
 
 static enum err_code admit(
@@ -198,8 +191,8 @@ static enum err_code admit(
     }
     if (code == ERR_DENIED || (code == ERR_UNAUTHENTICATED && rule->is_audited)) {
         struct err_info why = *err;
-        TRY(gate_audit_refusal(
-            service, rpc_call_worker(call), call, &principal, "", code, why.text, err));
+        const struct gate_refusal refusal = { &principal, "", code, why.text };
+        TRY(gate_audit_refusal(call, &refusal, err));
         *err = why;
     }
     return code;

@@ -15,18 +15,20 @@ struct rpc_gate gate_create(struct service *service);
  */
 #define GATE_LISTENER_OPERATOR "operator"
 
+struct gate_refusal {
+    const struct principal *principal; /* NULL: unknown */
+    const char *target;                /* "agent/7", or "" */
+    enum err_code code;
+    const char *reason; /* for the record; not for the peer */
+};
+
 /*
  * One audit record of its own transaction: for refusals, which have no effect to share one with.
  * Failing to write it fails the call.
  */
 enum err_code gate_audit_refusal(
-    struct service *service,
-    struct worker *worker,
     const struct rpc_call *call,
-    const struct principal *principal,
-    const char *target,
-    enum err_code code,
-    const char *reason,
+    const struct gate_refusal *refusal,
     struct err_info *err) MUST_CHECK;
 
 #endif

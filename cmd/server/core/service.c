@@ -4,8 +4,9 @@
 
 enum err_code worker_open(void *service, void **ret_worker, struct err_info *err)
 {
-    const struct service *self = service;
+    struct service *self = service;
     struct worker *worker = mem_alloc(sizeof(*worker));
+    worker->service = self;
     enum err_code code = store_open(&self->store, &worker->conn, err);
     if (code != ERR_OK) {
         mem_free(worker);

@@ -50,6 +50,7 @@ struct service {
 
 /* One per worker thread. */
 struct worker {
+    struct service *service;
     struct sql_conn *conn;
 };
 

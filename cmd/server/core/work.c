@@ -57,23 +57,27 @@ static enum err_code make_usable(struct sql_conn *conn, struct err_info *err)
     return ERR_SET(err, ERR_UNAVAILABLE, "the database is away; nothing was changed, try again");
 }
 
-static enum err_code run(
-    struct service *service,
-    struct worker *worker,
-    struct arena *arena,
-    int64_t workspace_id,
-    bool read_only,
-    work_fn fn,
-    void *context,
-    struct err_info *err)
+/* What is asked for, and how: the arguments of work_run and work_read. */
+struct ask {
+    struct worker *worker;
+    struct arena *arena;
+    int64_t workspace_id;
+    bool read_only;
+    work_fn fn;
+    void *context;
+};
+
+static enum err_code run(const struct ask *ask, struct err_info *err)
 {
-    struct work work = { .service = service, .conn = worker->conn, .arena = arena };
+    struct service *service = ask->worker->service;
+    struct sql_conn *conn = ask->worker->conn;
+    struct work work = { .service = service, .conn = conn, .arena = ask->arena };
     enum err_code code = ERR_INTERNAL;
     for (int i = 0; i < ATTEMPTS; i++) {
-        TRY(make_usable(worker->conn, err));
+        TRY(make_usable(conn, err));
         work.now = clock_wall(service->clock);
-        code = attempt(&work, workspace_id, read_only, fn, context, err);
-        bool lost_read = code == ERR_UNAVAILABLE && !sql_is_usable(worker->conn);
+        code = attempt(&work, ask->workspace_id, ask->read_only, ask->fn, ask->context, err);
+        bool lost_read = code == ERR_UNAVAILABLE && !sql_is_usable(conn);
         if (code != ERR_BUSY && !lost_read) {
             break;
         }
@@ -85,7 +89,6 @@ static enum err_code run(
 }
 
 enum err_code work_run(
-    struct service *service,
     struct worker *worker,
     struct arena *arena,
     int64_t workspace_id,
@@ -93,11 +96,11 @@ enum err_code work_run(
     void *context,
     struct err_info *err)
 {
-    return run(service, worker, arena, workspace_id, false, fn, context, err);
+    const struct ask ask = { worker, arena, workspace_id, false, fn, context };
+    return run(&ask, err);
 }
 
 enum err_code work_read(
-    struct service *service,
     struct worker *worker,
     struct arena *arena,
     int64_t workspace_id,
@@ -105,7 +108,8 @@ enum err_code work_read(
     void *context,
     struct err_info *err)
 {
-    return run(service, worker, arena, workspace_id, true, fn, context, err);
+    const struct ask ask = { worker, arena, workspace_id, true, fn, context };
+    return run(&ask, err);
 }
 
 void work_wake(struct work *work, enum hub_topic topic, int64_t key)

@@ -37,7 +37,6 @@ typedef enum err_code (*work_fn)(struct work *work, void *context, struct err_in
  * the commit's answer was lost.
  */
 enum err_code work_run(
-    struct service *service,
     struct worker *worker,
     struct arena *arena,
     int64_t workspace_id,
@@ -47,7 +46,6 @@ enum err_code work_run(
 
 /* As work_run for work that changes nothing. */
 enum err_code work_read(
-    struct service *service,
     struct worker *worker,
     struct arena *arena,
     int64_t workspace_id,

@@ -36,14 +36,7 @@ enum err_code bootstrap_refuse(
     const char *why,
     struct err_info *err)
 {
-    TRY(gate_audit_refusal(
-        rpc_call_service(call),
-        rpc_call_worker(call),
-        call,
-        NULL,
-        target,
-        ERR_UNAUTHENTICATED,
-        why,
-        err));
+    const struct gate_refusal refusal = { NULL, target, ERR_UNAUTHENTICATED, why };
+    TRY(gate_audit_refusal(call, &refusal, err));
     return ERR_SET(err, ERR_UNAUTHENTICATED, "%s", text);
 }

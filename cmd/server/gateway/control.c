@@ -110,7 +110,6 @@ static enum err_code work_on(
     struct control *control, work_fn fn, void *context, struct err_info *err)
 {
     return work_run(
-        control->service,
         rpc_call_worker(rpc_stream_call(control->stream)),
         control->arena,
         control->principal.workspace_id,
@@ -220,7 +219,6 @@ static enum err_code mark_sent(struct work *work, void *context, struct err_info
 static enum err_code take_turn(struct control *control, struct turn *turn, struct err_info *err)
 {
     TRY(work_read(
-        control->service,
         rpc_call_worker(rpc_stream_call(control->stream)),
         control->arena,
         control->principal.workspace_id,
@@ -244,11 +242,11 @@ static bool send_command(struct control *control, const struct command_record *r
         return false;
     }
     command->command_id = arena_strdup(arena, record->id);
-    command->payload.data = (uint8_t *)(uintptr_t)record->payload.ptr; /* of the same arena */
+    command->payload.data = CONST_CAST(uint8_t *, record->payload.ptr); /* of the same arena */
     command->payload.len = record->payload.len;
     command->actor = arena_strdup(arena, record->actor);
     command->sequence = (uint64_t)record->sequence;
-    command->signature.data = (uint8_t *)(uintptr_t)record->signature.ptr;
+    command->signature.data = CONST_CAST(uint8_t *, record->signature.ptr);
     command->signature.len = record->signature.len;
     command->issued_at = make_time(arena, record->created_at);
     command->expires_at = make_time(arena, record->expires_at);

@@ -101,14 +101,8 @@ enum err_code gateway_begin_handshake(
     struct arena *arena = rpc_call_arena(call);
     TRY(bootstrap_limit(call, api_key, err));
     token_hash(api_key, begin.key_hash);
-    enum err_code code = work_run(
-        rpc_call_service(call),
-        rpc_call_worker(call),
-        arena,
-        SQL_ALL_WORKSPACES,
-        begin_work,
-        &begin,
-        err);
+    enum err_code code =
+        work_run(rpc_call_worker(call), arena, SQL_ALL_WORKSPACES, begin_work, &begin, err);
     if (begin.refusal != NULL) {
         return bootstrap_refuse(call, "agent", BOOTSTRAP_REFUSED_KEY, begin.refusal, err);
     }
@@ -254,7 +248,7 @@ enum err_code gateway_complete_handshake(
     struct str_view challenge =
         str_from((const char *)complete.request->challenge.data, complete.request->challenge.len);
     TRY(bootstrap_limit(call, challenge, err));
-    TRY(work_run(service, worker, arena, SQL_ALL_WORKSPACES, take_challenge, &complete, err));
+    TRY(work_run(worker, arena, SQL_ALL_WORKSPACES, take_challenge, &complete, err));
     if (complete.refusal == NULL
         && !key_verify(
             (const uint8_t *)complete.agent.identity_key.ptr,
@@ -266,7 +260,7 @@ enum err_code gateway_complete_handshake(
         AUTO_SECRET struct secret *token = token_create("bls_");
         complete.token = token;
         enum err_code code =
-            work_run(service, worker, arena, SQL_ALL_WORKSPACES, begin_session, &complete, err);
+            work_run(worker, arena, SQL_ALL_WORKSPACES, begin_session, &complete, err);
         if (code == ERR_OK) {
             return make_complete_reply(&complete, service, ret_reply, err);
         }

@@ -140,8 +140,7 @@ static void put_back(struct presence *presence, struct beat *beat)
     }
 }
 
-enum err_code presence_flush(
-    struct presence *presence, struct service *service, struct worker *worker, struct err_info *err)
+enum err_code presence_flush(struct presence *presence, struct worker *worker, struct err_info *err)
 {
     AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
     AUTO_FREE struct flush *flush = mem_alloc(sizeof(*flush));
@@ -150,7 +149,7 @@ enum err_code presence_flush(
         take_beats(presence, flush);
         enum err_code code = ERR_OK;
         if (flush->count > 0) {
-            code = work_run(service, worker, arena, SQL_ALL_WORKSPACES, write_beats, flush, err);
+            code = work_run(worker, arena, SQL_ALL_WORKSPACES, write_beats, flush, err);
         }
         for (size_t i = 0; i < flush->count; i++) {
             if (code == ERR_OK) {

@@ -24,8 +24,7 @@ void presence_beat(
 
 /* Writes what has changed since the last flush, in one transaction; on an error it is kept for the
  * next. */
-enum err_code presence_flush(
-    struct presence *presence, struct service *service, struct worker *worker, struct err_info *err)
+enum err_code presence_flush(struct presence *presence, struct worker *worker, struct err_info *err)
     MUST_CHECK;
 
 /* From now on streams that are woken say goodbye (presence_is_draining); wakes them all. */

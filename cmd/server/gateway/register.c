@@ -312,13 +312,7 @@ enum err_code gateway_register(
     TRY(check_keys(registration.request, err));
     token_hash(token, registration.token_hash);
     enum err_code code = work_run(
-        service,
-        rpc_call_worker(call),
-        rpc_call_arena(call),
-        SQL_ALL_WORKSPACES,
-        run,
-        &registration,
-        err);
+        rpc_call_worker(call), rpc_call_arena(call), SQL_ALL_WORKSPACES, run, &registration, err);
     if (registration.refusal != NULL) {
         return bootstrap_refuse(
             call, "enrollment", BOOTSTRAP_REFUSED_TOKEN, registration.refusal, err);

@@ -25,7 +25,7 @@ struct write {
     struct series_cache *cache;
     struct columns samples;
     struct columns latest;    /* one row per series */
-    struct map *latest_place; /* series id -> 1 + index into latest */
+    struct map *latest_place; /* series id -> size_t index into latest */
 };
 
 static void columns_deinit(struct columns *columns)
@@ -63,15 +63,16 @@ static struct sample_columns view_of(const struct columns *columns)
 static void note_latest(
     struct write *write, int64_t workspace_id, int64_t series_id, int64_t time_us, double value)
 {
-    size_t place = (size_t)(uintptr_t)map_find(write->latest_place, map_key_of(&series_id));
-    if (place == 0) {
-        place = columns_add(&write->latest, workspace_id, series_id) + 1;
-        write->latest.times_us[place - 1] = -1;
-        (void)map_put(write->latest_place, map_key_of(&series_id), (void *)(uintptr_t)place);
+    size_t *place = map_find(write->latest_place, map_key_of(&series_id));
+    if (place == NULL) {
+        size_t added = columns_add(&write->latest, workspace_id, series_id);
+        write->latest.times_us[added] = -1;
+        place = mem_dup(&added, sizeof(added));
+        (void)map_put(write->latest_place, map_key_of(&series_id), place);
     }
-    if (write->latest.times_us[place - 1] <= time_us) {
-        write->latest.times_us[place - 1] = time_us;
-        write->latest.values[place - 1] = value;
+    if (write->latest.times_us[*place] <= time_us) {
+        write->latest.times_us[*place] = time_us;
+        write->latest.values[*place] = value;
     }
 }
 
@@ -88,8 +89,9 @@ static enum err_code add_telemetry(
         names[i].unit = str_of(batch->series[i]->unit);
     }
     const int64_t owner[2] = { record->source.workspace_id, record->source.agent_id };
-    TRY(series_cache_resolve(
-        write->cache, write->work->conn, owner, names, batch->n_series, ids, err));
+    const struct series_request request = { owner[0], owner[1], names, batch->n_series };
+    TRY(series_cache_resolve(write->cache, write->work->conn, &request, ids, err));
+    ;
     for (size_t i = 0; i < batch->n_samples; i++) {
         const Agentgateway__V1__TelemetrySample *sample = batch->samples[i];
         int64_t id = ids[sample->series];
@@ -225,7 +227,7 @@ enum err_code batch_write(
 {
     struct write write = { .work = work, .cache = cache, .latest_place = map_create() };
     enum err_code code = write_all(&write, records, count, results, err);
-    map_destroy(write.latest_place, NULL);
+    map_destroy(write.latest_place, mem_free);
     columns_deinit(&write.samples);
     columns_deinit(&write.latest);
     return code;

@@ -127,8 +127,8 @@ static enum err_code write_batch(struct ingest *ingest, struct batch *batch)
     struct err_info err = ERR_INFO_INIT;
     AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
     batch->attempts = 0;
-    enum err_code code = work_run(
-        ingest->service, ingest->worker, arena, SQL_ALL_WORKSPACES, write_work, batch, &err);
+    enum err_code code =
+        work_run(ingest->worker, arena, SQL_ALL_WORKSPACES, write_work, batch, &err);
     if (code != ERR_OK) {
         series_cache_clear(ingest->cache);
         log_warn(
@@ -228,7 +228,7 @@ static void run_batch(struct ingest *ingest, struct batch *batch)
     if (batch->count == 0) {
         return;
     }
-    qsort(batch->items, batch->count, sizeof(batch->items[0]), compare_items);
+    qsort(batch->items, batch->count, sizeof(void *), compare_items);
     for (size_t i = 0; i < batch->count; i++) {
         batch->records[i] = batch->items[i]->record;
         metric_add(ingest->opaque, batch->records[i]->why_opaque != NULL ? 1 : 0);

@@ -55,19 +55,19 @@ static void remember(struct series_cache *cache, struct str_view key, int64_t id
 enum err_code series_cache_resolve(
     struct series_cache *cache,
     struct sql_conn *conn,
-    const int64_t owner[2],
-    const struct series_name *names,
-    size_t count,
+    const struct series_request *request,
     int64_t *ret_ids,
     struct err_info *err)
 {
+    const struct series_name *names = request->names;
+    size_t count = request->count;
     AUTO_BUF struct buf key = BUF_INIT(KEY_BYTES);
     AUTO_FREE struct series_name *missing = mem_alloc_array(count, sizeof(*missing));
     AUTO_FREE size_t *places = mem_alloc_array(count, sizeof(*places));
     AUTO_FREE int64_t *made = mem_alloc_array(count, sizeof(*made));
     size_t missing_count = 0;
     for (size_t i = 0; i < count; i++) {
-        make_key(owner[1], &names[i], &key);
+        make_key(request->agent_id, &names[i], &key);
         const int64_t *known = map_find(cache->ids, buf_view(&key));
         if (known != NULL) {
             ret_ids[i] = *known;
@@ -79,10 +79,11 @@ enum err_code series_cache_resolve(
     if (missing_count == 0) {
         return ERR_OK;
     }
-    TRY(store_series_put(conn, owner[0], owner[1], missing, missing_count, made, err));
+    TRY(store_series_put(
+        conn, request->workspace_id, request->agent_id, missing, missing_count, made, err));
     for (size_t i = 0; i < missing_count; i++) {
         ret_ids[places[i]] = made[i];
-        make_key(owner[1], &missing[i], &key);
+        make_key(request->agent_id, &missing[i], &key);
         remember(cache, buf_view(&key), made[i]);
     }
     return ERR_OK;
