@@ -1,6 +1,7 @@
 #include "cmd/cli/cells.h"
 
 #include "cmd/cli/term/plot.h"
+#include "common/wire/timestamp.h"
 
 #include <stdlib.h>
 
@@ -12,7 +13,7 @@ bool cells_time_us(const Google__Protobuf__Timestamp *time, int64_t *ret_us)
     if (time->seconds < 0 || time->seconds > WALL_US_MAX / US_PER_SECOND) {
         return false;
     }
-    *ret_us = time->seconds * US_PER_SECOND + time->nanos / 1000;
+    *ret_us = wire_timestamp_us(time, 0);
     return true;
 }
 

@@ -4,6 +4,7 @@
 #include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
 #include "cmd/cli/grammar/docs.h"
+#include "common/wire/timestamp.h"
 #include "common/wire/wire.h"
 
 #include <google/protobuf/timestamp.pb-c.h>
@@ -115,8 +116,7 @@ void *cli_timestamp_of(struct cli *cli, struct wall_us time)
 {
     Google__Protobuf__Timestamp *timestamp =
         cli_message(cli, &google__protobuf__timestamp__descriptor);
-    timestamp->seconds = time.value / US_PER_SECOND;
-    timestamp->nanos = (int32_t)(time.value % US_PER_SECOND * 1000);
+    *timestamp = wire_timestamp_of(time);
     return timestamp;
 }
 

@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/crypto/command_signature.h"
+#include "common/wire/timestamp.h"
 
 enum {
     ID_MAX = 512,
@@ -11,7 +12,7 @@ enum {
 
 static struct wall_us time_of(const Google__Protobuf__Timestamp *timestamp)
 {
-    return (struct wall_us){ timestamp->seconds * 1000000 + timestamp->nanos / 1000 };
+    return (struct wall_us){ wire_timestamp_us(timestamp, 0) };
 }
 
 static bool has_time(const Google__Protobuf__Timestamp *timestamp)

@@ -3,6 +3,7 @@
 #include "cmd/agent/link/link_private.h"
 #include "common/base/id.h"
 #include "common/base/log.h"
+#include "common/wire/timestamp.h"
 
 #include <stdio.h>
 
@@ -15,15 +16,7 @@ struct wall_us link_time_of(const Google__Protobuf__Timestamp *timestamp)
     if (timestamp == NULL || timestamp->seconds < 0 || timestamp->seconds > WALL_US_MAX / 1000000) {
         return (struct wall_us){ 0 };
     }
-    return (struct wall_us){ timestamp->seconds * 1000000 + timestamp->nanos / 1000 };
-}
-
-Google__Protobuf__Timestamp link_timestamp(struct wall_us time)
-{
-    Google__Protobuf__Timestamp timestamp = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
-    timestamp.seconds = time.value / 1000000;
-    timestamp.nanos = (int32_t)(time.value % 1000000) * 1000;
-    return timestamp;
+    return (struct wall_us){ wire_timestamp_us(timestamp, 0) };
 }
 
 /* gRPC's own words for a peer that is no HTTP/2 server help nobody in the field. */

@@ -109,6 +109,5 @@ void link_open_control(struct link *link);
 void link_heartbeat(struct link *link);
 
 struct wall_us link_time_of(const Google__Protobuf__Timestamp *timestamp); /* NULL: 0 */
-Google__Protobuf__Timestamp link_timestamp(struct wall_us time);
 
 #endif

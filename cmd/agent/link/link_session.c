@@ -2,6 +2,7 @@
 #include "cmd/agent/link/challenge.h"
 #include "cmd/agent/link/link_private.h"
 #include "common/base/log.h"
+#include "common/wire/timestamp.h"
 
 #include <stdio.h>
 
@@ -203,7 +204,7 @@ void link_heartbeat(struct link *link)
     Agentgateway__V1__UploadHeartbeatRequest request =
         AGENTGATEWAY__V1__UPLOAD_HEARTBEAT_REQUEST__INIT;
     Agentgateway__V1__AgentStatus status;
-    Google__Protobuf__Timestamp now = link_timestamp(clock_wall(link->options.clock));
+    Google__Protobuf__Timestamp now = wire_timestamp_of(clock_wall(link->options.clock));
     fill_status(link, &status);
     request.sent_at = &now;
     request.status = &status;

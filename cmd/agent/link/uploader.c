@@ -3,6 +3,7 @@
 #include "cmd/agent/link/link_private.h"
 #include "common/base/id.h"
 #include "common/base/log.h"
+#include "common/wire/timestamp.h"
 
 enum {
     ROUND_RECORDS_MAX = 512,
@@ -182,7 +183,7 @@ static void on_closed(void *context, enum err_code code, const struct err_info *
 
 static enum err_code send_record(struct uploader *uploader, const struct spool_record *record)
 {
-    Google__Protobuf__Timestamp captured_at = link_timestamp(record->captured_at);
+    Google__Protobuf__Timestamp captured_at = wire_timestamp_of(record->captured_at);
     ProtobufCBinaryData payload = { record->payload.len,
                                     (uint8_t *)(uintptr_t)record->payload.ptr };
     if (uploader->stream == SPOOL_TELEMETRY) {

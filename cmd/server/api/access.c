@@ -4,6 +4,7 @@
 #include "cmd/server/api/page.h"
 #include "common/base/id.h"
 #include "common/crypto/hash.h"
+#include "common/wire/timestamp.h"
 #include "common/wire/wire.h"
 
 enum {
@@ -160,8 +161,8 @@ enum err_code api_list_audit_records(
     size_t count = 0;
     TRY(page_open(api, message, &page, err));
     const struct audit_filter filter = {
-        .start = map_time_of(request->start, 0),
-        .end = map_time_of(request->end, INT64_MAX),
+        .start = wire_timestamp_us(request->start, 0),
+        .end = wire_timestamp_us(request->end, INT64_MAX),
         .actor_prefix = str_of(request->actor_prefix),
         .action_prefix = str_of(request->action_prefix),
         .before = page.cursor_number,

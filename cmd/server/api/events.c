@@ -2,6 +2,7 @@
 #include "cmd/server/api/handlers.h"
 #include "cmd/server/api/map.h"
 #include "cmd/server/api/page.h"
+#include "common/wire/timestamp.h"
 #include "common/wire/wire.h"
 
 PAGE_MAP(event)
@@ -20,8 +21,8 @@ enum err_code api_list_events(
     struct event_filter filter = {
         .min_severity = (int64_t)request->min_severity,
         .kind_prefix = str_of(request->kind_prefix),
-        .start = map_time_of(request->start, 0),
-        .end = map_time_of(request->end, INT64_MAX),
+        .start = wire_timestamp_us(request->start, 0),
+        .end = wire_timestamp_us(request->end, INT64_MAX),
     };
     TRY(page_open(api, message, &page, err));
     TRY(api_agent_id(api, request->agent, &filter.agent_id, err));

@@ -1,5 +1,6 @@
 #include "cmd/server/api/map.h"
 
+#include "common/wire/timestamp.h"
 #include "common/wire/wire.h"
 
 enum {
@@ -8,18 +9,7 @@ enum {
 
 Google__Protobuf__Timestamp *map_time(struct arena *arena, int64_t us)
 {
-    Google__Protobuf__Timestamp *time =
-        us == 0 ? NULL : wire_new(arena, &google__protobuf__timestamp__descriptor);
-    if (time != NULL) {
-        time->seconds = us / US_PER_SECOND;
-        time->nanos = (int32_t)(us % US_PER_SECOND * 1000);
-    }
-    return time;
-}
-
-int64_t map_time_of(const Google__Protobuf__Timestamp *time, int64_t fallback_us)
-{
-    return time == NULL ? fallback_us : time->seconds * US_PER_SECOND + time->nanos / 1000;
+    return us == 0 ? NULL : wire_timestamp_new(arena, (struct wall_us){ us });
 }
 
 int64_t map_online_since(const struct service *service, struct wall_us now)

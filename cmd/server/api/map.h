@@ -46,9 +46,6 @@ Agentgateway__V1__AuditRecord *map_audit(
 /* NULL for 0, "never". */
 Google__Protobuf__Timestamp *map_time(struct arena *arena, int64_t us);
 
-/* Time of a request's field in microseconds; fallback where it is not set. */
-int64_t map_time_of(const Google__Protobuf__Timestamp *time, int64_t fallback_us);
-
 /* Seen since this time counts as online: three heartbeat intervals. */
 int64_t map_online_since(const struct service *service, struct wall_us now);
 

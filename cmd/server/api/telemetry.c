@@ -2,6 +2,7 @@
 #include "cmd/server/api/handlers.h"
 #include "cmd/server/api/map.h"
 #include "cmd/server/api/page.h"
+#include "common/wire/timestamp.h"
 #include "common/wire/wire.h"
 
 enum {
@@ -181,8 +182,8 @@ static enum err_code step_rows(
 static enum err_code open_query(struct query *query, struct err_info *err)
 {
     const Agentgateway__V1__QueryTelemetryRequest *request = query->request;
-    query->range_us[1] = map_time_of(request->end, query->api->work->now.value);
-    query->range_us[0] = map_time_of(request->start, query->range_us[1] - US_PER_HOUR);
+    query->range_us[1] = wire_timestamp_us(request->end, query->api->work->now.value);
+    query->range_us[0] = wire_timestamp_us(request->start, query->range_us[1] - US_PER_HOUR);
     query->step_us = request->step_seconds * US_PER_SECOND;
     query->points_left = request->max_points == 0 ? POINTS_DEFAULT : request->max_points;
     if (query->range_us[0] >= query->range_us[1]) {

@@ -18,6 +18,7 @@
 #include "common/base/id.h"
 #include "common/base/log.h"
 #include "common/base/sm.h"
+#include "common/wire/timestamp.h"
 #include "common/wire/wire.h"
 
 #include "proto/agentgateway/v1/agentgateway.pb-c.h"
@@ -78,16 +79,6 @@ static void end(struct control *control, enum err_code code, const char *text)
     }
 }
 
-static Google__Protobuf__Timestamp *make_time(struct arena *arena, int64_t us)
-{
-    Google__Protobuf__Timestamp *time = wire_new(arena, &google__protobuf__timestamp__descriptor);
-    if (time != NULL) {
-        time->seconds = us / US_PER_SECOND;
-        time->nanos = (int32_t)(us % US_PER_SECOND * 1000);
-    }
-    return time;
-}
-
 static enum err_code control_open(struct rpc_stream *stream, void **ret_state, struct err_info *err)
 {
     (void)err;
@@ -136,7 +127,7 @@ static void send_accepted(struct control *control)
     if (response == NULL || accepted == NULL) {
         return;
     }
-    accepted->server_time = make_time(control->arena, clock_wall(control->service->clock).value);
+    accepted->server_time = wire_timestamp_new(control->arena, clock_wall(control->service->clock));
     accepted->session_epoch = (uint64_t)control->principal.epoch;
     accepted->heartbeat_interval_ms =
         (uint32_t)(control->service->settings.heartbeat_us / US_PER_MS);
@@ -248,8 +239,8 @@ static bool send_command(struct control *control, const struct command_record *r
     command->sequence = (uint64_t)record->sequence;
     command->signature.data = CONST_CAST(uint8_t *, record->signature.ptr);
     command->signature.len = record->signature.len;
-    command->issued_at = make_time(arena, record->created_at);
-    command->expires_at = make_time(arena, record->expires_at);
+    command->issued_at = wire_timestamp_new(arena, (struct wall_us){ record->created_at });
+    command->expires_at = wire_timestamp_new(arena, (struct wall_us){ record->expires_at });
     response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_COMMAND;
     response->command = command;
     if (rpc_stream_send(control->stream, &response->base) != ERR_OK) {

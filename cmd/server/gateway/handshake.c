@@ -11,6 +11,7 @@
 #include "cmd/server/store/session.h"
 #include "common/base/id.h"
 #include "common/crypto/hash.h"
+#include "common/wire/timestamp.h"
 #include "common/wire/wire.h"
 
 #include "proto/agentgateway/v1/agentgateway.pb-c.h"
@@ -35,16 +36,6 @@ static void make_challenge(
     };
     hash_blake2b_parts(parts, ARRAY_LENGTH(parts), out);
     id_random(out + TAG_BYTES, CHALLENGE_BYTES - TAG_BYTES);
-}
-
-static Google__Protobuf__Timestamp *make_time(struct arena *arena, int64_t us)
-{
-    Google__Protobuf__Timestamp *time = wire_new(arena, &google__protobuf__timestamp__descriptor);
-    if (time != NULL) {
-        time->seconds = us / US_PER_SECOND;
-        time->nanos = (int32_t)(us % US_PER_SECOND * 1000);
-    }
-    return time;
 }
 
 struct begin {
@@ -114,7 +105,7 @@ enum err_code gateway_begin_handshake(
     }
     reply->challenge.data = arena_dup(arena, begin.challenge, CHALLENGE_BYTES);
     reply->challenge.len = CHALLENGE_BYTES;
-    reply->expires_at = make_time(arena, begin.expires_at);
+    reply->expires_at = wire_timestamp_new(arena, (struct wall_us){ begin.expires_at });
     *ret_reply = &reply->base;
     return ERR_OK;
 }
@@ -223,7 +214,7 @@ static enum err_code make_complete_reply(
         return ERR_SET(err, ERR_NOMEM, "out of memory");
     }
     reply->session_token = arena_str_dup(arena, secret_peek(complete->token));
-    reply->expires_at = make_time(arena, complete->expires_at);
+    reply->expires_at = wire_timestamp_new(arena, (struct wall_us){ complete->expires_at });
     reply->heartbeat_interval_ms = (uint32_t)(service->settings.heartbeat_us / US_PER_MS);
     reply->telemetry_acked_sequence = (uint64_t)complete->agent.telemetry_sequence;
     reply->events_acked_sequence = (uint64_t)complete->agent.events_sequence;

@@ -3,6 +3,7 @@
 #include "cmd/server/auth/principal.h"
 #include "cmd/server/gateway/gateway.h"
 #include "cmd/server/gateway/presence.h"
+#include "common/wire/timestamp.h"
 #include "common/wire/wire.h"
 
 #include "proto/agentgateway/v1/agentgateway.pb-c.h"
@@ -28,16 +29,13 @@ enum err_code gateway_heartbeat(
     }
     Agentgateway__V1__UploadHeartbeatResponse *reply =
         wire_new(arena, &agentgateway__v1__upload_heartbeat_response__descriptor);
-    Google__Protobuf__Timestamp *received =
-        wire_new(arena, &google__protobuf__timestamp__descriptor);
+    struct wall_us now = clock_wall(service->clock);
+    Google__Protobuf__Timestamp *received = wire_timestamp_new(arena, now);
     if (reply == NULL || received == NULL) {
         return ERR_SET(err, ERR_NOMEM, "out of memory");
     }
-    struct wall_us now = clock_wall(service->clock);
     const int64_t owner[2] = { principal->workspace_id, principal->agent_id };
     presence_beat(service->presence, owner, now, buf_view(&status));
-    received->seconds = now.value / US_PER_SECOND;
-    received->nanos = (int32_t)(now.value % US_PER_SECOND * 1000);
     reply->received_at = received;
     reply->heartbeat_interval_ms = (uint32_t)(service->settings.heartbeat_us / US_PER_MS);
     *ret_reply = &reply->base;

@@ -8,6 +8,7 @@
 #include "cmd/server/ingest/ingest.h"
 #include "common/base/log.h"
 #include "common/sys/lock.h"
+#include "common/wire/timestamp.h"
 #include "common/wire/wire.h"
 
 #include "proto/agentgateway/v1/agentgateway.pb-c.h"
@@ -183,8 +184,7 @@ static void fields_of_telemetry(const ProtobufCMessage *message, struct record_u
     const Agentgateway__V1__UploadTelemetryRequest *request =
         (const Agentgateway__V1__UploadTelemetryRequest *)message;
     upload->payload = str_from((const char *)request->payload.data, request->payload.len);
-    upload->captured_at =
-        request->captured_at->seconds * US_PER_SECOND + request->captured_at->nanos / 1000;
+    upload->captured_at = wire_timestamp_us(request->captured_at, 0);
     upload->sequence = request->sequence;
     upload->format = request->format;
     upload->compression = request->compression;
@@ -195,8 +195,7 @@ static void fields_of_events(const ProtobufCMessage *message, struct record_uplo
     const Agentgateway__V1__UploadEventsRequest *request =
         (const Agentgateway__V1__UploadEventsRequest *)message;
     upload->payload = str_from((const char *)request->payload.data, request->payload.len);
-    upload->captured_at =
-        request->captured_at->seconds * US_PER_SECOND + request->captured_at->nanos / 1000;
+    upload->captured_at = wire_timestamp_us(request->captured_at, 0);
     upload->sequence = request->sequence;
     upload->format = request->format;
     upload->compression = request->compression;
