@@ -24,19 +24,22 @@ static void release_principal(void *principal)
     mem_free(principal);
 }
 
-static void name_source(const struct rpc_peer *peer, char *out, size_t out_bytes)
+char *gate_source(const struct rpc_call *call, char out[GATE_SOURCE_BYTES])
 {
+    const struct rpc_peer *peer = rpc_call_peer(call);
     if (peer->kind == RPC_PEER_UNIX) {
-        (void)snprintf(out, out_bytes, "unix:uid=%u", peer->uid);
+        (void)snprintf(out, GATE_SOURCE_BYTES, "unix:uid=%u", peer->uid);
     } else {
-        (void)snprintf(out, out_bytes, "%s:%u", peer->address, peer->port);
+        (void)snprintf(out, GATE_SOURCE_BYTES, "%s:%u", peer->address, peer->port);
     }
+    return out;
 }
 
 static void set_principal(struct rpc_call *call, const struct principal *principal)
 {
     struct principal *own = mem_dup(principal, sizeof(*principal));
-    name_source(rpc_call_peer(call), own->source, sizeof(own->source));
+    _Static_assert(sizeof(own->source) == GATE_SOURCE_BYTES, "room for a source");
+    (void)gate_source(call, own->source);
     rpc_call_set_principal(call, own, release_principal);
 }
 
@@ -147,8 +150,7 @@ enum err_code gate_audit_refusal(
     const struct principal *principal = refusal->principal;
     bool known = principal != NULL && principal->kind != PRINCIPAL_NOBODY;
     bool refused = refusal->code == ERR_DENIED || refusal->code == ERR_UNAUTHENTICATED;
-    char source[80];
-    name_source(rpc_call_peer(call), source, sizeof(source));
+    char source[GATE_SOURCE_BYTES];
     struct audit_entry entry = {
         .workspace_id = known ? principal->workspace_id : WORKSPACE_SYSTEM,
         .actor = known ? principal->subject : "unknown",
@@ -157,7 +159,7 @@ enum err_code gate_audit_refusal(
         .decision = refused ? "denied" : "failed",
         .reason = refusal->reason,
         .request_id = rpc_call_id(call),
-        .source = source,
+        .source = gate_source(call, source),
     };
     AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
     return work_run(rpc_call_worker(call), arena, SQL_ALL_WORKSPACES, add_refusal, &entry, err);

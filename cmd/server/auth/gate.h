@@ -22,6 +22,13 @@ struct gate_refusal {
     const char *reason; /* for the record; not for the peer */
 };
 
+enum {
+    GATE_SOURCE_BYTES = 80
+};
+
+/* Where a call comes from: "192.0.2.7:4711" or "unix:uid=0"; returns out. */
+char *gate_source(const struct rpc_call *call, char out[GATE_SOURCE_BYTES]);
+
 /*
  * One audit record of its own transaction: for refusals, which have no effect to share one with.
  * Failing to write it fails the call.

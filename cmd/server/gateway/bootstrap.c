@@ -4,19 +4,6 @@
 #include "cmd/server/gateway/throttle.h"
 #include "common/crypto/hash.h"
 
-#include <stdio.h>
-
-char *bootstrap_source(const struct rpc_call *call, char out[80])
-{
-    const struct rpc_peer *peer = rpc_call_peer(call);
-    if (peer->kind == RPC_PEER_UNIX) {
-        (void)snprintf(out, 80, "unix:uid=%u", peer->uid);
-    } else {
-        (void)snprintf(out, 80, "%s:%u", peer->address, peer->port);
-    }
-    return out;
-}
-
 enum err_code bootstrap_limit(struct rpc_call *call, struct str_view key, struct err_info *err)
 {
     struct service *service = rpc_call_service(call);

@@ -21,7 +21,4 @@ enum err_code bootstrap_refuse(
     const char *why,
     struct err_info *err) MUST_CHECK;
 
-/* "192.0.2.7:4711" or "unix:uid=0"; returns out. */
-char *bootstrap_source(const struct rpc_call *call, char out[80]);
-
 #endif

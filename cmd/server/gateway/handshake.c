@@ -3,6 +3,7 @@
  * challenge is consumed before the signature is looked at; its first half tells the agent that it
  * comes from this server for this agent, so that nothing else can be had signed.
  */
+#include "cmd/server/auth/gate.h"
 #include "cmd/server/core/work.h"
 #include "cmd/server/gateway/bootstrap.h"
 #include "cmd/server/gateway/gateway.h"
@@ -153,7 +154,7 @@ static enum err_code take_challenge(struct work *work, void *context, struct err
 static enum err_code audit_session(
     struct work *work, const struct complete *complete, struct err_info *err)
 {
-    char source[80];
+    char source[GATE_SOURCE_BYTES];
     char actor[32];
     char target[32];
     (void)snprintf(actor, sizeof(actor), "agent:%" PRId64, complete->agent.id);
@@ -166,7 +167,7 @@ static enum err_code audit_session(
         .decision = "allowed",
         .reason = "",
         .request_id = rpc_call_id(complete->call),
-        .source = bootstrap_source(complete->call, source),
+        .source = gate_source(complete->call, source),
     };
     work_wake(work, HUB_AUDIT, entry.workspace_id);
     return store_audit_add(work->conn, &entry, work->now, err);

@@ -2,6 +2,7 @@
  * Register: a single-use token buys a place for an identity key. A lost reply is harmless: the same
  * token with the same key gets the same answer until the agent's first handshake.
  */
+#include "cmd/server/auth/gate.h"
 #include "cmd/server/gateway/bootstrap.h"
 #include "cmd/server/gateway/confirm.h"
 #include "cmd/server/gateway/gateway.h"
@@ -121,7 +122,7 @@ static enum err_code audit_agent(
     const char *action,
     struct err_info *err)
 {
-    char source[80];
+    char source[GATE_SOURCE_BYTES];
     char target[32];
     (void)snprintf(target, sizeof(target), "agent/%" PRId64, registration->agent.id);
     const struct audit_entry entry = {
@@ -132,7 +133,7 @@ static enum err_code audit_agent(
         .decision = "allowed",
         .reason = "",
         .request_id = rpc_call_id(registration->call),
-        .source = bootstrap_source(registration->call, source),
+        .source = gate_source(registration->call, source),
     };
     work_wake(work, HUB_AUDIT, entry.workspace_id);
     return store_audit_add(work->conn, &entry, work->now, err);

@@ -126,8 +126,7 @@ enum err_code store_agent_list(
     struct err_info *err)
 {
     size_t prefix_chars = 0;
-    (void)str_is_utf8(filter->name_prefix, &prefix_chars);
-    struct str_view prefix = filter->name_prefix.ptr == NULL ? STR("") : filter->name_prefix;
+    struct str_view prefix = store_prefix(filter->name_prefix, &prefix_chars);
     return store_select(
         conn,
         &SQL_AGENT_LIST,

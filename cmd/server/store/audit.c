@@ -164,13 +164,6 @@ enum err_code store_audit_add(
     return add_entry(conn, &bounded, now, err);
 }
 
-static struct str_view prefix_of(struct str_view prefix, size_t *ret_chars)
-{
-    *ret_chars = 0;
-    (void)str_is_utf8(prefix, ret_chars);
-    return prefix.ptr == NULL ? STR("") : prefix;
-}
-
 enum err_code store_audit_list(
     struct sql_conn *conn,
     int64_t workspace_id,
@@ -182,8 +175,8 @@ enum err_code store_audit_list(
 {
     size_t actor_chars = 0;
     size_t action_chars = 0;
-    struct str_view actor = prefix_of(filter->actor_prefix, &actor_chars);
-    struct str_view action = prefix_of(filter->action_prefix, &action_chars);
+    struct str_view actor = store_prefix(filter->actor_prefix, &actor_chars);
+    struct str_view action = store_prefix(filter->action_prefix, &action_chars);
     return store_select(
         conn,
         &SQL_AUDIT_LIST,

@@ -41,13 +41,6 @@ enum err_code store_event_add(
         err);
 }
 
-static struct str_view prefix_of(const struct event_filter *filter, size_t *ret_chars)
-{
-    *ret_chars = 0;
-    (void)str_is_utf8(filter->kind_prefix, ret_chars);
-    return filter->kind_prefix.ptr == NULL ? STR("") : filter->kind_prefix;
-}
-
 enum err_code store_event_list(
     struct sql_conn *conn,
     int64_t workspace_id,
@@ -58,7 +51,7 @@ enum err_code store_event_list(
     struct err_info *err)
 {
     size_t chars = 0;
-    struct str_view prefix = prefix_of(filter, &chars);
+    struct str_view prefix = store_prefix(filter->kind_prefix, &chars);
     return store_select(
         conn,
         &SQL_EVENT_LIST,
@@ -89,7 +82,7 @@ enum err_code store_event_newer(
     struct err_info *err)
 {
     size_t chars = 0;
-    struct str_view prefix = prefix_of(filter, &chars);
+    struct str_view prefix = store_prefix(filter->kind_prefix, &chars);
     return store_select(
         conn,
         &SQL_EVENT_NEWER,

@@ -5,6 +5,13 @@ enum {
     RECORDS_MAX = 200000
 };
 
+struct str_view store_prefix(struct str_view text, size_t *ret_chars)
+{
+    *ret_chars = 0;
+    (void)str_is_utf8(text, ret_chars);
+    return text.ptr == NULL ? STR("") : text;
+}
+
 static enum err_code read_text(struct str_view text, struct arena *arena, const char **field)
 {
     *field = arena_str_dup(arena, text);

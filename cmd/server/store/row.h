@@ -35,6 +35,10 @@ struct store_type {
         .size = sizeof(struct type), .columns = (table), .count = ARRAY_LENGTH(table) \
     }
 
+/* A text to be compared with the start of a column: "" for NULL, and its length as substr counts.
+ */
+struct str_view store_prefix(struct str_view text, size_t *ret_chars);
+
 /* Every row, at most max (more: ERR_LIMIT); ret_records is an array of type->size each. */
 enum err_code store_select(
     struct sql_conn *conn,

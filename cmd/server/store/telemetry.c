@@ -178,14 +178,14 @@ enum err_code store_series_list(
     struct err_info *err)
 {
     size_t chars = 0;
-    (void)str_is_utf8(filter->metric, &chars);
+    struct str_view metric = store_prefix(filter->metric, &chars);
     return store_select(
         conn,
         &SQL_SERIES_LIST,
         SQL_ARGS(
             SQL_INT(workspace_id),
             SQL_INT(filter->agent_id),
-            SQL_VIEW(or_empty(filter->metric)),
+            SQL_VIEW(metric),
             SQL_INT(chars),
             SQL_INT(filter->after_id),
             SQL_INT(filter->limit)),
@@ -232,14 +232,14 @@ enum err_code store_series_newer(
     struct err_info *err)
 {
     size_t chars = 0;
-    (void)str_is_utf8(filter->metric, &chars);
+    struct str_view metric = store_prefix(filter->metric, &chars);
     return store_select(
         conn,
         &SQL_SERIES_NEWER,
         SQL_ARGS(
             SQL_INT(workspace_id),
             SQL_INT(filter->agent_id),
-            SQL_VIEW(or_empty(filter->metric)),
+            SQL_VIEW(metric),
             SQL_INT(filter->metric_is_prefix ? chars : 0),
             SQL_VIEW(or_any(filter->device)),
             SQL_VIEW(or_any(filter->instance)),
