@@ -65,10 +65,10 @@ int server_exit_of(int code)
     case ERR_CORRUPT:
     case ERR_UNSUPPORTED:
     case ERR_PRECONDITION:
+    case ERR_NOT_FOUND: /* a file or folder that the configuration names */
         return EXIT_CONFIG;
     case ERR_UNAVAILABLE:
     case ERR_TIMEOUT:
-    case ERR_NOT_FOUND:
         return EXIT_UNAVAILABLE;
     case ERR_BUSY:
     case ERR_EXISTS:

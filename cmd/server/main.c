@@ -28,14 +28,18 @@ static int print(
     return EXIT_OK;
 }
 
-static enum err_code load(struct config *config, int argc, char **argv, struct err_info *err)
+/* ret_from_file: what is wrong stands in the configuration file, not on the command line. */
+static enum err_code load(
+    struct config *config, int argc, char **argv, bool *ret_from_file, struct err_info *err)
 {
     log_set_component("belay-server");
     TRY(config_load_args(config, argc, argv, err));
     TRY(config_load_env(config, environ, err));
     const char *file = config_text(config, "config");
     if (file != NULL) {
+        *ret_from_file = true;
         TRY(config_load_file(config, file, err));
+        *ret_from_file = false;
     }
     enum log_level level = LOG_INFO;
     if (log_parse_level(str_of(config_text(config, "log-level")), &level) == ERR_OK) {
@@ -104,7 +108,8 @@ static int run(const struct config *config)
     if (words == 2 && strcmp(first, "config") == 0) {
         return run_config(config, config_word(config, 1));
     }
-    if (words > 0 && mode == MODE_SERVER) {
+    /* In combined mode options of the agent may stand after "--". */
+    if (words > 0 && (mode == MODE_SERVER || first[0] != '-')) {
         (void)fprintf(
             stderr, "belay-server: \"%s\" is no command; try belay-server --help\n", first);
         return EXIT_USAGE;
@@ -116,13 +121,15 @@ int main(int argc, char **argv)
 {
     struct err_info err = ERR_INFO_INIT;
     struct config *config = config_create(server_options, server_option_count);
-    enum err_code code = load(config, argc, argv, &err);
+    bool from_file = false;
+    enum err_code code = load(config, argc, argv, &from_file, &err);
     int status = EXIT_USAGE;
     if (code == ERR_OK) {
         status = run(config);
     } else {
         (void)fprintf(stderr, "belay-server: %s\n", err.text);
-        status = code == ERR_INVALID || code == ERR_LIMIT ? EXIT_USAGE : EXIT_CONFIG;
+        bool is_usage = !from_file && (code == ERR_INVALID || code == ERR_LIMIT);
+        status = is_usage ? EXIT_USAGE : EXIT_CONFIG;
     }
     config_destroy(config);
     return status;

@@ -20,3 +20,12 @@ foreach(test IN LISTS component_tests)
     target_sources(${test} PRIVATE component/server_store/fixture.c)
   endif()
 endforeach()
+
+# The server with each thing that can be wrong at its start.
+if(TARGET belay-server)
+  add_test(
+    NAME component_server_start
+    COMMAND /usr/bin/python3 "${CMAKE_CURRENT_SOURCE_DIR}/component/server_start.py"
+            $<TARGET_FILE:belay-server>)
+  set_tests_properties(component_server_start PROPERTIES LABELS component TIMEOUT 300)
+endif()
