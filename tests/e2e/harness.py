@@ -590,6 +590,11 @@ def in_threads(count, work):
     return results
 
 
+def scratch():
+    """The folder of everything this run makes."""
+    return _scratch
+
+
 def main():
     """Runs the tests of the calling file; exit status 77: there is no such engine here."""
     status = 1

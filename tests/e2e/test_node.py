@@ -1,0 +1,25 @@
+#!/usr/bin/python3
+"""grpc-js against the server over TLS: see node/smoke.js. Skipped where its packages are not installed
+(tools/setup --with-node)."""
+from harness import *
+
+HERE = os.path.join(ROOT, "tests", "e2e", "node")
+
+
+class Node(ServerCase):
+    def test_smoke(self):
+        agent = self.agent("javascript")
+        given = {"target": f"127.0.0.1:{self.server.port}", "ca": self.server.ca().decode(),
+                 "protos": os.path.join(ROOT, "proto"), "key": self.operator.CreateApiKey(name="js", scopes=["*"]).secret,
+                 "session": agent.session, "agent": agent.name}
+        run = subprocess.run(["node", "smoke.js"], cwd=HERE, input=json.dumps(given), capture_output=True, text=True,
+                             timeout=60, check=False)
+        self.assertEqual(0, run.returncode, run.stdout + run.stderr)
+
+
+if __name__ == "__main__":
+    if not shutil.which("node") or not os.path.isdir(os.path.join(HERE, "node_modules", "@grpc", "grpc-js")):
+        print("skipped: no node, or no packages in tests/e2e/node")
+        shutil.rmtree(scratch(), ignore_errors=True)
+        sys.exit(SKIPPED)
+    main()
