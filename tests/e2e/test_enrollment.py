@@ -21,6 +21,8 @@ class Enrollment(ServerCase):
     def test_fifty_registrations_at_once_with_one_token(self):
         created, _ = self.new()
         agents = [BaseAgent(self.server, f"racer-{i}") for i in range(50)]
+        for agent in agents:
+            grpc.channel_ready_future(agent.channel).result(TIMEOUT)
         replies = in_threads(50, lambda i: agents[i].register(created.secret))
         won = [reply for reply in replies if not isinstance(reply, Exception)]
         lost = [reply for reply in replies if isinstance(reply, Exception)]
