@@ -136,8 +136,8 @@ bool rpc_client_stream_ended_ok(struct rpc_client_stream *stream);
 /*
  * First contact: dials host:port with TLS, takes the CA certificate whose SHA-256 (of its DER form)
  * equals pin from the chain the server shows, checks that the leaf chains up to it, and returns it
- * as PEM. ERR_DENIED: another CA; ERR_UNSUPPORTED: no TLS, or no HTTP/2 (a proxy in between), with
- * a clear text.
+ * as PEM. timeout_us is for all of it, the look-up of the name included. ERR_DENIED: another CA;
+ * ERR_UNSUPPORTED: no TLS, or no HTTP/2 (a proxy in between), with a clear text.
  */
 enum err_code rpc_fetch_pinned_ca(
     const char *target,

@@ -72,7 +72,8 @@ struct rpc_server_options {
 
 /*
  * TLS material of a listener. certificate: leaf, intermediates, then the CA (so that a client with
- * only a pin can fetch it). Copied.
+ * only a pin can fetch it). Copied. There are no revocation lists: a client certificate is good
+ * until it expires, or until rpc_server_set_tls gives another CA.
  */
 struct rpc_tls_files {
     const char *certificate_pem;

@@ -6,6 +6,8 @@
 #include "common/rpc/client.h"
 #include "common/rpc/door/address.h"
 #include "common/sys/fd.h"
+#include "common/sys/lock.h"
+#include "common/sys/thread.h"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -17,6 +19,7 @@
 #include <netdb.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -107,17 +110,102 @@ static enum err_code connect_one(
     return ERR_OK;
 }
 
+/*
+ * A look-up on a thread of its own, since the resolver knows no deadline but its own: one that
+ * comes too late is thrown away by its thread.
+ */
+struct lookup {
+    atomic_uint refs; /* the caller's and the thread's */
+    struct thread thread;
+    struct lock lock;
+    struct lock_cond changed;
+    bool done;
+    int failed;
+    struct addrinfo *found;
+    char host[ADDRESS_HOST_BYTES];
+    char port[8];
+};
+
+static void lookup_unref(struct lookup *lookup)
+{
+    if (atomic_fetch_sub(&lookup->refs, 1) == 1) {
+        if (lookup->found != NULL) {
+            freeaddrinfo(lookup->found);
+        }
+        lock_cond_deinit(&lookup->changed);
+        lock_deinit(&lookup->lock);
+        mem_free(lookup);
+    }
+}
+
+static void run_lookup(void *context)
+{
+    struct lookup *lookup = context;
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV };
+    struct addrinfo *found = NULL;
+    int failed = getaddrinfo(lookup->host, lookup->port, &hints, &found);
+    lock_acquire(&lookup->lock);
+    lookup->failed = failed;
+    lookup->found = failed == 0 ? found : NULL;
+    lookup->done = true;
+    lock_cond_broadcast(&lookup->changed);
+    lock_release(&lookup->lock);
+    lookup_unref(lookup);
+}
+
+static bool wait_lookup(struct lookup *lookup, struct mono_us deadline)
+{
+    bool in_time = true;
+    LOCK_GUARD(&lookup->lock);
+    while (!lookup->done && in_time) {
+        in_time = lock_cond_wait_until(&lookup->changed, &lookup->lock, deadline);
+    }
+    return lookup->done;
+}
+
+static struct lookup *lookup_create(const struct pin_target *target)
+{
+    struct lookup *lookup = mem_alloc(sizeof(*lookup));
+    atomic_init(&lookup->refs, 2);
+    lock_init(&lookup->lock, LOCK_RANK_LEAF);
+    lock_cond_init(&lookup->changed);
+    memcpy(lookup->host, target->host, sizeof(lookup->host));
+    memcpy(lookup->port, target->port, sizeof(lookup->port));
+    return lookup;
+}
+
+/* ret_found: freeaddrinfo. */
+static enum err_code look_up(
+    const struct pin_target *target, struct addrinfo **ret_found, struct err_info *err)
+{
+    struct lookup *lookup = lookup_create(target);
+    enum err_code code = thread_start(&lookup->thread, "lookup", run_lookup, lookup, err);
+    if (code != ERR_OK) {
+        lookup_unref(lookup); /* the thread's */
+    } else if (!wait_lookup(lookup, target->deadline)) {
+        (void)pthread_detach(lookup->thread.handle);
+        code = ERR_SET(err, ERR_TIMEOUT, "looking up %s took too long", target->host);
+    } else {
+        thread_join(&lookup->thread);
+        code = lookup->failed == 0 ? ERR_OK
+                                   : ERR_SET(
+                                       err,
+                                       ERR_UNAVAILABLE,
+                                       "looking up %s: %s",
+                                       target->host,
+                                       gai_strerror(lookup->failed));
+        *ret_found = STEAL(lookup->found);
+    }
+    lookup_unref(lookup);
+    return code;
+}
+
 /* The first address that answers. */
 static enum err_code connect_target(
     const struct pin_target *target, int *ret_fd, struct err_info *err)
 {
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV };
     struct addrinfo *found = NULL;
-    int failed = getaddrinfo(target->host, target->port, &hints, &found);
-    if (failed != 0) {
-        return ERR_SET(
-            err, ERR_UNAVAILABLE, "looking up %s: %s", target->host, gai_strerror(failed));
-    }
+    TRY(look_up(target, &found, err));
     enum err_code code = ERR_UNAVAILABLE;
     for (const struct addrinfo *info = found; info != NULL && code == ERR_UNAVAILABLE;
          info = info->ai_next) {

@@ -4,6 +4,8 @@
 #include "tests/component/common_rpc/door_fixture.h"
 #include "tests/component/common_rpc/pki.h"
 
+#include <dlfcn.h>
+#include <netdb.h>
 #include <signal.h>
 
 struct world {
@@ -255,6 +257,43 @@ static void test_timeout(void **state)
     (void)close(fake.fd);
 }
 
+static int slow_release[2];
+static atomic_int slow_ended;
+
+/* In the place of the C library's, which cannot be made to wait. */
+int getaddrinfo(
+    const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found)
+{
+    union {
+        void *symbol;
+        int (*call)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    } real = { .symbol = dlsym(RTLD_NEXT, "getaddrinfo") };
+
+    if (node != NULL && strcmp(node, "slow.example") == 0) {
+        (void)wait_fd(slow_release[0], POLLIN, 20000);
+        atomic_store(&slow_ended, 1);
+        return EAI_AGAIN;
+    }
+    return real.call(node, service, hints, found);
+}
+
+static void test_a_slow_name_is_within_the_timeout(void **state)
+{
+    (void)state;
+    const uint8_t pin[32] = { 0 };
+    struct err_info err = ERR_INFO_INIT;
+    char *pem = NULL;
+    assert_int_equal(pipe(slow_release), 0);
+    assert_code(
+        ERR_TIMEOUT, rpc_fetch_pinned_ca("slow.example:443", pin, 200 * US_PER_MS, &pem, &err));
+    assert_non_null(strstr(err.text, "slow.example"));
+    assert_null(pem);
+    assert_int_equal(atomic_load(&slow_ended), 0);
+    (void)close(slow_release[1]);
+    WAIT_UNTIL(atomic_load(&slow_ended) == 1);
+    (void)close(slow_release[0]);
+}
+
 static void test_targets(void **state)
 {
     (void)state;
@@ -302,6 +341,7 @@ int main(void)
         cmocka_unit_test(test_no_http2),
         cmocka_unit_test(test_unreachable),
         cmocka_unit_test(test_timeout),
+        cmocka_unit_test(test_a_slow_name_is_within_the_timeout),
         cmocka_unit_test(test_targets),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
