@@ -28,7 +28,10 @@ static const struct {
       verb_reset,
       0,
       "reset --yes          forget the enrollment, the keys and the spool" },
-    { "config", verb_config, 1, "config check|show    check or print the configuration" },
+    { "config",
+      verb_config,
+      1,
+      "config check|show|reference|man   check or print the configuration, or all there is" },
 };
 
 static void print_help(void)

@@ -1,5 +1,7 @@
 /* status, reset and config: what needs no server. */
 #include "cmd/agent/agent.h"
+#include "cmd/agent/config.h"
+#include "cmd/agent/manual.h"
 #include "cmd/agent/outcome.h"
 #include "cmd/agent/status_socket.h"
 #include "cmd/agent/verbs.h"
@@ -100,11 +102,16 @@ int verb_config(const struct config *config)
         (void)printf("The configuration is good.\n"); /* it was read before we came here */
         return AGENT_EXIT_OK;
     }
-    if (strcmp(what, "show") != 0) {
-        (void)fprintf(stderr, "belay-agent: config check or config show\n");
+    if (strcmp(what, "show") == 0) {
+        config_show(config, wants_json(config), &text);
+    } else if (strcmp(what, "reference") == 0) {
+        config_reference(agent_options, agent_option_count, &text);
+    } else if (strcmp(what, "man") == 0) {
+        agent_manual(&text);
+    } else {
+        (void)fprintf(stderr, "belay-agent: config: one of check, show, reference, man\n");
         return AGENT_EXIT_USAGE;
     }
-    config_show(config, wants_json(config), &text);
     (void)fputs(buf_text(&text), stdout);
     return AGENT_EXIT_OK;
 }

@@ -4,6 +4,7 @@
 #include "cmd/agent/agent.h"
 #include "cmd/server/app.h"
 #include "cmd/server/config.h"
+#include "cmd/server/manual.h"
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 
@@ -16,7 +17,7 @@ enum {
 
 static const char usage[] = "Usage: belay-server [OPTIONS]                      run\n"
                             "       belay-server [OPTIONS] migrate plan|up|status\n"
-                            "       belay-server [OPTIONS] config check|show|reference\n"
+                            "       belay-server [OPTIONS] config check|show|reference|man\n"
                             "       belay-server --mode agent -- AGENT-ARGUMENTS\n";
 
 static int print(
@@ -77,12 +78,15 @@ static int run_config(const struct config *config, const char *verb)
     if (strcmp(verb, "reference") == 0) {
         return print(config_reference, "");
     }
-    if (strcmp(verb, "show") != 0) {
-        (void)fprintf(stderr, "belay-server: config: one of check, show, reference\n");
+    AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
+    if (strcmp(verb, "show") == 0) {
+        config_show(config, config_bool(config, "json"), &text);
+    } else if (strcmp(verb, "man") == 0) {
+        server_manual(&text);
+    } else {
+        (void)fprintf(stderr, "belay-server: config: one of check, show, reference, man\n");
         return EXIT_USAGE;
     }
-    AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
-    config_show(config, config_bool(config, "json"), &text);
     (void)printf("%s", buf_text(&text));
     return EXIT_OK;
 }
