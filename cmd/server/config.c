@@ -215,6 +215,10 @@ enum err_code config_check_mode(const struct config *config, struct err_info *er
     if (mode == MODE_AGENT && is_migrate) {
         return ERR_SET(err, ERR_INVALID, "migrate: the agent mode has no server database");
     }
+    const char *dir = config_text(config, "state-dir");
+    if (mode != MODE_AGENT && dir[0] != '/') {
+        return ERR_SET(err, ERR_INVALID, "--state-dir: \"%s\" is not an absolute path", dir);
+    }
     if (mode == MODE_SERVER && config_is_set(config, "agent-config")) {
         return ERR_SET(
             err, ERR_INVALID, "--agent-config: the server mode runs no agent; use --mode combined");

@@ -184,7 +184,9 @@ enum err_code housekeeping_start(
         run_task(self, &tasks[0]); /* partitions stand before the first sample comes */
         code = thread_start(&self->keeper, "housekeeping", keep, self, err);
     }
-    if (code == ERR_OK && service->engine == SQL_POSTGRES) {
+    /* Behind PgBouncer nobody can listen: watches and streams look by themselves. */
+    bool can_listen = service->engine == SQL_POSTGRES && !service->store.no_prepared_statements;
+    if (code == ERR_OK && can_listen) {
         code = thread_start(&self->listener, "listener", listen, self, err);
     }
     if (code != ERR_OK) {
