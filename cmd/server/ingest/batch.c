@@ -6,6 +6,8 @@
 #include "common/base/buf.h"
 #include "common/base/map.h"
 
+#include <assert.h>
+
 enum {
     ATTRIBUTES_BYTES = 8 * 1024 * 1024 /* 1 MiB of a record, each byte escaped */
 };
@@ -60,19 +62,23 @@ static struct sample_columns view_of(const struct columns *columns)
                                     .values = columns->values };
 }
 
+/* Keeps the newest value of each series. */
 static void note_latest(
     struct write *write, int64_t workspace_id, int64_t series_id, int64_t time_us, double value)
 {
-    size_t *place = map_find(write->latest_place, map_key_of(&series_id));
+    struct columns *latest = &write->latest;
+    const size_t *place = map_find(write->latest_place, map_key_of(&series_id));
     if (place == NULL) {
-        size_t added = columns_add(&write->latest, workspace_id, series_id);
-        write->latest.times_us[added] = -1;
-        place = mem_dup(&added, sizeof(added));
-        (void)map_put(write->latest_place, map_key_of(&series_id), place);
+        size_t added = columns_add(latest, workspace_id, series_id);
+        latest->times_us[added] = time_us;
+        latest->values[added] = value;
+        (void)map_put(write->latest_place, map_key_of(&series_id), mem_dup(&added, sizeof(added)));
+        return;
     }
-    if (write->latest.times_us[*place] <= time_us) {
-        write->latest.times_us[*place] = time_us;
-        write->latest.values[*place] = value;
+    assert(latest->times_us != NULL && *place < latest->count);
+    if (latest->times_us[*place] <= time_us) {
+        latest->times_us[*place] = time_us;
+        latest->values[*place] = value;
     }
 }
 

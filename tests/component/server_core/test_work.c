@@ -63,14 +63,7 @@ static enum err_code put_fact(struct work *work, void *context, struct err_info 
 
 static enum err_code run(struct bench *bench, struct err_info *err)
 {
-    return work_run(
-        &bench->service,
-        bench->worker,
-        bench->place->arena,
-        SQL_ALL_WORKSPACES,
-        put_fact,
-        bench,
-        err);
+    return work_run(bench->worker, bench->place->arena, SQL_ALL_WORKSPACES, put_fact, bench, err);
 }
 
 static bool has_fact(struct bench *bench)
@@ -197,8 +190,7 @@ static enum err_code write_in_read(struct work *work, void *context, struct err_
 
 static enum err_code do_read(struct bench *bench, work_fn fn, struct err_info *err)
 {
-    return work_read(
-        &bench->service, bench->worker, bench->place->arena, WORKSPACE_DEFAULT, fn, bench, err);
+    return work_read(bench->worker, bench->place->arena, WORKSPACE_DEFAULT, fn, bench, err);
 }
 
 static void test_reads_change_nothing(void **state)
