@@ -18,6 +18,7 @@ enum {
 };
 
 #define GOAWAY_WAIT_US (300 * US_PER_MS)
+#define FLUSH_WAIT_US  US_PER_SECOND
 
 static void default_unsigned(unsigned *value, unsigned fallback)
 {
@@ -279,6 +280,7 @@ void rpc_server_drain(struct rpc_server *server, int64_t grace_us)
     grpc_server_cancel_all_calls(server->core);
     (void)wait_end(server, false, (struct mono_us){ INT64_MAX });
     wait_concluded(server);
+    door_flush(server->door, FLUSH_WAIT_US);
 }
 
 /* Without a thread of its own (the server never started) a queue is emptied here. */

@@ -124,6 +124,17 @@ void door_note_unread(struct conn *conn, bool is_unread)
     }
 }
 
+/* Tells door_flush once nobody is left to whom something may have to be sent. */
+static void note_flushed(struct door *door)
+{
+    if (door->is_flush_asked && list_is_empty(&door->phases[CONN_QUIET])
+        && list_is_empty(&door->phases[CONN_OPEN]) && list_is_empty(&door->phases[CONN_FLUSHING])) {
+        LOCK_GUARD(&door->lock);
+        door->is_flushed = true;
+        lock_cond_broadcast(&door->stopped);
+    }
+}
+
 void door_move(struct conn *conn, enum conn_phase phase)
 {
     struct door *door = conn->door;
@@ -133,6 +144,7 @@ void door_move(struct conn *conn, enum conn_phase phase)
     list_remove(&conn->link);
     list_append(&door->phases[phase], &conn->link);
     arm_timer(door, conn->deadline);
+    note_flushed(door);
 }
 
 static void expire_unread(struct door *door, struct mono_us now)
@@ -339,6 +351,29 @@ void door_stop_accepting(struct door *door)
     LOCK_GUARD(&door->lock);
     while (!request.done) {
         lock_cond_wait(&door->stopped, &door->lock);
+    }
+}
+
+static void run_flush(void *context)
+{
+    struct door *door = context;
+    door->is_flush_asked = true;
+    note_flushed(door);
+}
+
+void door_flush(struct door *door, int64_t timeout_us)
+{
+    struct mono_us deadline = { clock_mono(clock_system()).value + timeout_us };
+    lock_acquire(&door->lock);
+    bool is_running = door->is_started;
+    lock_release(&door->lock);
+    if (!is_running || !loop_post(door->loop, run_flush, door)) {
+        return;
+    }
+    bool in_time = true;
+    LOCK_GUARD(&door->lock);
+    while (!door->is_flushed && in_time) {
+        in_time = lock_cond_wait_until(&door->stopped, &door->lock, deadline);
     }
 }
 

@@ -42,6 +42,10 @@ enum err_code door_start(struct door *door, struct err_info *err) MUST_CHECK;
 /* Closes the listeners; open connections go on. */
 void door_stop_accepting(struct door *door);
 
+/* After the gRPC server has shut down: waits until clients were sent all of what it had written, or
+ * the time is over. */
+void door_flush(struct door *door, int64_t timeout_us);
+
 /* Closes everything and joins. After the gRPC server has shut down. NULL is allowed. */
 void door_destroy(struct door *door);
 

@@ -119,7 +119,9 @@ struct door {
     struct list listeners;
     bool is_started;
     bool is_closed; /* no more listeners */
-    int number_low; /* the library's numbers: [low, high) */
+    bool is_flush_asked;
+    bool is_flushed; /* guarded by lock */
+    int number_low;  /* the library's numbers: [low, high) */
     int number_high;
     int number_next;
     struct rpc_peer **table; /* guarded by lock; [number - low] */

@@ -465,6 +465,59 @@ static void test_a_slow_reader_stays(void **state)
     fixture_destroy(fixture);
 }
 
+struct slow_client {
+    uint16_t port;
+    size_t total;
+};
+
+static void *read_slowly(void *argument)
+{
+    struct slow_client *client = argument;
+    uint8_t block[65536];
+    ssize_t got = 0;
+    int fd = client_connect(client->port);
+    client_send_preface(fd);
+    while ((got = recv(fd, block, sizeof(block), MSG_WAITALL)) > 0) {
+        client->total += (size_t)got;
+        (void)poll(NULL, 0, 5);
+    }
+    (void)close(fd);
+    return NULL;
+}
+
+/* What the library wrote before it ended is on its way: destroying the door would cut it off. */
+static void test_flush_waits_for_slow_readers(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(LIBRARY_SEND);
+    fixture->send_bytes = 8 << 20;
+    fixture_start(fixture);
+    struct slow_client client = { .port = fixture_listen(fixture, "plain", "127.0.0.1:0", NULL) };
+    pthread_t reader;
+    assert_int_equal(pthread_create(&reader, NULL, read_slowly, &client), 0);
+    WAIT_UNTIL(atomic_load(&fixture->channel_count) == 1);
+    door_flush(fixture->door, 20 * US_PER_SECOND);
+    size_t sent = fixture->send_bytes;
+    fixture_destroy(fixture);
+    (void)pthread_join(reader, NULL);
+    assert_int_equal(client.total, 9 + sent);
+}
+
+/* One that never reads is not waited for longer than asked. */
+static void test_flush_has_an_end(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(LIBRARY_HOLD);
+    fixture_start(fixture);
+    uint16_t port = fixture_listen(fixture, "plain", "127.0.0.1:0", NULL);
+    door_flush(fixture->door, 20 * US_PER_SECOND); /* nobody is there: at once */
+    int fd = client_connect(port);
+    client_send_preface(fd);
+    WAIT_UNTIL(atomic_load(&fixture->channel_count) == 1);
+    (void)close(fd);
+    fixture_destroy(fixture);
+}
+
 static void test_library_never_reads(void **state)
 {
     (void)state;
@@ -671,6 +724,8 @@ int main(void)
         cmocka_unit_test(test_client_never_reads),
         cmocka_unit_test(test_unread_bytes_have_a_deadline),
         cmocka_unit_test(test_a_slow_reader_stays),
+        cmocka_unit_test(test_flush_waits_for_slow_readers),
+        cmocka_unit_test(test_flush_has_an_end),
         cmocka_unit_test(test_library_never_reads),
         cmocka_unit_test(test_no_descriptors),
         cmocka_unit_test(test_stop_accepting),
