@@ -77,9 +77,9 @@ static inline struct sql_value SQL_VIEW(struct str_view text) {
 
 }
 
+/* NULL gives SQL NULL. */
 static inline struct sql_value
-SQL_TEXT(const char *text) /* NULL gives SQL NULL */
-{
+SQL_TEXT(const char *text) {
     return SQL_VIEW(str_of(text));
 }
 

@@ -336,7 +336,7 @@ class Audit(Case):
         return records
 
     def test_the_chain_recomputed_after_every_kind_of_call(self):
-        agent = self.agent("audited \"quoted\" \\ é")
+        agent = self.agent("audited \"quoted\" \\ \u00e9")
         self.operator.UpdateAgent(agent=str(agent.id), cordoned=True)
         self.refused(Code.NOT_FOUND, lambda: self.operator.UpdateAgent(agent="nobody", cordoned=True))
         key = self.operator.CreateApiKey(name="k", scopes=["agent:read"])

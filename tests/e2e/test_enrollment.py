@@ -67,7 +67,7 @@ class Enrollment(ServerCase):
 
     def test_every_wrong_token_gets_one_text(self):
         unknown = BaseAgent(self.server, "unknown")
-        for token in ("blt_" + "A" * 43, "x" * 20, "y" * 512, "blk_" + "A" * 43, "é" * 30):
+        for token in ("blt_" + "A" * 43, "x" * 20, "y" * 512, "blk_" + "A" * 43, "\u00e9" * 30):
             self.refused_token(unknown, token)
         created, agent = self.new(ttl_seconds=1)
         self.server.database.query(f"UPDATE enrollment SET expires_at = 1 WHERE id = '{created.token.id}'")
@@ -96,7 +96,7 @@ class Enrollment(ServerCase):
             self.refused(Code.INVALID_ARGUMENT, lambda r=request: agent.unary("Register", r, base.RegisterResponse), field)
         self.assertEqual(before, self.server.database.number("SELECT count(*) FROM agent"))
         # 255 characters, not bytes, and the token is still whole.
-        agent.name = "é" * 255
+        agent.name = "\u00e9" * 255
         self.assertEqual(gateway.ENROLLMENT_STATUS_PENDING, agent.register(created.secret).enrollment_status)
 
     def test_small_order_encryption_keys_are_refused(self):

@@ -49,13 +49,13 @@ class Uploads(ServerCase):
         agent = self.agent()
         payload = gateway.EventBatch(events=[gateway.AgentEvent(
             time_us=self.base_time(), severity=gateway.SEVERITY_WARNING, kind="test.once", text="x" * 4096,
-            attributes={"a": "\"quoted\"\n", "é": "ü"})]).SerializeToString()
+            attributes={"a": "\"quoted\"\n", "\u00e9": "\u00fc"})]).SerializeToString()
         request = gateway.UploadEventsRequest(payload=payload, captured_at=now(), sequence=7, format=EVENTS)
         for _ in range(3):
             self.assertEqual(7, agent.upload([request], events=True).acked_sequence)
         events = self.operator.ListEvents(agent=str(agent.id)).events
         self.assertEqual(1, len(events))
-        self.assertEqual({"a": "\"quoted\"\n", "é": "ü"}, dict(events[0].attributes))
+        self.assertEqual({"a": "\"quoted\"\n", "\u00e9": "\u00fc"}, dict(events[0].attributes))
         self.assertEqual(7, self.agent_row(agent).events_sequence)
         self.assertEqual(0, self.agent_row(agent).telemetry_sequence)
 
