@@ -2,6 +2,7 @@
 
 #include "cmd/server/store/access.h"
 #include "common/base/id.h"
+#include "common/base/log.h"
 #include "common/sys/file.h"
 
 enum {
@@ -52,6 +53,19 @@ static enum err_code read_or_make(
     return store_meta_get(conn, "server_id", arena, ret_id, err);
 }
 
+/* The second wall between workspaces stands only for an ordinary role. */
+static enum err_code check_wall(struct sql_conn *conn, struct err_info *err)
+{
+    bool passes = false;
+    TRY(store_role_passes_wall(conn, &passes, err));
+    if (passes) {
+        log_warn(
+            "row_level_security_off",
+            LOG_STR("text", "the database role is a superuser or has BYPASSRLS: use another"));
+    }
+    return ERR_OK;
+}
+
 enum err_code identity_load_server_id(
     struct sql_conn *conn, struct wall_us now, char *ret_id, size_t id_bytes, struct err_info *err)
 {
@@ -59,6 +73,9 @@ enum err_code identity_load_server_id(
     struct str_view id = STR_NONE;
     TRY(sql_begin(conn, SQL_ALL_WORKSPACES, err));
     enum err_code code = read_or_make(conn, now, arena, &id, err);
+    if (code == ERR_OK) {
+        code = check_wall(conn, err);
+    }
     if (code != ERR_OK) {
         sql_rollback(conn);
         return code;

@@ -176,3 +176,12 @@ enum err_code store_meta_put(
     return sql_exec(
         conn, &SQL_META_PUT, SQL_ARGS(SQL_TEXT(name), SQL_BLOB(value.ptr, value.len)), NULL, err);
 }
+
+enum err_code store_role_passes_wall(struct sql_conn *conn, bool *ret_passes, struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(conn, &SQL_ROLE_PASSES_WALL, SQL_NO_ARGS, &rows, err));
+    TRY(sql_rows_next(rows, err));
+    *ret_passes = sql_int(rows, 0) != 0;
+    return ERR_OK;
+}

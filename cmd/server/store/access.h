@@ -87,4 +87,8 @@ enum err_code store_meta_put(
     struct sql_conn *conn, const char *name, struct str_view value, struct err_info *err)
     MUST_CHECK;
 
+/* In a transaction. true: row-level security does not hold for the role of this connection. */
+enum err_code store_role_passes_wall(struct sql_conn *conn, bool *ret_passes, struct err_info *err)
+    MUST_CHECK;
+
 #endif
