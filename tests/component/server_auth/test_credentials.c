@@ -80,7 +80,7 @@ static void bench_deinit(struct bench *bench)
 static enum err_code load(struct bench *bench, struct str_view token, struct principal *principal)
 {
     struct err_info err = ERR_INFO_INIT;
-    enum err_code code = credentials_load(bench->worker, token, principal, &err);
+    enum err_code code = credentials_load(&bench->service, bench->worker, token, principal, &err);
     if (code != ERR_OK) {
         assert_string_equal(err.text, "the credential is unknown, expired or revoked");
     }
@@ -153,7 +153,7 @@ static void test_an_end_is_seen_at_once(void **state)
     credentials_forget(bench.service.credentials, bench.agent);
     assert_false(is_kept(&bench, bench.session));
     assert_true(is_kept(&bench, bench.key));
-    assert_ok(credentials_recheck(bench.worker, &session, &err));
+    assert_ok(credentials_recheck(&bench.service, bench.worker, &session, &err));
     place_begin(bench.place, SQL_ALL_WORKSPACES);
     assert_ok(store_agent_revoke(bench.place->conn, WORKSPACE_DEFAULT, bench.agent, &err));
     assert_ok(
@@ -163,8 +163,8 @@ static void test_an_end_is_seen_at_once(void **state)
     credentials_forget(bench.service.credentials, 0);
     assert_false(is_kept(&bench, bench.key));
     assert_code(
-        ERR_UNAUTHENTICATED, credentials_recheck(bench.worker, &session, &err));
-    assert_code(ERR_UNAUTHENTICATED, credentials_recheck(bench.worker, &key, &err));
+        ERR_UNAUTHENTICATED, credentials_recheck(&bench.service, bench.worker, &session, &err));
+    assert_code(ERR_UNAUTHENTICATED, credentials_recheck(&bench.service, bench.worker, &key, &err));
     bench_deinit(&bench);
 }
 
@@ -179,7 +179,7 @@ static void look_up(void *context)
             assert_ok_err(
                 err,
                 credentials_load(
-                    worker, secret_peek(bench->session), &principal, &err));
+                    &bench->service, worker, secret_peek(bench->session), &principal, &err));
         }
     }
     worker_close(&bench->service, worker);
