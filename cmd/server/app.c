@@ -334,10 +334,13 @@ static enum err_code listen_others(struct app *app, struct err_info *err)
 static bool is_ready(void *context, char *reason, size_t reason_bytes)
 {
     struct app *app = context;
-    if (atomic_load(&app->ready)) {
+    bool ready = atomic_load(&app->ready);
+    bool away = atomic_load(&app->service.database_away);
+    if (ready && !away) {
         return true;
     }
-    (void)snprintf(reason, reason_bytes, "starting or draining");
+    (void)snprintf(
+        reason, reason_bytes, "%s", ready ? "the database is away" : "starting or draining");
     return false;
 }
 

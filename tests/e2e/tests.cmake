@@ -17,5 +17,5 @@ function(belay_script_tests kind)
   endforeach()
 endfunction()
 
-belay_script_tests(e2e base enrollment sessions uploads commands real_agent admin surface node startup
+belay_script_tests(e2e base enrollment sessions uploads commands real_agent admin surface node startup database
   crash.Uploads crash.Commands crash.Enrollment)

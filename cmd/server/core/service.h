@@ -12,6 +12,8 @@
 #include "common/crypto/key.h"
 #include "common/metrics/metrics.h"
 
+#include <stdatomic.h>
+
 struct wire_schema;
 struct credentials; /* auth/credentials.h */
 struct ingest;      /* ingest/ingest.h */
@@ -46,6 +48,7 @@ struct service {
     char ca_sha256[65];    /* hex; "": no TLS listener for agents */
     char join_target[300]; /* what a join string names: "host:port" or "unix:/path" */
     struct wall_us started_at;
+    atomic_bool database_away; /* whoever tried last did not reach it; of any thread */
 };
 
 /* One per worker thread. */

@@ -43,7 +43,8 @@ static enum err_code attempt(
     return code;
 }
 
-static enum err_code make_usable(struct sql_conn *conn, struct err_info *err)
+static enum err_code make_usable(
+    struct service *service, struct sql_conn *conn, struct err_info *err)
 {
     if (sql_is_usable(conn)) {
         return ERR_OK;
@@ -54,6 +55,7 @@ static enum err_code make_usable(struct sql_conn *conn, struct err_info *err)
         return ERR_OK;
     }
     log_warn("database_away", LOG_ERR(&detail));
+    atomic_store(&service->database_away, true);
     return ERR_SET(err, ERR_UNAVAILABLE, "the database is away; nothing was changed, try again");
 }
 
@@ -74,13 +76,16 @@ static enum err_code run(const struct ask *ask, struct err_info *err)
     struct work work = { .service = service, .conn = conn, .arena = ask->arena };
     enum err_code code = ERR_INTERNAL;
     for (int i = 0; i < ATTEMPTS; i++) {
-        TRY(make_usable(conn, err));
+        TRY(make_usable(service, conn, err));
         work.now = clock_wall(service->clock);
         code = attempt(&work, ask->workspace_id, ask->read_only, ask->fn, ask->context, err);
         bool lost_read = code == ERR_UNAVAILABLE && !sql_is_usable(conn);
         if (code != ERR_BUSY && !lost_read) {
             break;
         }
+    }
+    if (code == ERR_OK && atomic_load(&service->database_away)) {
+        atomic_store(&service->database_away, false);
     }
     for (unsigned i = 0; code == ERR_OK && i < work.wake_count; i++) {
         hub_publish(service->hub, work.wakes[i].topic, work.wakes[i].key);
