@@ -93,27 +93,19 @@ enum err_code api_list_api_keys(
     struct err_info *err)
 {
     struct page page;
-    struct api_key_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     TRY(page_open(api, message, &page, err));
-    TRY(store_api_key_list(
-        api->work->conn,
-        api->workspace_id,
-        page.cursor,
-        page.size + 1,
-        api->arena,
-        &records,
-        &count,
-        err));
+    const struct api_key_page keys = { .before = page.cursor, .limit = page.size + 1 };
+    TRY(store_api_key_list(api->work->conn, api->workspace_id, &keys, api->arena, &list, err));
     Agentgateway__V1__ListApiKeysResponse *reply =
         wire_new(api->arena, &agentgateway__v1__list_api_keys_response__descriptor);
     if (reply == NULL) {
         return API_OUT_OF_MEMORY(err);
     }
     const struct page_rows rows = {
-        .records = records,
-        .count = count,
-        .record_bytes = sizeof(*records),
+        .records = list.records,
+        .count = list.count,
+        .record_bytes = sizeof(struct api_key_record),
         .map = map_any_api_key,
         .cursor_offset = offsetof(struct api_key_record, id),
     };
@@ -157,8 +149,7 @@ enum err_code api_list_audit_records(
     const Agentgateway__V1__ListAuditRecordsRequest *request =
         (const Agentgateway__V1__ListAuditRecordsRequest *)message;
     struct page page;
-    struct audit_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     TRY(page_open(api, message, &page, err));
     const struct audit_filter filter = {
         .start = wire_timestamp_us(request->start, 0),
@@ -168,17 +159,16 @@ enum err_code api_list_audit_records(
         .before = page.cursor_number,
         .limit = page.size + 1,
     };
-    TRY(store_audit_list(
-        api->work->conn, api->workspace_id, &filter, api->arena, &records, &count, err));
+    TRY(store_audit_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
     Agentgateway__V1__ListAuditRecordsResponse *reply =
         wire_new(api->arena, &agentgateway__v1__list_audit_records_response__descriptor);
     if (reply == NULL) {
         return API_OUT_OF_MEMORY(err);
     }
     const struct page_rows rows = {
-        .records = records,
-        .count = count,
-        .record_bytes = sizeof(*records),
+        .records = list.records,
+        .count = list.count,
+        .record_bytes = sizeof(struct audit_record),
         .map = map_any_audit,
         .cursor_offset = offsetof(struct audit_record, sequence),
         .cursor_is_number = true,

@@ -51,11 +51,10 @@ static enum err_code scan(
     reply->agents = arena_alloc(api->arena, size * sizeof(void *));
     *ret_next = 0;
     for (int round = 0; round < SCAN_ROUNDS; round++) {
-        struct agent_record *records = NULL;
-        size_t count = 0;
-        TRY(store_agent_list(
-            api->work->conn, api->workspace_id, filter, api->arena, &records, &count, err));
-        for (size_t i = 0; i < count; i++) {
+        struct store_list list;
+        TRY(store_agent_list(api->work->conn, api->workspace_id, filter, api->arena, &list, err));
+        const struct agent_record *records = list.records;
+        for (size_t i = 0; i < list.count; i++) {
             Agentgateway__V1__Agent *agent = map_agent(&context, &records[i]);
             if (agent == NULL || reply->agents == NULL) {
                 return API_OUT_OF_MEMORY(err);
@@ -69,7 +68,7 @@ static enum err_code scan(
                 return ERR_OK;
             }
         }
-        if (count < size) {
+        if (list.count < size) {
             return ERR_OK;
         }
     }

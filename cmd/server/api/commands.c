@@ -274,31 +274,22 @@ enum err_code api_list_commands(
     const Agentgateway__V1__ListCommandsRequest *request =
         (const Agentgateway__V1__ListCommandsRequest *)message;
     struct page page;
-    struct command_record *records = NULL;
-    size_t count = 0;
-    int64_t agent_id = 0;
+    struct store_list list;
+    struct command_filter filter = { .state = (int64_t)request->state };
     TRY(page_open(api, message, &page, err));
-    TRY(api_agent_id(api, request->agent, &agent_id, err));
-    TRY(store_command_list(
-        api->work->conn,
-        api->workspace_id,
-        agent_id,
-        (int64_t)request->state,
-        page.cursor,
-        page.size + 1,
-        api->arena,
-        &records,
-        &count,
-        err));
+    TRY(api_agent_id(api, request->agent, &filter.agent_id, err));
+    filter.before = page.cursor;
+    filter.limit = page.size + 1;
+    TRY(store_command_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
     Agentgateway__V1__ListCommandsResponse *reply =
         wire_new(api->arena, &agentgateway__v1__list_commands_response__descriptor);
     if (reply == NULL) {
         return API_OUT_OF_MEMORY(err);
     }
     const struct page_rows rows = {
-        .records = records,
-        .count = count,
-        .record_bytes = sizeof(*records),
+        .records = list.records,
+        .count = list.count,
+        .record_bytes = sizeof(struct command_record),
         .map = map_any_command,
         .cursor_offset = offsetof(struct command_record, id),
         .cursor_is_number = false,

@@ -15,30 +15,22 @@ enum err_code api_list_devices(
     const Agentgateway__V1__ListDevicesRequest *request =
         (const Agentgateway__V1__ListDevicesRequest *)message;
     struct page page;
-    struct device_record *records = NULL;
-    size_t count = 0;
-    int64_t agent_id = 0;
+    struct store_list list;
+    struct device_filter filter = { .agent_id = 0 };
     TRY(page_open(api, message, &page, err));
-    TRY(api_agent_id(api, request->agent, &agent_id, err));
-    TRY(store_device_list(
-        api->work->conn,
-        api->workspace_id,
-        agent_id,
-        page.cursor_number,
-        page.size + 1,
-        api->arena,
-        &records,
-        &count,
-        err));
+    TRY(api_agent_id(api, request->agent, &filter.agent_id, err));
+    filter.after_id = page.cursor_number;
+    filter.limit = page.size + 1;
+    TRY(store_device_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
     Agentgateway__V1__ListDevicesResponse *reply =
         wire_new(api->arena, &agentgateway__v1__list_devices_response__descriptor);
     if (reply == NULL) {
         return API_OUT_OF_MEMORY(err);
     }
     const struct page_rows rows = {
-        .records = records,
-        .count = count,
-        .record_bytes = sizeof(*records),
+        .records = list.records,
+        .count = list.count,
+        .record_bytes = sizeof(struct device_record),
         .map = map_any_device,
         .cursor_offset = offsetof(struct device_record, id),
         .cursor_is_number = true,

@@ -105,28 +105,23 @@ enum err_code api_list_enrollment_tokens(
     const Agentgateway__V1__ListEnrollmentTokensRequest *request =
         (const Agentgateway__V1__ListEnrollmentTokensRequest *)message;
     struct page page;
-    struct enrollment_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     TRY(page_open(api, message, &page, err));
-    TRY(store_enrollment_list(
-        api->work->conn,
-        api->workspace_id,
-        (int64_t)request->state,
-        page.cursor,
-        page.size + 1,
-        api->arena,
-        &records,
-        &count,
-        err));
+    const struct enrollment_filter filter = {
+        .state = (int64_t)request->state,
+        .after = page.cursor,
+        .limit = page.size + 1,
+    };
+    TRY(store_enrollment_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
     Agentgateway__V1__ListEnrollmentTokensResponse *reply =
         wire_new(api->arena, &agentgateway__v1__list_enrollment_tokens_response__descriptor);
     if (reply == NULL) {
         return API_OUT_OF_MEMORY(err);
     }
     const struct page_rows rows = {
-        .records = records,
-        .count = count,
-        .record_bytes = sizeof(*records),
+        .records = list.records,
+        .count = list.count,
+        .record_bytes = sizeof(struct enrollment_record),
         .map = map_any_enrollment,
         .cursor_offset = offsetof(struct enrollment_record, id),
         .cursor_is_number = false,
@@ -163,8 +158,12 @@ enum err_code api_revoke_enrollment_token(
     }
     enum enrollment_state next =
         record.state == ENROLLMENT_PENDING ? ENROLLMENT_CANCELLED : ENROLLMENT_REVOKED;
-    TRY(store_enrollment_move(
-        api->work->conn, api->workspace_id, id, (enum enrollment_state)record.state, next, 0, err));
+    const struct enrollment_move move = {
+        .id = id,
+        .from = (enum enrollment_state)record.state,
+        .to = next,
+    };
+    TRY(store_enrollment_move(api->work->conn, api->workspace_id, &move, err));
     if (next == ENROLLMENT_REVOKED) {
         TRY(store_agent_revoke(api->work->conn, api->workspace_id, record.agent_id, err));
         work_wake(api->work, HUB_AGENTS, api->workspace_id);

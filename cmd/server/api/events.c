@@ -16,8 +16,7 @@ enum err_code api_list_events(
     const Agentgateway__V1__ListEventsRequest *request =
         (const Agentgateway__V1__ListEventsRequest *)message;
     struct page page;
-    struct event_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     struct event_filter filter = {
         .min_severity = (int64_t)request->min_severity,
         .kind_prefix = str_of(request->kind_prefix),
@@ -28,17 +27,16 @@ enum err_code api_list_events(
     TRY(api_agent_id(api, request->agent, &filter.agent_id, err));
     filter.before_id = page.cursor_number;
     filter.limit = page.size + 1;
-    TRY(store_event_list(
-        api->work->conn, api->workspace_id, &filter, api->arena, &records, &count, err));
+    TRY(store_event_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
     Agentgateway__V1__ListEventsResponse *reply =
         wire_new(api->arena, &agentgateway__v1__list_events_response__descriptor);
     if (reply == NULL) {
         return API_OUT_OF_MEMORY(err);
     }
     const struct page_rows rows = {
-        .records = records,
-        .count = count,
-        .record_bytes = sizeof(*records),
+        .records = list.records,
+        .count = list.count,
+        .record_bytes = sizeof(struct event_record),
         .map = map_any_event,
         .cursor_offset = offsetof(struct event_record, id),
         .cursor_is_number = true,

@@ -21,24 +21,22 @@ enum err_code api_list_metrics(
     const Agentgateway__V1__ListMetricsRequest *request =
         (const Agentgateway__V1__ListMetricsRequest *)message;
     struct page page;
-    struct series_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     struct series_filter filter = { .metric = str_of(request->metric_prefix) };
     TRY(page_open(api, message, &page, err));
     TRY(api_agent_id(api, request->agent, &filter.agent_id, err));
     filter.after_id = page.cursor_number;
     filter.limit = page.size + 1;
-    TRY(store_series_list(
-        api->work->conn, api->workspace_id, &filter, api->arena, &records, &count, err));
+    TRY(store_series_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
     Agentgateway__V1__ListMetricsResponse *reply =
         wire_new(api->arena, &agentgateway__v1__list_metrics_response__descriptor);
     if (reply == NULL) {
         return API_OUT_OF_MEMORY(err);
     }
     const struct page_rows rows = {
-        .records = records,
-        .count = count,
-        .record_bytes = sizeof(*records),
+        .records = list.records,
+        .count = list.count,
+        .record_bytes = sizeof(struct series_record),
         .map = map_any_metric,
         .cursor_offset = offsetof(struct series_record, id),
         .cursor_is_number = true,
@@ -85,6 +83,18 @@ static enum err_code take_points(struct query *query, size_t count, struct err_i
             "max_points: the range holds more; take a larger step_seconds or a shorter range");
 }
 
+/* One row more than may be given: so that too many is seen. */
+static struct sample_range range_of(const struct query *query, const struct series_record *series)
+{
+    return (struct sample_range){
+        .series_id = series->id,
+        .start_us = query->range_us[0],
+        .end_us = query->range_us[1],
+        .step_us = query->step_us,
+        .limit = query->points_left + 1,
+    };
+}
+
 static enum err_code raw_rows(
     struct query *query,
     const struct series_record *series,
@@ -92,17 +102,11 @@ static enum err_code raw_rows(
     struct err_info *err)
 {
     struct api_call *api = query->api;
-    struct sample_row *samples = NULL;
-    TRY(store_sample_raw(
-        api->work->conn,
-        api->workspace_id,
-        series->id,
-        query->range_us,
-        query->points_left + 1,
-        api->arena,
-        &samples,
-        &data->n_rows,
-        err));
+    struct store_list list;
+    const struct sample_range range = range_of(query, series);
+    TRY(store_sample_raw(api->work->conn, api->workspace_id, &range, api->arena, &list, err));
+    const struct sample_row *samples = list.records;
+    data->n_rows = list.count;
     TRY(take_points(query, data->n_rows, err));
     data->rows = make_rows(api->arena, data->n_rows, err);
     if (data->rows == NULL) {
@@ -155,18 +159,11 @@ static enum err_code step_rows(
     struct err_info *err)
 {
     struct api_call *api = query->api;
-    struct sample_step *steps = NULL;
-    TRY(store_sample_steps(
-        api->work->conn,
-        api->workspace_id,
-        series->id,
-        query->range_us,
-        query->step_us,
-        query->points_left + 1,
-        api->arena,
-        &steps,
-        &data->n_rows,
-        err));
+    struct store_list list;
+    const struct sample_range range = range_of(query, series);
+    TRY(store_sample_steps(api->work->conn, api->workspace_id, &range, api->arena, &list, err));
+    const struct sample_step *steps = list.records;
+    data->n_rows = list.count;
     TRY(take_points(query, data->n_rows, err));
     data->rows = make_rows(api->arena, data->n_rows, err);
     if (data->rows == NULL) {
@@ -228,8 +225,7 @@ enum err_code api_query_telemetry(
     const Agentgateway__V1__QueryTelemetryRequest *request =
         (const Agentgateway__V1__QueryTelemetryRequest *)message;
     struct query query = { .api = api, .request = request };
-    struct series_record *series = NULL;
-    size_t count = 0;
+    struct store_list list;
     struct series_filter filter = {
         .metric = str_of(request->metric),
         .device = request->device[0] == '\0' ? STR_NONE : str_of(request->device),
@@ -238,9 +234,8 @@ enum err_code api_query_telemetry(
     };
     TRY(open_query(&query, err));
     TRY(api_agent_id(api, request->agent, &filter.agent_id, err));
-    TRY(store_series_match(
-        api->work->conn, api->workspace_id, &filter, api->arena, &series, &count, err));
-    if (count > SERIES_MAX) {
+    TRY(store_series_match(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
+    if (list.count > SERIES_MAX) {
         return ERR_SET(
             err,
             ERR_LIMIT,
@@ -253,11 +248,12 @@ enum err_code api_query_telemetry(
         return API_OUT_OF_MEMORY(err);
     }
     reply->metric = arena_strdup(api->arena, request->metric);
-    reply->series = arena_alloc(api->arena, count * sizeof(void *));
+    reply->series = arena_alloc(api->arena, list.count * sizeof(void *));
     if (reply->metric == NULL || reply->series == NULL) {
         return API_OUT_OF_MEMORY(err);
     }
-    for (size_t i = 0; i < count; i++) {
+    const struct series_record *series = list.records;
+    for (size_t i = 0; i < list.count; i++) {
         TRY(add_series(&query, &series[i], reply, err));
     }
     *ret_reply = &reply->base;

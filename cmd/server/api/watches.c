@@ -110,15 +110,14 @@ static enum err_code agents_poll(
 {
     struct agents_watch *self = watch_state(watch);
     struct selector *selector = NULL;
-    struct agent_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     const struct agent_filter filter = { .limit = AGENTS_MAX };
     *ret_more = false;
     TRY(selector_parse(str_of(self->selector), api->arena, &selector, err));
-    TRY(store_agent_list(
-        api->work->conn, api->workspace_id, &filter, api->arena, &records, &count, err));
+    TRY(store_agent_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
+    const struct agent_record *records = list.records;
     const struct map_context context = map_context_of(api);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < list.count; i++) {
         if (self->agent_id != 0 && records[i].id != self->agent_id) {
             continue;
         }
@@ -254,8 +253,7 @@ static enum err_code telemetry_poll(
     struct watch *watch, struct api_call *api, bool *ret_more, struct err_info *err)
 {
     struct telemetry_watch *self = watch_state(watch);
-    struct series_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     const struct series_filter filter = {
         .agent_id = self->agent_id,
         .metric = str_of(self->metric),
@@ -266,10 +264,10 @@ static enum err_code telemetry_poll(
         .limit = 4000,
     };
     *ret_more = false;
-    TRY(store_series_newer(
-        api->work->conn, api->workspace_id, &filter, api->arena, &records, &count, err));
+    TRY(store_series_newer(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
+    const struct series_record *records = list.records;
     const struct map_context context = map_context_of(api);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < list.count; i++) {
         if (is_new_value(self, &records[i])) {
             const Agentgateway__V1__TelemetryPoint *point = map_point(&context, &records[i]);
             watch_emit(watch, point == NULL ? NULL : &point->base);
@@ -309,8 +307,7 @@ static enum err_code events_begin(
     const Agentgateway__V1__WatchEventsRequest *request =
         (const Agentgateway__V1__WatchEventsRequest *)message;
     struct events_watch *self = watch_state(watch);
-    struct event_record *records = NULL;
-    size_t count = 0;
+    struct store_list list = { .count = 0 };
     TRY(str_copy(str_of(request->kind_prefix), self->kind_prefix, sizeof(self->kind_prefix)));
     self->filter.kind_prefix = str_of(self->kind_prefix);
     self->filter.min_severity = (int64_t)request->min_severity;
@@ -320,10 +317,11 @@ static enum err_code events_begin(
     if (request->tail > 0) {
         self->filter.limit = request->tail;
         TRY(store_event_list(
-            api->work->conn, api->workspace_id, &self->filter, api->arena, &records, &count, err));
+            api->work->conn, api->workspace_id, &self->filter, api->arena, &list, err));
     }
+    const struct event_record *records = list.records;
     const struct map_context context = map_context_of(api);
-    for (size_t i = count; i > 0; i--) {
+    for (size_t i = list.count; i > 0; i--) {
         const Agentgateway__V1__Event *event = map_event(&context, &records[i - 1]);
         watch_emit(watch, event == NULL ? NULL : &event->base);
     }
@@ -335,17 +333,17 @@ static enum err_code events_poll(
     struct watch *watch, struct api_call *api, bool *ret_more, struct err_info *err)
 {
     struct events_watch *self = watch_state(watch);
-    struct event_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     TRY(store_event_newer(
-        api->work->conn, api->workspace_id, &self->filter, api->arena, &records, &count, err));
+        api->work->conn, api->workspace_id, &self->filter, api->arena, &list, err));
+    const struct event_record *records = list.records;
     const struct map_context context = map_context_of(api);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < list.count; i++) {
         const Agentgateway__V1__Event *event = map_event(&context, &records[i]);
         watch_emit(watch, event == NULL ? NULL : &event->base);
         self->filter.after_id = records[i].id;
     }
-    *ret_more = count == WATCH_BATCH;
+    *ret_more = list.count == WATCH_BATCH;
     return ERR_OK;
 }
 
@@ -371,15 +369,14 @@ static enum err_code audit_begin(
     const Agentgateway__V1__WatchAuditRecordsRequest *request =
         (const Agentgateway__V1__WatchAuditRecordsRequest *)message;
     struct audit_watch *self = watch_state(watch);
-    struct audit_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     const struct audit_filter filter = { .end = INT64_MAX,
                                          .limit = request->tail == 0 ? 1 : request->tail };
-    TRY(store_audit_list(
-        api->work->conn, api->workspace_id, &filter, api->arena, &records, &count, err));
-    self->after = count == 0 ? 0 : records[0].sequence;
+    TRY(store_audit_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
+    const struct audit_record *records = list.records;
+    self->after = list.count == 0 ? 0 : records[0].sequence;
     const struct map_context context = map_context_of(api);
-    for (size_t i = request->tail == 0 ? 0 : count; i > 0; i--) {
+    for (size_t i = request->tail == 0 ? 0 : list.count; i > 0; i--) {
         const Agentgateway__V1__AuditRecord *audit = map_audit(&context, &records[i - 1]);
         watch_emit(watch, audit == NULL ? NULL : &audit->base);
     }
@@ -390,24 +387,17 @@ static enum err_code audit_poll(
     struct watch *watch, struct api_call *api, bool *ret_more, struct err_info *err)
 {
     struct audit_watch *self = watch_state(watch);
-    struct audit_record *records = NULL;
-    size_t count = 0;
-    TRY(store_audit_newer(
-        api->work->conn,
-        api->workspace_id,
-        self->after,
-        WATCH_BATCH,
-        api->arena,
-        &records,
-        &count,
-        err));
+    struct store_list list;
+    const struct audit_filter filter = { .after = self->after, .limit = WATCH_BATCH };
+    TRY(store_audit_newer(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
+    const struct audit_record *records = list.records;
     const struct map_context context = map_context_of(api);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < list.count; i++) {
         const Agentgateway__V1__AuditRecord *audit = map_audit(&context, &records[i]);
         watch_emit(watch, audit == NULL ? NULL : &audit->base);
         self->after = records[i].sequence;
     }
-    *ret_more = count == WATCH_BATCH;
+    *ret_more = list.count == WATCH_BATCH;
     return ERR_OK;
 }
 

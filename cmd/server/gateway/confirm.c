@@ -29,14 +29,13 @@ enum err_code confirm_agent(
         }
     }
     TRY(store_agent_confirm(work->conn, agent->workspace_id, agent->id, hash, sealed, err));
-    TRY(store_enrollment_move(
-        work->conn,
-        agent->workspace_id,
-        str_of(agent->enrollment_id),
-        ENROLLMENT_AWAITING_CONFIRMATION,
-        ENROLLMENT_CONFIRMED,
-        agent->id,
-        err));
+    const struct enrollment_move move = {
+        .id = str_of(agent->enrollment_id),
+        .from = ENROLLMENT_AWAITING_CONFIRMATION,
+        .to = ENROLLMENT_CONFIRMED,
+        .agent_id = agent->id,
+    };
+    TRY(store_enrollment_move(work->conn, agent->workspace_id, &move, err));
     agent->state = AGENT_CONFIRMED;
     agent->sealed_api_key = sealed;
     work_wake(work, HUB_AGENTS, agent->workspace_id);

@@ -159,7 +159,7 @@ static void send_goaway(struct control *control)
 struct turn { /* one look at the outbox */
     struct control *control;
     bool is_fenced;
-    struct command_record *commands;
+    const struct command_record *commands;
     size_t count;
 };
 
@@ -177,17 +177,17 @@ static enum err_code look(struct work *work, void *context, struct err_info *err
         return ERR_OK;
     }
     TRY(code);
-    return store_command_open(
-        work->conn,
-        principal->workspace_id,
-        principal->agent_id,
-        turn->control->sent_through,
-        work->now,
-        COMMANDS_PER_TURN,
-        work->arena,
-        &turn->commands,
-        &turn->count,
-        err);
+    const struct command_filter filter = {
+        .agent_id = principal->agent_id,
+        .after_sequence = turn->control->sent_through,
+        .now = work->now,
+        .limit = COMMANDS_PER_TURN,
+    };
+    struct store_list list;
+    TRY(store_command_open(work->conn, principal->workspace_id, &filter, work->arena, &list, err));
+    turn->commands = list.records;
+    turn->count = list.count;
+    return ERR_OK;
 }
 
 /* Looks again, since a command may have been taken back meanwhile, and marks what will be sent. */
@@ -297,14 +297,12 @@ static enum err_code keep_hello(struct work *work, void *context, struct err_inf
     AUTO_BUF struct buf packed = BUF_INIT(HELLO_BYTES);
     wire_pack(&hello->hello->base, &packed);
     work_wake(work, HUB_AGENTS, principal->workspace_id);
+    const struct agent_hello said = {
+        .packed = str_from(buf_text(&packed), packed.len),
+        .version = str_of(hello->hello->agent_version),
+    };
     return store_agent_hello(
-        work->conn,
-        principal->workspace_id,
-        principal->agent_id,
-        str_from(buf_text(&packed), packed.len),
-        str_of(hello->hello->agent_version),
-        work->now,
-        err);
+        work->conn, principal->workspace_id, principal->agent_id, &said, work->now, err);
 }
 
 static void on_wake(struct control *control, const ProtobufCMessage *message);

@@ -174,29 +174,21 @@ static enum err_code enroll(
     struct work *work, struct registration *registration, struct err_info *err)
 {
     const struct enrollment_record *enrollment = &registration->enrollment;
-    struct str_view id = str_of(enrollment->id);
-    enum err_code code = store_enrollment_move(
-        work->conn,
-        enrollment->workspace_id,
-        id,
-        ENROLLMENT_PENDING,
-        ENROLLMENT_AWAITING_CONFIRMATION,
-        0,
-        err);
+    struct enrollment_move move = {
+        .id = str_of(enrollment->id),
+        .from = ENROLLMENT_PENDING,
+        .to = ENROLLMENT_AWAITING_CONFIRMATION,
+    };
+    enum err_code code = store_enrollment_move(work->conn, enrollment->workspace_id, &move, err);
     if (code == ERR_CONFLICT) {
         /* Taken meanwhile: the next attempt finds out by whom. */
         return ERR_SET(err, ERR_BUSY, "the enrollment token is in use just now; try again");
     }
     TRY(code);
     TRY(add_agent(work, registration, err));
-    TRY(store_enrollment_move(
-        work->conn,
-        enrollment->workspace_id,
-        id,
-        ENROLLMENT_AWAITING_CONFIRMATION,
-        ENROLLMENT_AWAITING_CONFIRMATION,
-        registration->agent.id,
-        err));
+    move.from = ENROLLMENT_AWAITING_CONFIRMATION; /* as it is now: names the agent */
+    move.agent_id = registration->agent.id;
+    TRY(store_enrollment_move(work->conn, enrollment->workspace_id, &move, err));
     TRY(add_host_device(work, registration, err));
     if (enrollment->auto_confirm) {
         TRY(confirm_agent(work, &registration->agent, NULL, err));

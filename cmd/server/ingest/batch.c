@@ -97,7 +97,6 @@ static enum err_code add_telemetry(
     const int64_t owner[2] = { record->source.workspace_id, record->source.agent_id };
     const struct series_request request = { owner[0], owner[1], names, batch->n_series };
     TRY(series_cache_resolve(write->cache, write->work->conn, &request, ids, err));
-    ;
     for (size_t i = 0; i < batch->n_samples; i++) {
         const Agentgateway__V1__TelemetrySample *sample = batch->samples[i];
         int64_t id = ids[sample->series];

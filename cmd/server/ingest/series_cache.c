@@ -79,8 +79,13 @@ enum err_code series_cache_resolve(
     if (missing_count == 0) {
         return ERR_OK;
     }
-    TRY(store_series_put(
-        conn, request->workspace_id, request->agent_id, missing, missing_count, made, err));
+    const struct series_request rest = {
+        .workspace_id = request->workspace_id,
+        .agent_id = request->agent_id,
+        .names = missing,
+        .count = missing_count,
+    };
+    TRY(store_series_put(conn, &rest, made, err));
     for (size_t i = 0; i < missing_count; i++) {
         ret_ids[places[i]] = made[i];
         make_key(request->agent_id, &missing[i], &key);

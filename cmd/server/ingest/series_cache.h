@@ -10,14 +10,6 @@ struct series_cache;
 struct series_cache *series_cache_create(void);
 void series_cache_destroy(struct series_cache *cache);
 
-/* Names of one agent that want ids. */
-struct series_request {
-    int64_t workspace_id;
-    int64_t agent_id;
-    const struct series_name *names;
-    size_t count;
-};
-
 /*
  * Id of each name of an agent, in order; what is not known is made in the store, inside the
  * caller's transaction. Names made in a transaction that is rolled back must be forgotten

@@ -30,9 +30,7 @@ enum err_code store_workspace_find(
     struct err_info *err)
 {
     return store_select_one(
-        conn,
-        &SQL_WORKSPACE_BY_NAME,
-        SQL_ARGS(SQL_VIEW(name)),
+        STORE_ASK(conn, &SQL_WORKSPACE_BY_NAME, SQL_ARGS(SQL_VIEW(name))),
         &workspace_type,
         arena,
         ret_record,
@@ -70,9 +68,7 @@ enum err_code store_api_key_by_hash(
     struct err_info *err)
 {
     return store_select_one(
-        conn,
-        &SQL_API_KEY_BY_HASH,
-        SQL_ARGS(SQL_BLOB(hash, 32), SQL_TIME(now)),
+        STORE_ASK(conn, &SQL_API_KEY_BY_HASH, SQL_ARGS(SQL_BLOB(hash, 32), SQL_TIME(now))),
         &key_type,
         arena,
         ret_record,
@@ -88,9 +84,7 @@ enum err_code store_api_key_get(
     struct err_info *err)
 {
     enum err_code code = store_select_one(
-        conn,
-        &SQL_API_KEY_BY_ID,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id)),
+        STORE_ASK(conn, &SQL_API_KEY_BY_ID, SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id))),
         &key_type,
         arena,
         ret_record,
@@ -101,21 +95,19 @@ enum err_code store_api_key_get(
 enum err_code store_api_key_list(
     struct sql_conn *conn,
     int64_t workspace_id,
-    struct str_view before,
-    int64_t limit,
+    const struct api_key_page *page,
     struct arena *arena,
-    struct api_key_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     return store_select(
-        conn,
-        &SQL_API_KEY_LIST,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(before), SQL_INT(limit)),
+        STORE_ASK(
+            conn,
+            &SQL_API_KEY_LIST,
+            SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(page->before), SQL_INT(page->limit))),
         &key_type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }
 

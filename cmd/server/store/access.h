@@ -25,6 +25,11 @@ struct api_key_record {
     const char *workspace;
 };
 
+struct api_key_page {
+    struct str_view before; /* id of the page before's last ("": the first page) */
+    int64_t limit;
+};
+
 enum err_code store_workspace_find(
     struct sql_conn *conn,
     struct str_view name,
@@ -52,15 +57,13 @@ enum err_code store_api_key_get(
     struct arena *arena,
     struct api_key_record *ret_record,
     struct err_info *err) MUST_CHECK;
-/* Newest first. */
+/* struct api_key_record, newest first. */
 enum err_code store_api_key_list(
     struct sql_conn *conn,
     int64_t workspace_id,
-    struct str_view before,
-    int64_t limit,
+    const struct api_key_page *page,
     struct arena *arena,
-    struct api_key_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 /* ERR_PRECONDITION: revoked already. */
 enum err_code store_api_key_revoke(

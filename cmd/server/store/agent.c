@@ -34,7 +34,7 @@ static const struct store_type type = STORE_TYPE(agent_record, columns);
 enum err_code store_agent_add(
     struct sql_conn *conn, struct agent_record *record, struct err_info *err)
 {
-    TRY(store_select_int(conn, &SQL_AGENT_NEXT_ID, SQL_NO_ARGS, &record->id, err));
+    TRY(store_select_int(STORE_ASK(conn, &SQL_AGENT_NEXT_ID, SQL_NO_ARGS), &record->id, err));
     enum err_code code = sql_exec(
         conn,
         &SQL_AGENT_INSERT,
@@ -69,9 +69,7 @@ enum err_code store_agent_get(
     struct err_info *err)
 {
     enum err_code code = store_select_one(
-        conn,
-        &SQL_AGENT_BY_ID,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id)),
+        STORE_ASK(conn, &SQL_AGENT_BY_ID, SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id))),
         &type,
         arena,
         ret_record,
@@ -95,9 +93,7 @@ enum err_code store_agent_find(
         }
     }
     enum err_code code = store_select_one(
-        conn,
-        &SQL_AGENT_BY_NAME,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id_or_name)),
+        STORE_ASK(conn, &SQL_AGENT_BY_NAME, SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id_or_name))),
         &type,
         arena,
         ret_record,
@@ -113,7 +109,11 @@ enum err_code store_agent_by_api_key(
     struct err_info *err)
 {
     return store_select_one(
-        conn, &SQL_AGENT_BY_API_KEY, SQL_ARGS(SQL_BLOB(hash, 32)), &type, arena, ret_record, err);
+        STORE_ASK(conn, &SQL_AGENT_BY_API_KEY, SQL_ARGS(SQL_BLOB(hash, 32))),
+        &type,
+        arena,
+        ret_record,
+        err);
 }
 
 enum err_code store_agent_list(
@@ -121,27 +121,26 @@ enum err_code store_agent_list(
     int64_t workspace_id,
     const struct agent_filter *filter,
     struct arena *arena,
-    struct agent_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     size_t prefix_chars = 0;
     struct str_view prefix = store_prefix(filter->name_prefix, &prefix_chars);
     return store_select(
-        conn,
-        &SQL_AGENT_LIST,
-        SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(filter->state),
-            SQL_VIEW(prefix),
-            SQL_INT(prefix_chars),
-            SQL_INT(filter->after_id),
-            SQL_INT(filter->seen_since),
-            SQL_INT(filter->limit)),
+        STORE_ASK(
+            conn,
+            &SQL_AGENT_LIST,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->state),
+                SQL_VIEW(prefix),
+                SQL_INT(prefix_chars),
+                SQL_INT(filter->after_id),
+                SQL_INT(filter->seen_since),
+                SQL_INT(filter->limit))),
         &type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }
 
@@ -258,9 +257,10 @@ enum err_code store_agent_begin_session(
     struct err_info *err)
 {
     enum err_code code = store_select_int(
-        conn,
-        &SQL_AGENT_BEGIN_SESSION,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id), SQL_TIME(now)),
+        STORE_ASK(
+            conn,
+            &SQL_AGENT_BEGIN_SESSION,
+            SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id), SQL_TIME(now))),
         ret_epoch,
         err);
     return code == ERR_NOT_FOUND ? ERR_SET(err, ERR_PRECONDITION, "the agent is not confirmed")
@@ -287,8 +287,7 @@ enum err_code store_agent_hello(
     struct sql_conn *conn,
     int64_t workspace_id,
     int64_t id,
-    struct str_view hello,
-    struct str_view version,
+    const struct agent_hello *hello,
     struct wall_us now,
     struct err_info *err)
 {
@@ -298,8 +297,8 @@ enum err_code store_agent_hello(
         SQL_ARGS(
             SQL_INT(workspace_id),
             SQL_INT(id),
-            SQL_BLOB(hello.ptr, hello.len),
-            SQL_VIEW(version),
+            SQL_BLOB(hello->packed.ptr, hello->packed.len),
+            SQL_VIEW(hello->version),
             SQL_TIME(now)),
         ERR_NOT_FOUND,
         err);
@@ -333,9 +332,8 @@ enum err_code store_agent_take_command_sequence(
     struct err_info *err)
 {
     enum err_code code = store_select_int(
-        conn,
-        &SQL_AGENT_TAKE_COMMAND_SEQUENCE,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id)),
+        STORE_ASK(
+            conn, &SQL_AGENT_TAKE_COMMAND_SEQUENCE, SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id))),
         ret_sequence,
         err);
     return code == ERR_NOT_FOUND ? ERR_SET(err, ERR_PRECONDITION, "the agent is not confirmed")

@@ -47,6 +47,11 @@ struct agent_filter {
     int64_t limit;
 };
 
+struct agent_hello {
+    struct str_view packed; /* ControlHello */
+    struct str_view version;
+};
+
 struct agent_marks {
     int64_t telemetry_sequence;
     int64_t events_sequence;
@@ -78,13 +83,13 @@ enum err_code store_agent_by_api_key(
     struct arena *arena,
     struct agent_record *ret_record,
     struct err_info *err) MUST_CHECK;
+/* struct agent_record, by id. */
 enum err_code store_agent_list(
     struct sql_conn *conn,
     int64_t workspace_id,
     const struct agent_filter *filter,
     struct arena *arena,
-    struct agent_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 enum err_code store_agent_count(
     struct sql_conn *conn,
@@ -143,8 +148,7 @@ enum err_code store_agent_hello(
     struct sql_conn *conn,
     int64_t workspace_id,
     int64_t id,
-    struct str_view hello,
-    struct str_view version,
+    const struct agent_hello *hello,
     struct wall_us now,
     struct err_info *err) MUST_CHECK;
 /* status STR_NONE: as it is. */

@@ -169,8 +169,7 @@ enum err_code store_audit_list(
     int64_t workspace_id,
     const struct audit_filter *filter,
     struct arena *arena,
-    struct audit_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     size_t actor_chars = 0;
@@ -178,42 +177,40 @@ enum err_code store_audit_list(
     struct str_view actor = store_prefix(filter->actor_prefix, &actor_chars);
     struct str_view action = store_prefix(filter->action_prefix, &action_chars);
     return store_select(
-        conn,
-        &SQL_AUDIT_LIST,
-        SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(filter->start),
-            SQL_INT(filter->end),
-            SQL_VIEW(actor),
-            SQL_INT(actor_chars),
-            SQL_VIEW(action),
-            SQL_INT(action_chars),
-            SQL_INT(filter->before),
-            SQL_INT(filter->limit)),
+        STORE_ASK(
+            conn,
+            &SQL_AUDIT_LIST,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->start),
+                SQL_INT(filter->end),
+                SQL_VIEW(actor),
+                SQL_INT(actor_chars),
+                SQL_VIEW(action),
+                SQL_INT(action_chars),
+                SQL_INT(filter->before),
+                SQL_INT(filter->limit))),
         &type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }
 
 enum err_code store_audit_newer(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t after_sequence,
-    int64_t limit,
+    const struct audit_filter *filter,
     struct arena *arena,
-    struct audit_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     return store_select(
-        conn,
-        &SQL_AUDIT_NEWER,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(after_sequence), SQL_INT(limit)),
+        STORE_ASK(
+            conn,
+            &SQL_AUDIT_NEWER,
+            SQL_ARGS(SQL_INT(workspace_id), SQL_INT(filter->after), SQL_INT(filter->limit))),
         &type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }

@@ -39,7 +39,8 @@ struct audit_filter {
     int64_t end;
     struct str_view actor_prefix;
     struct str_view action_prefix;
-    int64_t before; /* 0: the newest */
+    int64_t before; /* list: sequence, 0: the newest */
+    int64_t after;  /* newer: sequence */
     int64_t limit;
 };
 
@@ -48,22 +49,21 @@ enum err_code store_audit_add(
     const struct audit_entry *entry,
     struct wall_us now,
     struct err_info *err) MUST_CHECK;
+/* struct audit_record, newest first. */
 enum err_code store_audit_list(
     struct sql_conn *conn,
     int64_t workspace_id,
     const struct audit_filter *filter,
     struct arena *arena,
-    struct audit_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
+/* struct audit_record, in order: those after filter->after, whatever their time, actor, action. */
 enum err_code store_audit_newer(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t after_sequence,
-    int64_t limit,
+    const struct audit_filter *filter,
     struct arena *arena,
-    struct audit_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 
 /* Hash of a record given the one before it (STR_NONE or empty for the first). */

@@ -57,9 +57,7 @@ enum err_code store_command_get(
     struct err_info *err)
 {
     enum err_code code = store_select_one(
-        conn,
-        &SQL_COMMAND_BY_ID,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id)),
+        STORE_ASK(conn, &SQL_COMMAND_BY_ID, SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id))),
         &type,
         arena,
         ret_record,
@@ -76,9 +74,8 @@ enum err_code store_command_by_idempotency_key(
     struct err_info *err)
 {
     return store_select_one(
-        conn,
-        &SQL_COMMAND_BY_IDEMPOTENCY_KEY,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(key)),
+        STORE_ASK(
+            conn, &SQL_COMMAND_BY_IDEMPOTENCY_KEY, SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(key))),
         &type,
         arena,
         ret_record,
@@ -88,56 +85,48 @@ enum err_code store_command_by_idempotency_key(
 enum err_code store_command_list(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t agent_id,
-    int64_t state,
-    struct str_view before,
-    int64_t limit,
+    const struct command_filter *filter,
     struct arena *arena,
-    struct command_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     return store_select(
-        conn,
-        &SQL_COMMAND_LIST,
-        SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(agent_id),
-            SQL_INT(state),
-            SQL_VIEW(before),
-            SQL_INT(limit)),
+        STORE_ASK(
+            conn,
+            &SQL_COMMAND_LIST,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->agent_id),
+                SQL_INT(filter->state),
+                SQL_VIEW(filter->before),
+                SQL_INT(filter->limit))),
         &type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }
 
 enum err_code store_command_open(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t agent_id,
-    int64_t after_sequence,
-    struct wall_us now,
-    int64_t limit,
+    const struct command_filter *filter,
     struct arena *arena,
-    struct command_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     return store_select(
-        conn,
-        &SQL_COMMAND_OPEN,
-        SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(agent_id),
-            SQL_INT(after_sequence),
-            SQL_TIME(now),
-            SQL_INT(limit)),
+        STORE_ASK(
+            conn,
+            &SQL_COMMAND_OPEN,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->agent_id),
+                SQL_INT(filter->after_sequence),
+                SQL_TIME(filter->now),
+                SQL_INT(filter->limit))),
         &type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }
 

@@ -37,6 +37,15 @@ struct command_record {
     const char *workspace;
 };
 
+struct command_filter {
+    int64_t agent_id;       /* list: 0: any */
+    int64_t state;          /* list: 0: any */
+    struct str_view before; /* list: id ("": the newest) */
+    int64_t after_sequence; /* open */
+    struct wall_us now;     /* open: what has expired by then is left out */
+    int64_t limit;
+};
+
 struct command_ack {
     const char *id;
     int64_t workspace_id;
@@ -64,29 +73,21 @@ enum err_code store_command_by_idempotency_key(
     struct arena *arena,
     struct command_record *ret_record,
     struct err_info *err) MUST_CHECK;
-/* Newest first; agent_id and state 0: any; before: id ("": the newest). */
+/* struct command_record, newest first. */
 enum err_code store_command_list(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t agent_id,
-    int64_t state,
-    struct str_view before,
-    int64_t limit,
+    const struct command_filter *filter,
     struct arena *arena,
-    struct command_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
-/* What an agent has yet to get or to acknowledge, by sequence. */
+/* struct command_record, by sequence: what filter->agent_id has yet to get or to acknowledge. */
 enum err_code store_command_open(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t agent_id,
-    int64_t after_sequence,
-    struct wall_us now,
-    int64_t limit,
+    const struct command_filter *filter,
     struct arena *arena,
-    struct command_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 enum err_code store_command_sent(
     struct sql_conn *conn,

@@ -24,7 +24,7 @@ enum err_code store_device_put(
     struct err_info *err)
 {
     int64_t id = 0;
-    TRY(store_select_int(conn, &SQL_DEVICE_NEXT_ID, SQL_NO_ARGS, &id, err));
+    TRY(store_select_int(STORE_ASK(conn, &SQL_DEVICE_NEXT_ID, SQL_NO_ARGS), &id, err));
     return sql_exec(
         conn,
         &SQL_DEVICE_PUT,
@@ -50,9 +50,7 @@ enum err_code store_device_get(
     struct err_info *err)
 {
     enum err_code code = store_select_one(
-        conn,
-        &SQL_DEVICE_BY_ID,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id)),
+        STORE_ASK(conn, &SQL_DEVICE_BY_ID, SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id))),
         &type,
         arena,
         ret_record,
@@ -63,21 +61,22 @@ enum err_code store_device_get(
 enum err_code store_device_list(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t agent_id,
-    int64_t after_id,
-    int64_t limit,
+    const struct device_filter *filter,
     struct arena *arena,
-    struct device_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     return store_select(
-        conn,
-        &SQL_DEVICE_LIST,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(agent_id), SQL_INT(after_id), SQL_INT(limit)),
+        STORE_ASK(
+            conn,
+            &SQL_DEVICE_LIST,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->agent_id),
+                SQL_INT(filter->after_id),
+                SQL_INT(filter->limit))),
         &type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }

@@ -18,6 +18,12 @@ struct device_record {
     const char *workspace;
 };
 
+struct device_filter {
+    int64_t agent_id; /* 0: any */
+    int64_t after_id;
+    int64_t limit;
+};
+
 /* Makes the device of that agent and name, or renews its facts. */
 enum err_code store_device_put(
     struct sql_conn *conn,
@@ -31,16 +37,13 @@ enum err_code store_device_get(
     struct arena *arena,
     struct device_record *ret_record,
     struct err_info *err) MUST_CHECK;
-/* agent_id 0: any. */
+/* struct device_record, by id. */
 enum err_code store_device_list(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t agent_id,
-    int64_t after_id,
-    int64_t limit,
+    const struct device_filter *filter,
     struct arena *arena,
-    struct device_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 
 #endif

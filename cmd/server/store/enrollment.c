@@ -49,9 +49,7 @@ enum err_code store_enrollment_by_token(
     struct err_info *err)
 {
     return store_select_one(
-        conn,
-        &SQL_ENROLLMENT_BY_TOKEN,
-        SQL_ARGS(SQL_BLOB(token_hash, 32)),
+        STORE_ASK(conn, &SQL_ENROLLMENT_BY_TOKEN, SQL_ARGS(SQL_BLOB(token_hash, 32))),
         &type,
         arena,
         ret_record,
@@ -67,9 +65,7 @@ enum err_code store_enrollment_get(
     struct err_info *err)
 {
     return store_select_one(
-        conn,
-        &SQL_ENROLLMENT_BY_ID,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id)),
+        STORE_ASK(conn, &SQL_ENROLLMENT_BY_ID, SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id))),
         &type,
         arena,
         ret_record,
@@ -79,32 +75,30 @@ enum err_code store_enrollment_get(
 enum err_code store_enrollment_list(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t state,
-    struct str_view after,
-    int64_t limit,
+    const struct enrollment_filter *filter,
     struct arena *arena,
-    struct enrollment_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     return store_select(
-        conn,
-        &SQL_ENROLLMENT_LIST,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(state), SQL_VIEW(after), SQL_INT(limit)),
+        STORE_ASK(
+            conn,
+            &SQL_ENROLLMENT_LIST,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->state),
+                SQL_VIEW(filter->after),
+                SQL_INT(filter->limit))),
         &type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }
 
 enum err_code store_enrollment_move(
     struct sql_conn *conn,
     int64_t workspace_id,
-    struct str_view id,
-    enum enrollment_state from,
-    enum enrollment_state to,
-    int64_t agent_id,
+    const struct enrollment_move *move,
     struct err_info *err)
 {
     int64_t changed = 0;
@@ -113,10 +107,10 @@ enum err_code store_enrollment_move(
         &SQL_ENROLLMENT_MOVE,
         SQL_ARGS(
             SQL_INT(workspace_id),
-            SQL_VIEW(id),
-            SQL_INT(from),
-            SQL_INT(to),
-            agent_id == 0 ? SQL_NULL : SQL_INT(agent_id)),
+            SQL_VIEW(move->id),
+            SQL_INT(move->from),
+            SQL_INT(move->to),
+            move->agent_id == 0 ? SQL_NULL : SQL_INT(move->agent_id)),
         &changed,
         err));
     return changed == 1 ? ERR_OK

@@ -30,6 +30,19 @@ struct enrollment_record {
     const char *workspace;
 };
 
+struct enrollment_filter {
+    int64_t state;         /* 0: any */
+    struct str_view after; /* id of the page before's last ("": the first page) */
+    int64_t limit;
+};
+
+struct enrollment_move {
+    struct str_view id;
+    enum enrollment_state from;
+    enum enrollment_state to;
+    int64_t agent_id; /* 0: as it is */
+};
+
 enum err_code store_enrollment_add(
     struct sql_conn *conn,
     const struct enrollment_record *record,
@@ -49,26 +62,20 @@ enum err_code store_enrollment_get(
     struct enrollment_record *ret_record,
     struct err_info *err) MUST_CHECK;
 
-/* Newest first; state 0: any; after: id of the page before's last ("": the first page). */
+/* struct enrollment_record, newest first. */
 enum err_code store_enrollment_list(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t state,
-    struct str_view after,
-    int64_t limit,
+    const struct enrollment_filter *filter,
     struct arena *arena,
-    struct enrollment_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 
-/* Optimistic move; ERR_CONFLICT when it is no longer in state `from`. agent_id 0: as it is. */
+/* Optimistic move; ERR_CONFLICT when it is no longer in state `from`. */
 enum err_code store_enrollment_move(
     struct sql_conn *conn,
     int64_t workspace_id,
-    struct str_view id,
-    enum enrollment_state from,
-    enum enrollment_state to,
-    int64_t agent_id,
+    const struct enrollment_move *move,
     struct err_info *err) MUST_CHECK;
 enum err_code store_enrollment_expire(
     struct sql_conn *conn, struct wall_us now, struct err_info *err) MUST_CHECK;

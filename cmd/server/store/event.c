@@ -46,29 +46,28 @@ enum err_code store_event_list(
     int64_t workspace_id,
     const struct event_filter *filter,
     struct arena *arena,
-    struct event_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     size_t chars = 0;
     struct str_view prefix = store_prefix(filter->kind_prefix, &chars);
     return store_select(
-        conn,
-        &SQL_EVENT_LIST,
-        SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(filter->agent_id),
-            SQL_INT(filter->min_severity),
-            SQL_VIEW(prefix),
-            SQL_INT(chars),
-            SQL_INT(filter->start),
-            SQL_INT(filter->end),
-            SQL_INT(filter->before_id),
-            SQL_INT(filter->limit)),
+        STORE_ASK(
+            conn,
+            &SQL_EVENT_LIST,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->agent_id),
+                SQL_INT(filter->min_severity),
+                SQL_VIEW(prefix),
+                SQL_INT(chars),
+                SQL_INT(filter->start),
+                SQL_INT(filter->end),
+                SQL_INT(filter->before_id),
+                SQL_INT(filter->limit))),
         &type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }
 
@@ -77,34 +76,34 @@ enum err_code store_event_newer(
     int64_t workspace_id,
     const struct event_filter *filter,
     struct arena *arena,
-    struct event_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     size_t chars = 0;
     struct str_view prefix = store_prefix(filter->kind_prefix, &chars);
     return store_select(
-        conn,
-        &SQL_EVENT_NEWER,
-        SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(filter->agent_id),
-            SQL_INT(filter->min_severity),
-            SQL_VIEW(prefix),
-            SQL_INT(chars),
-            SQL_INT(filter->after_id),
-            SQL_INT(filter->limit)),
+        STORE_ASK(
+            conn,
+            &SQL_EVENT_NEWER,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->agent_id),
+                SQL_INT(filter->min_severity),
+                SQL_VIEW(prefix),
+                SQL_INT(chars),
+                SQL_INT(filter->after_id),
+                SQL_INT(filter->limit))),
         &type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }
 
 enum err_code store_event_last_id(
     struct sql_conn *conn, int64_t workspace_id, int64_t *ret_id, struct err_info *err)
 {
-    return store_select_int(conn, &SQL_EVENT_LAST_ID, SQL_ARGS(SQL_INT(workspace_id)), ret_id, err);
+    return store_select_int(
+        STORE_ASK(conn, &SQL_EVENT_LAST_ID, SQL_ARGS(SQL_INT(workspace_id))), ret_id, err);
 }
 
 enum err_code store_event_remove(struct sql_conn *conn, struct wall_us before, struct err_info *err)

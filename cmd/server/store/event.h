@@ -34,23 +34,21 @@ enum err_code store_event_add(
     int64_t workspace_id,
     const struct event_record *record,
     struct err_info *err) MUST_CHECK;
-/* Newest first. */
+/* struct event_record, newest first. */
 enum err_code store_event_list(
     struct sql_conn *conn,
     int64_t workspace_id,
     const struct event_filter *filter,
     struct arena *arena,
-    struct event_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
-/* In order, after filter->after_id. */
+/* struct event_record, in order, after filter->after_id. */
 enum err_code store_event_newer(
     struct sql_conn *conn,
     int64_t workspace_id,
     const struct event_filter *filter,
     struct arena *arena,
-    struct event_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 enum err_code store_event_last_id(
     struct sql_conn *conn, int64_t workspace_id, int64_t *ret_id, struct err_info *err) MUST_CHECK;

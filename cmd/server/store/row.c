@@ -79,19 +79,21 @@ static char *grow_records(struct arena *arena, char *records, size_t used_bytes,
     return grown;
 }
 
+static enum err_code query(
+    const struct store_ask *ask, struct sql_rows **ret_rows, struct err_info *err)
+{
+    return sql_query(ask->conn, ask->statement, ask->args, ask->arg_count, ret_rows, err);
+}
+
 enum err_code store_select(
-    struct sql_conn *conn,
-    const struct sql_statement *statement,
-    const struct sql_value *args,
-    size_t arg_count,
+    const struct store_ask *ask,
     const struct store_type *type,
     struct arena *arena,
-    void **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     AUTO_ROWS struct sql_rows *rows = NULL;
-    TRY(sql_query(conn, statement, args, arg_count, &rows, err));
+    TRY(query(ask, &rows, err));
     char *records = NULL;
     size_t count = 0;
     size_t capacity = 0;
@@ -111,37 +113,28 @@ enum err_code store_select(
     if (code != ERR_NOT_FOUND) {
         return code;
     }
-    *ret_records = records;
-    *ret_count = count;
+    *ret_list = (struct store_list){ .records = records, .count = count };
     return ERR_OK;
 }
 
 enum err_code store_select_one(
-    struct sql_conn *conn,
-    const struct sql_statement *statement,
-    const struct sql_value *args,
-    size_t arg_count,
+    const struct store_ask *ask,
     const struct store_type *type,
     struct arena *arena,
     void *ret_record,
     struct err_info *err)
 {
     AUTO_ROWS struct sql_rows *rows = NULL;
-    TRY(sql_query(conn, statement, args, arg_count, &rows, err));
+    TRY(query(ask, &rows, err));
     TRY(sql_rows_next(rows, err));
     return read_record(rows, type, arena, ret_record, err);
 }
 
 enum err_code store_select_int(
-    struct sql_conn *conn,
-    const struct sql_statement *statement,
-    const struct sql_value *args,
-    size_t arg_count,
-    int64_t *ret_value,
-    struct err_info *err)
+    const struct store_ask *ask, int64_t *ret_value, struct err_info *err)
 {
     AUTO_ROWS struct sql_rows *rows = NULL;
-    TRY(sql_query(conn, statement, args, arg_count, &rows, err));
+    TRY(query(ask, &rows, err));
     TRY(sql_rows_next(rows, err));
     *ret_value = sql_int(rows, 0);
     return ERR_OK;

@@ -39,24 +39,39 @@ struct store_type {
  */
 struct str_view store_prefix(struct str_view text, size_t *ret_chars);
 
-/* Every row, at most max (more: ERR_LIMIT); ret_records is an array of type->size each. */
+/* A statement with what it is asked with; conn and args are borrowed for the call. */
+struct store_ask {
+    struct sql_conn *conn;
+    const struct sql_statement *statement;
+    const struct sql_value *args;
+    size_t arg_count;
+};
+
+/* STORE_ASK(conn, &SQL_X, SQL_ARGS(...)) or STORE_ASK(conn, &SQL_X, SQL_NO_ARGS), for a call. */
+#define STORE_ASK(connection, query, ...)  \
+    &(const struct store_ask)              \
+    {                                      \
+        (connection), (query), __VA_ARGS__ \
+    }
+
+/* What a list function gives: an array of the noun's records in the caller's arena. Written only
+ * on ERR_OK; records is NULL when count is 0. */
+struct store_list {
+    void *records;
+    size_t count;
+};
+
+/* Every row, at most 131072 (more: ERR_LIMIT); an array of type->size each. */
 enum err_code store_select(
-    struct sql_conn *conn,
-    const struct sql_statement *statement,
-    const struct sql_value *args,
-    size_t arg_count,
+    const struct store_ask *ask,
     const struct store_type *type,
     struct arena *arena,
-    void **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 
 /* Exactly one row into ret_record (type->size bytes); none: ERR_NOT_FOUND with no text. */
 enum err_code store_select_one(
-    struct sql_conn *conn,
-    const struct sql_statement *statement,
-    const struct sql_value *args,
-    size_t arg_count,
+    const struct store_ask *ask,
     const struct store_type *type,
     struct arena *arena,
     void *ret_record,
@@ -64,11 +79,6 @@ enum err_code store_select_one(
 
 /* The first column of the first row as an integer; none: ERR_NOT_FOUND. */
 enum err_code store_select_int(
-    struct sql_conn *conn,
-    const struct sql_statement *statement,
-    const struct sql_value *args,
-    size_t arg_count,
-    int64_t *ret_value,
-    struct err_info *err) MUST_CHECK;
+    const struct store_ask *ask, int64_t *ret_value, struct err_info *err) MUST_CHECK;
 
 #endif

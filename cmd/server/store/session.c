@@ -50,9 +50,7 @@ enum err_code store_session_by_token(
     struct err_info *err)
 {
     return store_select_one(
-        conn,
-        &SQL_SESSION_BY_TOKEN,
-        SQL_ARGS(SQL_BLOB(token_hash, 32), SQL_TIME(now)),
+        STORE_ASK(conn, &SQL_SESSION_BY_TOKEN, SQL_ARGS(SQL_BLOB(token_hash, 32), SQL_TIME(now))),
         &session_type,
         arena,
         ret_record,
@@ -106,9 +104,7 @@ enum err_code store_challenge_take(
     struct err_info *err)
 {
     return store_select_one(
-        conn,
-        &SQL_CHALLENGE_TAKE,
-        SQL_ARGS(SQL_BLOB(hash, 32)),
+        STORE_ASK(conn, &SQL_CHALLENGE_TAKE, SQL_ARGS(SQL_BLOB(hash, 32))),
         &challenge_type,
         arena,
         ret_record,

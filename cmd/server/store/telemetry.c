@@ -29,26 +29,22 @@ static const struct store_column step_columns[] = {
 static const struct store_type step_type = STORE_TYPE(sample_step, step_columns);
 
 static enum err_code put_series_postgres(
-    struct sql_conn *conn,
-    int64_t workspace_id,
-    int64_t agent_id,
-    const struct series_name *names,
-    size_t count,
-    struct err_info *err)
+    struct sql_conn *conn, const struct series_request *request, struct err_info *err)
 {
+    size_t count = request->count;
     AUTO_FREE struct str_view *columns = mem_alloc_array(count * 4, sizeof(*columns));
     for (size_t i = 0; i < count; i++) {
-        columns[i] = names[i].metric;
-        columns[count + i] = names[i].device;
-        columns[2 * count + i] = names[i].instance;
-        columns[3 * count + i] = names[i].unit;
+        columns[i] = request->names[i].metric;
+        columns[count + i] = request->names[i].device;
+        columns[2 * count + i] = request->names[i].instance;
+        columns[3 * count + i] = request->names[i].unit;
     }
     return sql_exec(
         conn,
         &SQL_SERIES_PUT,
         SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(agent_id),
+            SQL_INT(request->workspace_id),
+            SQL_INT(request->agent_id),
             SQL_TEXTS(columns, count),
             SQL_TEXTS(columns + count, count),
             SQL_TEXTS(columns + 2 * count, count),
@@ -58,24 +54,19 @@ static enum err_code put_series_postgres(
 }
 
 static enum err_code put_series_sqlite(
-    struct sql_conn *conn,
-    int64_t workspace_id,
-    int64_t agent_id,
-    const struct series_name *names,
-    size_t count,
-    struct err_info *err)
+    struct sql_conn *conn, const struct series_request *request, struct err_info *err)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < request->count; i++) {
         TRY(sql_exec(
             conn,
             &SQL_SERIES_PUT_ONE,
             SQL_ARGS(
-                SQL_INT(workspace_id),
-                SQL_INT(agent_id),
-                SQL_VIEW(names[i].metric),
-                SQL_VIEW(names[i].device),
-                SQL_VIEW(names[i].instance),
-                SQL_VIEW(names[i].unit)),
+                SQL_INT(request->workspace_id),
+                SQL_INT(request->agent_id),
+                SQL_VIEW(request->names[i].metric),
+                SQL_VIEW(request->names[i].device),
+                SQL_VIEW(request->names[i].instance),
+                SQL_VIEW(request->names[i].unit)),
             NULL,
             err));
     }
@@ -84,25 +75,23 @@ static enum err_code put_series_sqlite(
 
 enum err_code store_series_put(
     struct sql_conn *conn,
-    int64_t workspace_id,
-    int64_t agent_id,
-    const struct series_name *names,
-    size_t count,
+    const struct series_request *request,
     int64_t *ret_ids,
     struct err_info *err)
 {
     TRY((sql_engine_of(conn) == SQL_POSTGRES ? put_series_postgres : put_series_sqlite)(
-        conn, workspace_id, agent_id, names, count, err));
-    for (size_t i = 0; i < count; i++) {
+        conn, request, err));
+    for (size_t i = 0; i < request->count; i++) {
         TRY(store_select_int(
-            conn,
-            &SQL_SERIES_FIND,
-            SQL_ARGS(
-                SQL_INT(workspace_id),
-                SQL_INT(agent_id),
-                SQL_VIEW(names[i].metric),
-                SQL_VIEW(names[i].device),
-                SQL_VIEW(names[i].instance)),
+            STORE_ASK(
+                conn,
+                &SQL_SERIES_FIND,
+                SQL_ARGS(
+                    SQL_INT(request->workspace_id),
+                    SQL_INT(request->agent_id),
+                    SQL_VIEW(request->names[i].metric),
+                    SQL_VIEW(request->names[i].device),
+                    SQL_VIEW(request->names[i].instance))),
             &ret_ids[i],
             err));
     }
@@ -173,26 +162,25 @@ enum err_code store_series_list(
     int64_t workspace_id,
     const struct series_filter *filter,
     struct arena *arena,
-    struct series_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     size_t chars = 0;
     struct str_view metric = store_prefix(filter->metric, &chars);
     return store_select(
-        conn,
-        &SQL_SERIES_LIST,
-        SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(filter->agent_id),
-            SQL_VIEW(metric),
-            SQL_INT(chars),
-            SQL_INT(filter->after_id),
-            SQL_INT(filter->limit)),
+        STORE_ASK(
+            conn,
+            &SQL_SERIES_LIST,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->agent_id),
+                SQL_VIEW(metric),
+                SQL_INT(chars),
+                SQL_INT(filter->after_id),
+                SQL_INT(filter->limit))),
         &series_type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }
 
@@ -201,24 +189,23 @@ enum err_code store_series_match(
     int64_t workspace_id,
     const struct series_filter *filter,
     struct arena *arena,
-    struct series_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     return store_select(
-        conn,
-        &SQL_SERIES_MATCH,
-        SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(filter->agent_id),
-            SQL_VIEW(or_empty(filter->metric)),
-            SQL_VIEW(or_any(filter->device)),
-            SQL_VIEW(or_any(filter->instance)),
-            SQL_INT(filter->limit)),
+        STORE_ASK(
+            conn,
+            &SQL_SERIES_MATCH,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->agent_id),
+                SQL_VIEW(or_empty(filter->metric)),
+                SQL_VIEW(or_any(filter->device)),
+                SQL_VIEW(or_any(filter->instance)),
+                SQL_INT(filter->limit))),
         &series_type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }
 
@@ -227,84 +214,76 @@ enum err_code store_series_newer(
     int64_t workspace_id,
     const struct series_filter *filter,
     struct arena *arena,
-    struct series_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     size_t chars = 0;
     struct str_view metric = store_prefix(filter->metric, &chars);
     return store_select(
-        conn,
-        &SQL_SERIES_NEWER,
-        SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(filter->agent_id),
-            SQL_VIEW(metric),
-            SQL_INT(filter->metric_is_prefix ? chars : 0),
-            SQL_VIEW(or_any(filter->device)),
-            SQL_VIEW(or_any(filter->instance)),
-            SQL_INT(filter->after_time),
-            SQL_INT(filter->limit)),
+        STORE_ASK(
+            conn,
+            &SQL_SERIES_NEWER,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->agent_id),
+                SQL_VIEW(metric),
+                SQL_INT(filter->metric_is_prefix ? chars : 0),
+                SQL_VIEW(or_any(filter->device)),
+                SQL_VIEW(or_any(filter->instance)),
+                SQL_INT(filter->after_time),
+                SQL_INT(filter->limit))),
         &series_type,
         arena,
-        (void **)ret_records,
-        ret_count,
+        ret_list,
         err);
 }
 
 enum err_code store_sample_raw(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t series_id,
-    const int64_t range_us[2],
-    int64_t limit,
+    const struct sample_range *range,
     struct arena *arena,
-    struct sample_row **ret_rows,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     return store_select(
-        conn,
-        &SQL_SAMPLE_RAW,
-        SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(series_id),
-            SQL_INT(range_us[0]),
-            SQL_INT(range_us[1]),
-            SQL_INT(limit)),
+        STORE_ASK(
+            conn,
+            &SQL_SAMPLE_RAW,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(range->series_id),
+                SQL_INT(range->start_us),
+                SQL_INT(range->end_us),
+                SQL_INT(range->limit))),
         &row_type,
         arena,
-        (void **)ret_rows,
-        ret_count,
+        ret_list,
         err);
 }
 
 enum err_code store_sample_steps(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t series_id,
-    const int64_t range_us[2],
-    int64_t step_us,
-    int64_t limit,
+    const struct sample_range *range,
     struct arena *arena,
-    struct sample_step **ret_steps,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err)
 {
     return store_select(
-        conn,
-        &SQL_SAMPLE_STEPS,
-        SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(series_id),
-            SQL_INT(range_us[0]),
-            SQL_INT(range_us[1]),
-            SQL_INT(step_us),
-            SQL_INT(limit)),
+        STORE_ASK(
+            conn,
+            &SQL_SAMPLE_STEPS,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(range->series_id),
+                SQL_INT(range->start_us),
+                SQL_INT(range->end_us),
+                SQL_INT(range->step_us),
+                SQL_INT(range->limit))),
         &step_type,
         arena,
-        (void **)ret_steps,
-        ret_count,
+        ret_list,
         err);
 }
 
@@ -336,7 +315,9 @@ enum err_code store_sample_partitions(
     }
     int64_t made = 0;
     return store_select_int(
-        conn, &SQL_SAMPLE_PARTITIONS, SQL_ARGS(SQL_TIME(from), SQL_INT(days)), &made, err);
+        STORE_ASK(conn, &SQL_SAMPLE_PARTITIONS, SQL_ARGS(SQL_TIME(from), SQL_INT(days))),
+        &made,
+        err);
 }
 
 static enum err_code retain_sqlite(
@@ -386,5 +367,6 @@ enum err_code store_sample_retain(
     }
     int64_t dropped = 0;
     *cursor = 0;
-    return store_select_int(conn, &SQL_SAMPLE_RETAIN, SQL_ARGS(SQL_TIME(before)), &dropped, err);
+    return store_select_int(
+        STORE_ASK(conn, &SQL_SAMPLE_RETAIN, SQL_ARGS(SQL_TIME(before))), &dropped, err);
 }

@@ -14,6 +14,13 @@ struct series_name {
     struct str_view unit;
 };
 
+struct series_request { /* names of one agent that want ids */
+    int64_t workspace_id;
+    int64_t agent_id;
+    const struct series_name *names;
+    size_t count;
+};
+
 struct series_record {
     int64_t id;
     int64_t agent_id;
@@ -45,6 +52,14 @@ struct sample_columns { /* count rows, column by column */
     const double *values;
 };
 
+struct sample_range {
+    int64_t series_id;
+    int64_t start_us;
+    int64_t end_us;  /* not included */
+    int64_t step_us; /* steps only */
+    int64_t limit;
+};
+
 struct sample_row {
     int64_t time_us;
     double value;
@@ -59,13 +74,10 @@ struct sample_step {
     int64_t last_us;
 };
 
-/* Makes what is missing and gives the id of each name, in order. */
+/* Makes what is missing and gives the id of each name, in order: ret_ids holds request->count. */
 enum err_code store_series_put(
     struct sql_conn *conn,
-    int64_t workspace_id,
-    int64_t agent_id,
-    const struct series_name *names,
-    size_t count,
+    const struct series_request *request,
     int64_t *ret_ids,
     struct err_info *err) MUST_CHECK;
 
@@ -77,55 +89,46 @@ enum err_code store_sample_put(
 enum err_code store_series_latest(
     struct sql_conn *conn, const struct sample_columns *latest, struct err_info *err) MUST_CHECK;
 
+/* struct series_record, by id: those whose metric begins with filter->metric. */
 enum err_code store_series_list(
     struct sql_conn *conn,
     int64_t workspace_id,
     const struct series_filter *filter,
     struct arena *arena,
-    struct series_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
-/* Exact metric. */
+/* struct series_record: exact metric. */
 enum err_code store_series_match(
     struct sql_conn *conn,
     int64_t workspace_id,
     const struct series_filter *filter,
     struct arena *arena,
-    struct series_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
-/* Those with a value newer than after_time, oldest first. */
+/* struct series_record: those with a value newer than after_time, oldest first. */
 enum err_code store_series_newer(
     struct sql_conn *conn,
     int64_t workspace_id,
     const struct series_filter *filter,
     struct arena *arena,
-    struct series_record **ret_records,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 
-/* Samples of [start, end), by time. */
+/* struct sample_row, by time. */
 enum err_code store_sample_raw(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t series_id,
-    const int64_t range_us[2],
-    int64_t limit,
+    const struct sample_range *range,
     struct arena *arena,
-    struct sample_row **ret_rows,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
-/* Steps of step_us that hold samples, from range_us[0] on. */
+/* struct sample_step: the steps of step_us that hold samples, from start_us on. */
 enum err_code store_sample_steps(
     struct sql_conn *conn,
     int64_t workspace_id,
-    int64_t series_id,
-    const int64_t range_us[2],
-    int64_t step_us,
-    int64_t limit,
+    const struct sample_range *range,
     struct arena *arena,
-    struct sample_step **ret_steps,
-    size_t *ret_count,
+    struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 enum err_code store_sample_at(
     struct sql_conn *conn,

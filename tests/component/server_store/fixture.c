@@ -167,16 +167,13 @@ int64_t place_add_agent(struct place *place, int64_t workspace_id, const char *n
     assert_ok_err(err, store_agent_add(place->conn, &agent, &err));
     assert_ok_err(
         err, store_agent_confirm(place->conn, workspace_id, agent.id, hash, STR("sealed"), &err));
-    assert_ok_err(
-        err,
-        store_enrollment_move(
-            place->conn,
-            workspace_id,
-            str_of(id),
-            ENROLLMENT_AWAITING_CONFIRMATION,
-            ENROLLMENT_CONFIRMED,
-            agent.id,
-            &err));
+    const struct enrollment_move move = {
+        .id = str_of(id),
+        .from = ENROLLMENT_AWAITING_CONFIRMATION,
+        .to = ENROLLMENT_CONFIRMED,
+        .agent_id = agent.id,
+    };
+    assert_ok_err(err, store_enrollment_move(place->conn, workspace_id, &move, &err));
     place_commit(place);
     return agent.id;
 }

@@ -34,6 +34,18 @@ static int64_t state_of(struct place *place, const char *id)
     return record.state;
 }
 
+/* Of a pending one. */
+static enum err_code move_enrollment(
+    struct place *place, const char *id, enum enrollment_state to, struct err_info *err)
+{
+    const struct enrollment_move move = {
+        .id = str_of(id),
+        .from = ENROLLMENT_PENDING,
+        .to = to,
+    };
+    return store_enrollment_move(place->conn, WORKSPACE_DEFAULT, &move, err);
+}
+
 static void test_an_enrollment_moves_once(void **state)
 {
     struct place *place = place_of(state);
@@ -53,26 +65,8 @@ static void test_an_enrollment_moves_once(void **state)
     assert_code(
         ERR_NOT_FOUND,
         store_enrollment_by_token(place->conn, place_hash(2, hash), place->arena, &record, &err));
-    assert_ok_err(
-        err,
-        store_enrollment_move(
-            place->conn,
-            WORKSPACE_DEFAULT,
-            STR("enr_1"),
-            ENROLLMENT_PENDING,
-            ENROLLMENT_AWAITING_CONFIRMATION,
-            0,
-            &err));
-    assert_code(
-        ERR_CONFLICT,
-        store_enrollment_move(
-            place->conn,
-            WORKSPACE_DEFAULT,
-            STR("enr_1"),
-            ENROLLMENT_PENDING,
-            ENROLLMENT_CANCELLED,
-            0,
-            &err));
+    assert_ok_err(err, move_enrollment(place, "enr_1", ENROLLMENT_AWAITING_CONFIRMATION, &err));
+    assert_code(ERR_CONFLICT, move_enrollment(place, "enr_1", ENROLLMENT_CANCELLED, &err));
     assert_int_equal(state_of(place, "enr_1"), ENROLLMENT_AWAITING_CONFIRMATION);
     place_commit(place);
 }
@@ -85,14 +79,7 @@ static void test_pending_enrollments_expire(void **state)
     add_enrollment(place, "enr_1", 1, PLACE_NOW.value + 1);
     add_enrollment(place, "enr_2", 2, PLACE_NOW.value + US_PER_HOUR);
     add_enrollment(place, "enr_3", 3, PLACE_NOW.value + 1);
-    assert_ok(store_enrollment_move(
-        place->conn,
-        WORKSPACE_DEFAULT,
-        STR("enr_3"),
-        ENROLLMENT_PENDING,
-        ENROLLMENT_CANCELLED,
-        0,
-        &err));
+    assert_ok(move_enrollment(place, "enr_3", ENROLLMENT_CANCELLED, &err));
     assert_ok_err(err, store_enrollment_expire(place->conn, later, &err));
     assert_int_equal(state_of(place, "enr_1"), ENROLLMENT_EXPIRED);
     assert_int_equal(state_of(place, "enr_2"), ENROLLMENT_PENDING);
@@ -104,47 +91,35 @@ static void test_enrollments_page_newest_first(void **state)
 {
     struct place *place = place_of(state);
     struct err_info err = ERR_INFO_INIT;
-    struct enrollment_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     place_begin(place, WORKSPACE_DEFAULT);
     for (uint8_t i = 1; i <= 5; i++) {
         char id[8];
         (void)snprintf(id, sizeof(id), "enr_%u", i);
         add_enrollment(place, id, i, PLACE_NOW.value + US_PER_HOUR);
     }
+    struct enrollment_filter filter = { .after = STR(""), .limit = 2 };
     assert_ok_err(
         err,
-        store_enrollment_list(
-            place->conn, WORKSPACE_DEFAULT, 0, STR(""), 2, place->arena, &records, &count, &err));
-    assert_int_equal(count, 2);
+        store_enrollment_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    const struct enrollment_record *records = list.records;
+    assert_int_equal(list.count, 2);
     assert_string_equal(records[0].id, "enr_5");
+    filter = (struct enrollment_filter){ .state = ENROLLMENT_PENDING,
+                                         .after = STR("enr_4"),
+                                         .limit = 9 };
     assert_ok_err(
         err,
-        store_enrollment_list(
-            place->conn,
-            WORKSPACE_DEFAULT,
-            ENROLLMENT_PENDING,
-            STR("enr_4"),
-            9,
-            place->arena,
-            &records,
-            &count,
-            &err));
-    assert_int_equal(count, 3);
+        store_enrollment_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    records = list.records;
+    assert_int_equal(list.count, 3);
     assert_string_equal(records[0].id, "enr_3");
+    filter =
+        (struct enrollment_filter){ .state = ENROLLMENT_EXPIRED, .after = STR(""), .limit = 9 };
     assert_ok_err(
         err,
-        store_enrollment_list(
-            place->conn,
-            WORKSPACE_DEFAULT,
-            ENROLLMENT_EXPIRED,
-            STR(""),
-            9,
-            place->arena,
-            &records,
-            &count,
-            &err));
-    assert_int_equal(count, 0);
+        store_enrollment_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    assert_int_equal(list.count, 0);
     place_commit(place);
 }
 
@@ -342,8 +317,7 @@ static void test_agents_are_listed_by_filter(void **state)
 {
     struct place *place = place_of(state);
     struct err_info err = ERR_INFO_INIT;
-    struct agent_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     int64_t total = 0;
     int64_t online = 0;
     int64_t first = place_add_agent(place, WORKSPACE_DEFAULT, "edge-1", 1);
@@ -353,18 +327,17 @@ static void test_agents_are_listed_by_filter(void **state)
     place_begin(place, WORKSPACE_DEFAULT);
     assert_ok(store_agent_seen(place->conn, WORKSPACE_DEFAULT, first, later, STR("status"), &err));
     struct agent_filter filter = { .name_prefix = STR("edge"), .limit = 10 };
-    assert_ok(store_agent_list(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 2);
+    assert_ok(store_agent_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    struct agent_record *records = list.records;
+    assert_int_equal(list.count, 2);
     assert_memory_equal(records[0].status.ptr, "status", 6);
     filter.name_prefix = STR("\xc3\xa4"); /* counted in characters */
-    assert_ok(store_agent_list(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 1);
+    assert_ok(store_agent_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    assert_int_equal(list.count, 1);
     filter = (struct agent_filter){ .seen_since = later.value, .limit = 10 };
-    assert_ok(store_agent_list(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 1);
+    assert_ok(store_agent_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    records = list.records;
+    assert_int_equal(list.count, 1);
     assert_int_equal(records[0].id, first);
     assert_ok(
         store_agent_count(place->conn, WORKSPACE_DEFAULT, later.value, &total, &online, &err));

@@ -72,25 +72,18 @@ static bool finish(struct place *place, const char *id, int64_t agent_id, bool s
 static size_t count_open(struct place *place, int64_t agent_id, int64_t after, struct wall_us now)
 {
     struct err_info err = ERR_INFO_INIT;
-    struct command_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
+    const struct command_filter filter = {
+        .agent_id = agent_id, .after_sequence = after, .now = now, .limit = 100
+    };
     assert_ok_err(
         err,
-        store_command_open(
-            place->conn,
-            WORKSPACE_DEFAULT,
-            agent_id,
-            after,
-            now,
-            100,
-            place->arena,
-            &records,
-            &count,
-            &err));
-    for (size_t i = 1; i < count; i++) {
+        store_command_open(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    const struct command_record *records = list.records;
+    for (size_t i = 1; i < list.count; i++) {
         assert_true(records[i].sequence > records[i - 1].sequence);
     }
-    return count;
+    return list.count;
 }
 
 static void test_a_command_lives_and_ends(void **state)
@@ -170,25 +163,19 @@ static void test_commands_page_newest_first(void **state)
 {
     struct place *place = place_of(state);
     struct err_info err = ERR_INFO_INIT;
-    struct command_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
     place_begin(place, WORKSPACE_DEFAULT);
     assert_ok(add_command(place, agent, "cmd_1", ""));
     assert_ok(add_command(place, agent, "cmd_2", ""));
     assert_ok(add_command(place, agent, "cmd_3", ""));
-    assert_ok(store_command_list(
-        place->conn,
-        WORKSPACE_DEFAULT,
-        agent,
-        COMMAND_QUEUED,
-        STR("cmd_3"),
-        1,
-        place->arena,
-        &records,
-        &count,
-        &err));
-    assert_int_equal(count, 1);
+    const struct command_filter filter = {
+        .agent_id = agent, .state = COMMAND_QUEUED, .before = STR("cmd_3"), .limit = 1
+    };
+    assert_ok(
+        store_command_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    const struct command_record *records = list.records;
+    assert_int_equal(list.count, 1);
     assert_string_equal(records[0].id, "cmd_2");
     assert_string_equal(records[0].agent_name, "edge");
     place_commit(place);
@@ -215,18 +202,17 @@ static enum err_code add_audit(struct sql_conn *conn, const char *reason)
 static void check_chain(struct place *place, size_t expected)
 {
     struct err_info err = ERR_INFO_INIT;
-    struct audit_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     struct str_view previous = STR_NONE;
     uint8_t hash[HASH_BLAKE2B_BYTES];
+    const struct audit_filter filter = { .limit = 1000 };
     place_begin(place, WORKSPACE_DEFAULT);
     assert_ok_err(
-        err,
-        store_audit_newer(
-            place->conn, WORKSPACE_DEFAULT, 0, 1000, place->arena, &records, &count, &err));
+        err, store_audit_newer(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    const struct audit_record *records = list.records;
     place_commit(place);
-    assert_int_equal(count, expected);
-    for (size_t i = 0; i < count; i++) {
+    assert_int_equal(list.count, expected);
+    for (size_t i = 0; i < list.count; i++) {
         assert_int_equal(records[i].sequence, i + 1); /* no gap */
         audit_hash(previous, records[i].sequence, str_of(records[i].record), hash);
         assert_int_equal(records[i].hash.len, sizeof(hash));
@@ -250,12 +236,13 @@ static void test_the_chain_holds(void **state)
     check_chain(place, 2);
     place_script(place, "UPDATE audit SET record = '{}' WHERE sequence = 1 AND workspace_id = 1");
     struct err_info err = ERR_INFO_INIT;
-    struct audit_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     uint8_t hash[HASH_BLAKE2B_BYTES];
+    const struct audit_filter filter = { .limit = 9 };
     place_begin(place, WORKSPACE_DEFAULT);
-    assert_ok(store_audit_newer(
-        place->conn, WORKSPACE_DEFAULT, 0, 9, place->arena, &records, &count, &err));
+    assert_ok(
+        store_audit_newer(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    const struct audit_record *records = list.records;
     place_commit(place);
     audit_hash(STR_NONE, 1, str_of(records[0].record), hash);
     assert_memory_not_equal(records[0].hash.ptr, hash, sizeof(hash)); /* an edit shows */
@@ -266,8 +253,7 @@ static void test_long_reasons_are_cut(void **state)
 {
     struct place *place = place_of(state);
     struct err_info err = ERR_INFO_INIT;
-    struct audit_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     char reason[4 * 4096 + 1] = "";
     for (size_t i = 0; i < 4096; i++) {
         memcpy(reason + 4 * i, "\xf0\x9f\x90\x80", 4);
@@ -281,10 +267,10 @@ static void test_long_reasons_are_cut(void **state)
     check_chain(place, 2);
     const struct audit_filter filter = { .end = INT64_MAX, .limit = 9 };
     place_begin(place, WORKSPACE_DEFAULT);
-    assert_ok(store_audit_list(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
+    assert_ok(store_audit_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    const struct audit_record *records = list.records;
     place_commit(place);
-    assert_int_equal(count, 2);
+    assert_int_equal(list.count, 2);
     assert_true(str_is_utf8(str_of(records[1].reason), NULL));
     assert_int_equal(strlen(records[1].reason), 1024);
 }
@@ -330,25 +316,22 @@ static void test_audit_is_filtered(void **state)
 {
     struct place *place = place_of(state);
     struct err_info err = ERR_INFO_INIT;
-    struct audit_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     place_begin(place, WORKSPACE_DEFAULT);
     for (int i = 0; i < 3; i++) {
         assert_ok(add_audit(place->conn, ""));
     }
     struct audit_filter filter = { .end = INT64_MAX, .limit = 9, .before = 3 };
-    assert_ok(store_audit_list(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 2);
+    assert_ok(store_audit_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    const struct audit_record *records = list.records;
+    assert_int_equal(list.count, 2);
     assert_int_equal(records[0].sequence, 2);
     filter = (struct audit_filter){ .end = INT64_MAX, .limit = 9, .actor_prefix = STR("key:") };
-    assert_ok(store_audit_list(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 0);
+    assert_ok(store_audit_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    assert_int_equal(list.count, 0);
     filter = (struct audit_filter){ .end = PLACE_NOW.value, .limit = 9 };
-    assert_ok(store_audit_list(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 0);
+    assert_ok(store_audit_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    assert_int_equal(list.count, 0);
     place_commit(place);
 }
 

@@ -18,8 +18,10 @@ static const struct series_name names[] = {
 static void put_names(struct place *place, int64_t agent_id, int64_t ids[4])
 {
     struct err_info err = ERR_INFO_INIT;
-    assert_ok_err(
-        err, store_series_put(place->conn, WORKSPACE_DEFAULT, agent_id, names, 4, ids, &err));
+    const struct series_request request = {
+        WORKSPACE_DEFAULT, agent_id, names, ARRAY_LENGTH(names)
+    };
+    assert_ok_err(err, store_series_put(place->conn, &request, ids, &err));
 }
 
 static void put_sample(struct place *place, int64_t series_id, int64_t time_us, double value)
@@ -34,25 +36,17 @@ static void put_sample(struct place *place, int64_t series_id, int64_t time_us, 
 static size_t count_samples(struct place *place, int64_t series_id, int64_t start, int64_t end)
 {
     struct err_info err = ERR_INFO_INIT;
-    struct sample_row *rows = NULL;
-    size_t count = 0;
-    const int64_t range[2] = { start, end };
+    struct store_list list;
+    const struct sample_range range = {
+        .series_id = series_id, .start_us = start, .end_us = end, .limit = 1000
+    };
     assert_ok_err(
-        err,
-        store_sample_raw(
-            place->conn,
-            WORKSPACE_DEFAULT,
-            series_id,
-            range,
-            1000,
-            place->arena,
-            &rows,
-            &count,
-            &err));
-    for (size_t i = 1; i < count; i++) {
+        err, store_sample_raw(place->conn, WORKSPACE_DEFAULT, &range, place->arena, &list, &err));
+    const struct sample_row *rows = list.records;
+    for (size_t i = 1; i < list.count; i++) {
         assert_true(rows[i].time_us > rows[i - 1].time_us);
     }
-    return count;
+    return list.count;
 }
 
 static void test_a_series_is_made_once(void **state)
@@ -134,8 +128,7 @@ static void test_steps_aggregate(void **state)
 {
     struct place *place = place_of(state);
     struct err_info err = ERR_INFO_INIT;
-    struct sample_step *steps = NULL;
-    size_t count = 0;
+    struct store_list list;
     int64_t ids[4];
     const int64_t start = PLACE_NOW.value + 7; /* steps count from the start that was asked for */
     int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
@@ -147,21 +140,17 @@ static void test_steps_aggregate(void **state)
     put_sample(place, ids[0], start + 10, 5);
     put_sample(place, ids[0], start + 35, 7);
     put_sample(place, ids[0], start + 40, 1000);
-    const int64_t range[2] = { start, start + 40 };
+    const struct sample_range range = {
+        .series_id = ids[0],
+        .start_us = start,
+        .end_us = start + 40,
+        .step_us = 10,
+        .limit = 100,
+    };
     assert_ok_err(
-        err,
-        store_sample_steps(
-            place->conn,
-            WORKSPACE_DEFAULT,
-            ids[0],
-            range,
-            10,
-            100,
-            place->arena,
-            &steps,
-            &count,
-            &err));
-    assert_int_equal(count, 3); /* steps without samples are left out */
+        err, store_sample_steps(place->conn, WORKSPACE_DEFAULT, &range, place->arena, &list, &err));
+    const struct sample_step *steps = list.records;
+    assert_int_equal(list.count, 3); /* steps without samples are left out */
     assert_int_equal(steps[0].start_us, start);
     assert_int_equal(steps[0].count, 2);
     assert_true(steps[0].sum == -2 && steps[0].min == -3 && steps[0].max == 1);
@@ -175,8 +164,7 @@ static void test_the_latest_value_never_goes_back(void **state)
 {
     struct place *place = place_of(state);
     struct err_info err = ERR_INFO_INIT;
-    struct series_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     int64_t ids[4];
     int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
     place_begin(place, WORKSPACE_DEFAULT);
@@ -184,26 +172,27 @@ static void test_the_latest_value_never_goes_back(void **state)
     put_sample(place, ids[0], PLACE_NOW.value, 2);
     put_sample(place, ids[0], PLACE_NOW.value - 5, 1); /* came late */
     struct series_filter filter = { .metric = STR("host."), .limit = 10 };
-    assert_ok(store_series_list(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 3);
+    assert_ok(
+        store_series_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    const struct series_record *records = list.records;
+    assert_int_equal(list.count, 3);
     assert_int_equal(records[0].last_time, PLACE_NOW.value);
     assert_true(records[0].last_value == 2);
     filter = (struct series_filter){ .metric = STR("host.disk.read"), .limit = 10 };
-    assert_ok(store_series_match(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 2);
+    assert_ok(
+        store_series_match(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    assert_int_equal(list.count, 2);
     filter.device = STR("");
-    assert_ok(store_series_match(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 1);
+    assert_ok(
+        store_series_match(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    assert_int_equal(list.count, 1);
     filter = (struct series_filter){ .metric = STR("host."),
                                      .metric_is_prefix = true,
                                      .after_time = PLACE_NOW.value - 1,
                                      .limit = 10 };
-    assert_ok(store_series_newer(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 1);
+    assert_ok(
+        store_series_newer(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    assert_int_equal(list.count, 1);
     place_commit(place);
 }
 
@@ -311,8 +300,7 @@ static void test_events_are_listed_and_followed(void **state)
 {
     struct place *place = place_of(state);
     struct err_info err = ERR_INFO_INIT;
-    struct event_record *records = NULL;
-    size_t count = 0;
+    struct store_list list;
     int64_t last = 0;
     const int64_t now = PLACE_NOW.value;
     int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
@@ -323,28 +311,28 @@ static void test_events_are_listed_and_followed(void **state)
     add_event(place, agent, now + 1, 4, "spool.corrupt");
     add_event(place, agent, now + 2, 4, "link.lost");
     struct event_filter filter = { .end = INT64_MAX, .limit = 10 };
-    assert_ok(store_event_list(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 3);
+    assert_ok(store_event_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    const struct event_record *records = list.records;
+    assert_int_equal(list.count, 3);
     assert_string_equal(records[0].kind, "link.lost");
     assert_string_equal(records[0].text, "text \xf0\x9f\x90\x80");
     filter = (struct event_filter){
         .end = now + 2, .min_severity = 2, .kind_prefix = STR("spool."), .limit = 10
     };
-    assert_ok(store_event_list(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 1);
+    assert_ok(store_event_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    records = list.records;
+    assert_int_equal(list.count, 1);
     filter = (struct event_filter){ .after_id = records[0].id, .limit = 10 };
-    assert_ok(store_event_newer(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 1);
+    assert_ok(
+        store_event_newer(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    records = list.records;
+    assert_int_equal(list.count, 1);
     assert_string_equal(records[0].kind, "link.lost");
     const struct wall_us before = { now + 2 };
     assert_ok(store_event_remove(place->conn, before, &err));
     filter = (struct event_filter){ .end = INT64_MAX, .limit = 10 };
-    assert_ok(store_event_list(
-        place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &records, &count, &err));
-    assert_int_equal(count, 1);
+    assert_ok(store_event_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    assert_int_equal(list.count, 1);
     place_commit(place);
 }
 
