@@ -70,21 +70,16 @@ struct sql_value {
 #define SQL_BLOBS(pointer, n) \
     ((struct sql_value){ .type = SQL_TYPE_BLOB_ARRAY, .count = (n), .as.views = (pointer) })
 
-/* The formatter takes a function that gives a struct for the struct itself. */
-/* clang-format off */
-static inline struct sql_value SQL_VIEW(struct str_view text)
+static inline struct sql_value sql_value_of_view(struct str_view text)
 {
     return (struct sql_value){ .type = text.ptr == NULL ? SQL_TYPE_NULL : SQL_TYPE_TEXT,
                                .count = text.len,
                                .as.data = text.ptr };
 }
 
-/* NULL gives SQL NULL. */
-static inline struct sql_value SQL_TEXT(const char *text)
-{
-    return SQL_VIEW(str_of(text));
-}
-/* clang-format on */
+/* A view or a string; NULL gives SQL NULL. */
+#define SQL_VIEW(text) sql_value_of_view(text)
+#define SQL_TEXT(text) sql_value_of_view(str_of(text))
 
 struct sql_options {
     const char *url;         /* "sqlite:/path/file.db", "postgresql://..." */
