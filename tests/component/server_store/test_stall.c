@@ -73,8 +73,8 @@ static void fill_samples(struct place *place, int64_t agent_id, int64_t ids[SERI
         series[i] = (struct series_name){ str_of(names[i]), STR(""), STR(""), STR("") };
     }
     place_begin(place, SQL_ALL_WORKSPACES);
-    assert_ok_err(
-        err, store_series_put(place->conn, WORKSPACE_DEFAULT, agent_id, series, SERIES, ids, &err));
+    const struct series_request request = { WORKSPACE_DEFAULT, agent_id, series, SERIES };
+    assert_ok_err(err, store_series_put(place->conn, &request, ids, &err));
     assert_ok_err(err, store_sample_partitions(place->conn, PLACE_NOW, 2, &err));
     place_commit(place);
     char text[256];
