@@ -105,8 +105,26 @@ static enum err_code make_token(struct local_agent *agent, struct err_info *err)
 
 static void on_exit_ready(void *context, uint32_t events);
 
+/* The server's own but for what gives access to its database; the caller frees the list. */
+static char **agent_environment(void)
+{
+    size_t count = 0;
+    while (environ[count] != NULL) {
+        count++;
+    }
+    char **copy = mem_alloc_array(count + 1, sizeof(*copy));
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!str_has_prefix(str_of(environ[i]), STR("BELAY_DATABASE_"))) {
+            copy[kept++] = environ[i];
+        }
+    }
+    return copy;
+}
+
 static int spawn(struct local_agent *agent)
 {
+    AUTO_FREE char **variables = agent_environment();
     char *args[ARGS_MAX] = { NULL };
     size_t count = 0;
     const char *const fixed[] = { "belay-server",  "--mode",      "agent",          "--",
@@ -128,7 +146,7 @@ static int spawn(struct local_agent *agent)
     (void)posix_spawnattr_init(&attributes);
     (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
     (void)posix_spawnattr_setsigmask(&attributes, &none);
-    int failed = posix_spawn(&agent->pid, "/proc/self/exe", NULL, &attributes, args, environ);
+    int failed = posix_spawn(&agent->pid, "/proc/self/exe", NULL, &attributes, args, variables);
     (void)posix_spawnattr_destroy(&attributes);
     return failed;
 }
