@@ -134,7 +134,8 @@ void config_hint_offer(struct config_hint *hint, struct str_view name)
 {
     unsigned distance = str_distance(hint->text, name) + 1;
     size_t longest = hint->text.len > name.len ? hint->text.len : name.len;
-    bool near = distance - 1 <= 1 + longest / 4 && distance <= longest;
+    /* str_distance says 8 for everything that is far. */
+    bool near = distance - 1 < 8 && distance - 1 <= 1 + longest / 4 && distance <= longest;
     bool better = hint->distance == 0 || distance < hint->distance;
     if (near && better && str_copy(name, hint->best, sizeof(hint->best)) == ERR_OK) {
         hint->distance = distance;
