@@ -8,7 +8,7 @@
 #include "cmd/server/core/identity.h"
 #include "cmd/server/gateway/methods.h"
 #include "cmd/server/gateway/presence.h"
-#include "cmd/server/gateway/throttle.h"
+#include "cmd/server/core/throttle.h"
 #include "cmd/server/housekeeping.h"
 #include "cmd/server/http/listener.h"
 #include "cmd/server/ingest/ingest.h"

@@ -162,11 +162,21 @@ static enum err_code load_key(struct work *work, void *context, struct err_info 
     principal->scopes = auth_scopes_of(str_of(key.scopes));
     principal->expires_at = key.expires_at;
     (void)snprintf(principal->subject, sizeof(principal->subject), "key:%s", key.id);
-    TRY(str_copy(str_of(key.workspace), principal->workspace, sizeof(principal->workspace)));
-    return store_api_key_used(work->conn, key.workspace_id, str_of(key.id), work->now, err);
+    return str_copy(str_of(key.workspace), principal->workspace, sizeof(principal->workspace));
 }
 
-/* Looks up principal->credential_hash, which is filled in, and keeps what it finds. */
+static enum err_code note_use(struct work *work, void *context, struct err_info *err)
+{
+    const struct principal *principal = context;
+    struct str_view subject = str_of(principal->subject);
+    struct str_view id = str_from(subject.ptr + 4, subject.len - 4); /* "key:..." */
+    return store_api_key_used(work->conn, principal->workspace_id, id, work->now, err);
+}
+
+/*
+ * Looks up principal->credential_hash, which is filled in, and keeps what it finds. Only what is
+ * found is written about: a stranger's guesses cost a read.
+ */
 static enum err_code load(
     struct service *service,
     struct worker *worker,
@@ -178,11 +188,14 @@ static enum err_code load(
     lock_acquire(&service->credentials->lock);
     uint64_t generation = service->credentials->generation;
     lock_release(&service->credentials->lock);
-    enum err_code code = work_run(worker, arena, SQL_ALL_WORKSPACES, fn, principal, err);
+    enum err_code code = work_read(worker, arena, SQL_ALL_WORKSPACES, fn, principal, err);
     if (code == ERR_NOT_FOUND) {
         return ERR_SET(err, ERR_UNAUTHENTICATED, "the credential is unknown, expired or revoked");
     }
     TRY(code);
+    if (principal->kind == PRINCIPAL_KEY) {
+        TRY(work_run(worker, arena, SQL_ALL_WORKSPACES, note_use, principal, err));
+    }
     keep(service->credentials, principal, generation);
     return ERR_OK;
 }

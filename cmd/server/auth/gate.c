@@ -1,6 +1,7 @@
 #include "cmd/server/auth/gate.h"
 
 #include "cmd/server/auth/credentials.h"
+#include "cmd/server/core/throttle.h"
 #include "cmd/server/core/work.h"
 #include "cmd/server/store/access.h"
 #include "cmd/server/store/audit.h"
@@ -193,6 +194,11 @@ static enum err_code admit(
     }
     if (code == ERR_DENIED || (code == ERR_UNAUTHENTICATED && rule->is_audited)) {
         struct err_info why = *err;
+        const struct rpc_peer *peer = rpc_call_peer(call);
+        if (principal.kind == PRINCIPAL_NOBODY && !peer->is_loopback) {
+            /* A stranger may not fill the audit trail. */
+            TRY(throttle_take(service->throttle, str_of(peer->address), err));
+        }
         const struct gate_refusal refusal = { &principal, "", code, why.text };
         TRY(gate_audit_refusal(call, &refusal, err));
         *err = why;

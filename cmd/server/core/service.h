@@ -18,7 +18,7 @@ struct wire_schema;
 struct credentials; /* auth/credentials.h */
 struct ingest;      /* ingest/ingest.h */
 struct presence;    /* gateway/presence.h */
-struct throttle;    /* gateway/throttle.h */
+struct throttle;    /* core/throttle.h */
 
 struct service_settings {
     int64_t heartbeat_us;      /* told to agents */

@@ -1,7 +1,7 @@
 #include "cmd/server/gateway/bootstrap.h"
 
 #include "cmd/server/auth/gate.h"
-#include "cmd/server/gateway/throttle.h"
+#include "cmd/server/core/throttle.h"
 #include "common/crypto/hash.h"
 
 enum err_code bootstrap_limit(struct rpc_call *call, struct str_view key, struct err_info *err)

@@ -1,9 +1,10 @@
 /*
- * Rate limits of the bootstrap calls: a token bucket per key (source address, api key). Bounded
+ * Rate limits of what strangers may do (bootstrap calls, refusals that are written down): a token
+ * bucket per key (source address, api key). Bounded
  * memory: when too many keys are known the fullest buckets are forgotten first. Thread-safe.
  */
-#ifndef SERVER_GATEWAY_THROTTLE_H
-#define SERVER_GATEWAY_THROTTLE_H
+#ifndef SERVER_CORE_THROTTLE_H
+#define SERVER_CORE_THROTTLE_H
 
 #include "common/base/time.h"
 

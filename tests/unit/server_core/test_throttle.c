@@ -1,5 +1,5 @@
 /* The token buckets of the bootstrap calls, on a clock that stands still. */
-#include "cmd/server/gateway/throttle.h"
+#include "cmd/server/core/throttle.h"
 #include "common/base/cleanup.h"
 #include "common/sys/thread.h"
 #include "tests/support/test.h"

@@ -1,4 +1,4 @@
-#include "cmd/server/gateway/throttle.h"
+#include "cmd/server/core/throttle.h"
 
 #include "common/base/map.h"
 #include "common/base/mem.h"
