@@ -11,6 +11,10 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+enum {
+    HELP_BYTES = 65536
+};
+
 static const struct {
     const char *name;
     int (*run)(const struct config *config);
@@ -36,7 +40,7 @@ static const struct {
 
 static void print_help(void)
 {
-    AUTO_BUF struct buf text = BUF_INIT(64 * 1024);
+    AUTO_BUF struct buf text = BUF_INIT(HELP_BYTES);
     buf_append_str(&text, STR("usage: belay-agent COMMAND [options]\n\nCommands:\n"));
     for (size_t i = 0; i < ARRAY_LENGTH(verbs); i++) {
         buf_printf(&text, "  %s\n", verbs[i].help);
@@ -90,7 +94,7 @@ static enum err_code prepare(const struct config *config, struct err_info *err)
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGHUP);
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(077);
     log_set_component("belay-agent");

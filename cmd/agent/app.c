@@ -275,12 +275,9 @@ static enum err_code set_policy(struct app *app, struct err_info *err)
     return ERR_OK;
 }
 
-static enum err_code open_all(struct app *app, struct err_info *err)
+/* What stands by itself: policy, contracts, loop, state, facts. */
+static enum err_code open_ground(struct app *app, struct err_info *err)
 {
-    AUTO_FREE char *socket_path = outcome_status_path(app->config);
-    struct host_sampler_options sampling = { .root = "",
-                                             .clock = app->clock,
-                                             .per_core = config_bool(app->config, "per-core") };
     TRY(set_policy(app, err));
     TRY(wire_schema_load(belay_descriptors, belay_descriptors_size, &app->schema, err));
     TRY(loop_create(app->clock, &app->loop, err));
@@ -288,6 +285,16 @@ static enum err_code open_all(struct app *app, struct err_info *err)
     TRY(state_open(config_text(app->config, "state-dir"), &app->state, err));
     TRY(state_load_keys(app->state, err));
     host_facts_read("", &app->facts);
+    return ERR_OK;
+}
+
+static enum err_code open_all(struct app *app, struct err_info *err)
+{
+    AUTO_FREE char *socket_path = outcome_status_path(app->config);
+    struct host_sampler_options sampling = { .root = "",
+                                             .clock = app->clock,
+                                             .per_core = config_bool(app->config, "per-core") };
+    TRY(open_ground(app, err));
     TRY(open_spool(app, err));
     TRY(open_link(app, err));
     struct commands_options options = { .spool = app->spool,

@@ -22,7 +22,7 @@ enum err_code status_socket_open(
     void *context,
     struct status_socket **ret_socket,
     struct err_info *err) MUST_CHECK;
-void status_socket_close(struct status_socket *socket); /* NULL is allowed */
+void status_socket_close(struct status_socket *listener); /* NULL is allowed */
 
 /* The client's side: the JSON line or the text. ERR_UNAVAILABLE: nobody answers there. */
 enum err_code status_socket_ask(

@@ -127,25 +127,21 @@ static enum err_code read_join(const char *word, struct buf *text, struct err_in
     return buf_ok(text) ? ERR_OK : ERR_SET(err, ERR_INVALID, "the join string is too long");
 }
 
-static enum err_code open_enroll(struct enroll *enroll, struct err_info *err)
+static enum err_code open_ground(struct enroll *enroll, struct err_info *err)
 {
-    AUTO_BUF struct buf join_text = BUF_INIT(4096);
-    struct pending pending = { .label_count = 0 };
-    struct link_join join;
-    if (config_word_count(enroll->config) < 2) {
-        return ERR_SET(
-            err, ERR_INVALID, "enroll: which server? Give the join string of 'belay enroll token'");
-    }
-    TRY(read_join(config_word(enroll->config, 1), &join_text, err));
     host_facts_read("", &enroll->facts);
     TRY(wire_schema_load(belay_descriptors, belay_descriptors_size, &enroll->schema, err));
     TRY(loop_create(clock_system(), &enroll->loop, err));
     TRY(loop_signals(enroll->loop, on_signal, enroll, err));
     TRY(state_open(config_text(enroll->config, "state-dir"), &enroll->state, err));
     TRY(refuse_enrolled(enroll, err));
-    TRY(state_load_keys(enroll->state, err));
-    TRY(outcome_begin_join(
-        enroll->config, enroll->state, &enroll->facts, buf_text(&join_text), err));
+    return state_load_keys(enroll->state, err);
+}
+
+static enum err_code open_link(struct enroll *enroll, struct err_info *err)
+{
+    struct pending pending = { .label_count = 0 };
+    struct link_join join;
     TRY(pending_load(enroll->state, &pending, err));
     pending_fill(&pending, &join);
     struct link_options options = { .loop = enroll->loop,
@@ -160,6 +156,20 @@ static enum err_code open_enroll(struct enroll *enroll, struct err_info *err)
     enum err_code code = link_create(&options, &enroll->link, err);
     pending_deinit(&pending);
     return code;
+}
+
+static enum err_code open_enroll(struct enroll *enroll, struct err_info *err)
+{
+    AUTO_BUF struct buf join_text = BUF_INIT(4096);
+    if (config_word_count(enroll->config) < 2) {
+        return ERR_SET(
+            err, ERR_INVALID, "enroll: which server? Give the join string of 'belay enroll token'");
+    }
+    TRY(read_join(config_word(enroll->config, 1), &join_text, err));
+    TRY(open_ground(enroll, err));
+    TRY(outcome_begin_join(
+        enroll->config, enroll->state, &enroll->facts, buf_text(&join_text), err));
+    return open_link(enroll, err);
 }
 
 static void close_enroll(struct enroll *enroll)

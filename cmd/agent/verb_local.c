@@ -10,6 +10,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+enum {
+    CONFIG_TEXT_BYTES = 262144
+};
+
 static bool wants_json(const struct config *config)
 {
     return strcmp(config_text(config, "output"), "json") == 0;
@@ -96,7 +100,7 @@ int verb_reset(const struct config *config)
 
 int verb_config(const struct config *config)
 {
-    AUTO_BUF struct buf text = BUF_INIT(256 * 1024);
+    AUTO_BUF struct buf text = BUF_INIT(CONFIG_TEXT_BYTES);
     const char *what = config_word_count(config) < 2 ? "check" : config_word(config, 1);
     if (strcmp(what, "check") == 0) {
         (void)printf("The configuration is good.\n"); /* it was read before we came here */

@@ -78,7 +78,12 @@ static enum err_code list_stream(
     for (;;) {
         struct spool_batch batch = { 0 };
         arena_reset(arena);
-        TRY(spool_peek(spool, stream, after, SPOOL_PAYLOAD_MAX, LIST_STEP, arena, &batch, err));
+        TRY(spool_peek(
+            spool,
+            &(struct spool_ask){ stream, after, SPOOL_PAYLOAD_MAX, LIST_STEP },
+            arena,
+            &batch,
+            err));
         if (batch.count == 0) {
             return ERR_OK;
         }

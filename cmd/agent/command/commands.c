@@ -165,7 +165,7 @@ static void refuse(
 static bool answer_repetition(
     struct commands *commands, const Agentgateway__V1__ControlCommand *command)
 {
-    AUTO_ARENA struct arena *arena = arena_create(ACK_PAYLOAD_MAX * 2);
+    AUTO_ARENA struct arena *arena = arena_create((size_t)ACK_PAYLOAD_MAX * 2);
     enum command_status status = COMMAND_RUNNING;
     struct command_outcome outcome;
     struct str_view id = str_of(command->command_id);

@@ -8,13 +8,14 @@
 
 enum {
     ARENA_BYTES = 8 * 1024 * 1024,
-    UNPACKED_MAX = 4 * 1024 * 1024
+    UNPACKED_MAX = 4 * 1024 * 1024,
+    SUMMARY_ARENA_BYTES = 64 * 1024 * 1024
 };
 
 /* protobuf-c takes char * for what it only reads */
 static char *text_of(const char *text)
 {
-    return (char *)(uintptr_t)text;
+    return CONST_CAST(char *, text);
 }
 
 static void fill_sample(
@@ -42,8 +43,8 @@ enum err_code batch_pack_samples(
     Agentgateway__V1__TelemetryBatch batch = AGENTGATEWAY__V1__TELEMETRY_BATCH__INIT;
     Agentgateway__V1__TelemetrySeries *series = arena_alloc(arena, count * sizeof(*series) + 1);
     Agentgateway__V1__TelemetrySample *rows = arena_alloc(arena, count * sizeof(*rows) + 1);
-    batch.series = arena_alloc(arena, count * sizeof(*batch.series) + 1);
-    batch.samples = arena_alloc(arena, count * sizeof(*batch.samples) + 1);
+    batch.series = arena_alloc(arena, count * sizeof(void *) + 1);
+    batch.samples = arena_alloc(arena, count * sizeof(void *) + 1);
     if (series == NULL || rows == NULL || batch.series == NULL || batch.samples == NULL) {
         return ERR_SET(err, ERR_LIMIT, "a round of %u samples does not fit", count);
     }
@@ -153,7 +154,7 @@ enum err_code batch_describe(
     struct err_info *err)
 {
     AUTO_BUF struct buf plain = BUF_INIT(UNPACKED_MAX);
-    AUTO_ARENA struct arena *arena = arena_create(64 * 1024 * 1024);
+    AUTO_ARENA struct arena *arena = arena_create(SUMMARY_ARENA_BYTES);
     ProtobufCMessage *message = NULL;
     bool is_samples = format == AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_TELEMETRY_BATCH;
     if (!is_samples && format != AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_EVENT_BATCH) {

@@ -85,12 +85,12 @@ static enum err_code send_hello(struct link *link)
         link->ops->get_status(link->context, &status);
     }
     for (unsigned i = 0; i < ARRAY_LENGTH(capabilities); i++) {
-        names[i] = (char *)(uintptr_t)capabilities[i];
+        names[i] = CONST_CAST(char *, capabilities[i]);
     }
     capacity.cpus = link->options.facts->cpu_count;
     capacity.memory_bytes = link->options.facts->memory_bytes;
-    hello.agent_version = (char *)(uintptr_t)link->options.agent_version;
-    hello.boot_id = (char *)(uintptr_t)link->options.facts->boot_id;
+    hello.agent_version = CONST_CAST(char *, link->options.agent_version);
+    hello.boot_id = CONST_CAST(char *, link->options.facts->boot_id);
     hello.last_command_sequence = status.last_command_sequence;
     hello.capabilities = names;
     hello.n_capabilities = ARRAY_LENGTH(capabilities);
@@ -140,9 +140,9 @@ enum err_code link_send_ack(
     }
     ack.command_id = id;
     ack.succeeded = outcome->succeeded;
-    ack.error_message = (char *)(uintptr_t)outcome->error;
+    ack.error_message = CONST_CAST(char *, outcome->error);
     ack.code = (Agentgateway__V1__AckCode)outcome->code;
-    ack.payload.data = (uint8_t *)(uintptr_t)outcome->payload.ptr;
+    ack.payload.data = CONST_CAST(uint8_t *, outcome->payload.ptr);
     ack.payload.len = outcome->payload.len;
     request.message_case = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_ACK;
     request.ack = &ack;

@@ -100,6 +100,6 @@ enum err_code link_step(
 struct mono_us link_core_deadline(const struct link_core *core);
 
 enum link_state link_core_state(const struct link_core *core);
-const char *link_event_name(enum link_event_type type);
+const char *link_event_name(enum link_event_type event);
 
 #endif

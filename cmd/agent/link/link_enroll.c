@@ -9,7 +9,7 @@ enum {
 
 static char *text_of(const char *text)
 {
-    return (char *)(uintptr_t)text;
+    return CONST_CAST(char *, text);
 }
 
 /* Everything is on disk before the link counts as enrolled; the enrollment file last. */
@@ -129,7 +129,7 @@ void link_register(struct link *link)
     AUTO_FREE Agentgateway__V1__RegisterRequest__LabelsEntry *entries =
         mem_alloc_array(LINK_LABELS_MAX, sizeof(*entries));
     AUTO_FREE Agentgateway__V1__RegisterRequest__LabelsEntry **pointers =
-        mem_alloc_array(LINK_LABELS_MAX, sizeof(*pointers));
+        mem_alloc_array(LINK_LABELS_MAX, sizeof(void *));
     agentgateway__v1__register_request__init(&request);
     if (!link_need_channel(link)) {
         return;
@@ -143,9 +143,9 @@ void link_register(struct link *link)
     fill_host(link->options.facts, &host);
     request.enrollment_token = text_of(secret_peek(link->token).ptr);
     request.name = link->enrollment.name;
-    request.identity_pubkey.data = (uint8_t *)(uintptr_t)key_sign_public(state_identity(state));
+    request.identity_pubkey.data = CONST_CAST(uint8_t *, key_sign_public(state_identity(state)));
     request.identity_pubkey.len = KEY_PUBLIC_BYTES;
-    request.encryption_pubkey.data = (uint8_t *)(uintptr_t)key_box_public(state_encryption(state));
+    request.encryption_pubkey.data = CONST_CAST(uint8_t *, key_box_public(state_encryption(state)));
     request.encryption_pubkey.len = KEY_PUBLIC_BYTES;
     request.labels = pointers;
     request.n_labels = link->label_count;

@@ -6,6 +6,10 @@
 
 #include <stdio.h>
 
+enum {
+    AUTHORIZATION_BYTES = 8192
+};
+
 static enum err_code load_api_key(struct link *link, struct secret **ret_key, struct err_info *err)
 {
     struct state *state = link->options.state;
@@ -68,9 +72,9 @@ void link_begin(struct link *link)
     if (!link_need_channel(link)) {
         return;
     }
-    request.api_key = (char *)(uintptr_t)secret_peek(api_key).ptr;
+    request.api_key = CONST_CAST(char *, secret_peek(api_key).ptr);
     request.identity_pubkey.data =
-        (uint8_t *)(uintptr_t)key_sign_public(state_identity(link->options.state));
+        CONST_CAST(uint8_t *, key_sign_public(state_identity(link->options.state)));
     request.identity_pubkey.len = KEY_PUBLIC_BYTES;
     link_call(
         link,
@@ -82,12 +86,12 @@ void link_begin(struct link *link)
 
 static void set_authorization(struct link *link, const char *token)
 {
-    size_t bytes = strlen(token);
-    uint8_t *text = NULL;
+    AUTO_BUF struct buf text = BUF_INIT(AUTHORIZATION_BYTES);
+    buf_append_str(&text, STR("Bearer "));
+    buf_append_str(&text, str_of(token));
     secret_destroy(STEAL(link->authorization));
-    link->authorization = secret_create_zeroed(bytes + 7, &text);
-    memcpy(text, "Bearer ", 7);
-    memcpy(text + 7, token, bytes);
+    link->authorization = secret_create(buf_text(&text), text.len);
+    secret_wipe(text.data, text.len);
 }
 
 static enum err_code resume(
@@ -196,7 +200,7 @@ static void fill_status(struct link *link, Agentgateway__V1__AgentStatus *messag
     message->uptime_ms =
         (uint64_t)((loop_now(link->options.loop).value - link->created_at.value) / US_PER_MS);
     message->commands_running = status.commands_running;
-    message->state = (char *)(uintptr_t)(spool.is_degraded ? "degraded" : "ok");
+    message->state = CONST_CAST(char *, spool.is_degraded ? "degraded" : "ok");
 }
 
 void link_heartbeat(struct link *link)

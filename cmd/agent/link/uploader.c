@@ -185,7 +185,7 @@ static enum err_code send_record(struct uploader *uploader, const struct spool_r
 {
     Google__Protobuf__Timestamp captured_at = wire_timestamp_of(record->captured_at);
     ProtobufCBinaryData payload = { record->payload.len,
-                                    (uint8_t *)(uintptr_t)record->payload.ptr };
+                                    CONST_CAST(uint8_t *, record->payload.ptr) };
     if (uploader->stream == SPOOL_TELEMETRY) {
         Agentgateway__V1__UploadTelemetryRequest request =
             AGENTGATEWAY__V1__UPLOAD_TELEMETRY_REQUEST__INIT;
@@ -259,10 +259,7 @@ void uploader_poke(struct uploader *uploader)
     struct spool_batch batch = { 0 };
     enum err_code code = spool_peek(
         link->options.spool,
-        uploader->stream,
-        0,
-        link->upload_bytes,
-        uploader->records_max,
+        &(struct spool_ask){ uploader->stream, 0, link->upload_bytes, uploader->records_max },
         arena,
         &batch,
         &err);

@@ -110,16 +110,21 @@ enum err_code spool_append(
 /* Now and then (every few seconds): ages records out and writes the ring. */
 void spool_tick(struct spool *spool);
 
+/* What a reader wants: records after a sequence, within bounds of bytes and count. */
+struct spool_ask {
+    enum spool_stream stream;
+    uint64_t after;
+    size_t max_bytes;
+    unsigned max_count;
+};
+
 /*
  * The records after a sequence, in order, until max_bytes of payload (at least one record) or
  * max_count are reached. Damaged records are quarantined on the way.
  */
 enum err_code spool_peek(
     struct spool *spool,
-    enum spool_stream stream,
-    uint64_t after,
-    size_t max_bytes,
-    unsigned max_count,
+    const struct spool_ask *ask,
     struct arena *arena,
     struct spool_batch *ret_batch,
     struct err_info *err) MUST_CHECK;

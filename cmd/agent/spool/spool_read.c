@@ -86,10 +86,7 @@ static enum err_code read_rows(struct peek *peek, struct err_info *err)
 
 enum err_code spool_peek(
     struct spool *spool,
-    enum spool_stream stream,
-    uint64_t after,
-    size_t max_bytes,
-    unsigned max_count,
+    const struct spool_ask *ask,
     struct arena *arena,
     struct spool_batch *ret_batch,
     struct err_info *err)
@@ -98,10 +95,11 @@ enum err_code spool_peek(
     struct err_info *reason = err == NULL ? &local : err;
     struct spool_batch batch = { 0 };
     struct peek peek = { .spool = spool,
-                         .stream = stream,
-                         .after = after,
-                         .max_bytes = max_bytes,
-                         .max_count = max_count > SPOOL_BATCH_MAX ? SPOOL_BATCH_MAX : max_count,
+                         .stream = ask->stream,
+                         .after = ask->after,
+                         .max_bytes = ask->max_bytes,
+                         .max_count =
+                             ask->max_count > SPOOL_BATCH_MAX ? SPOOL_BATCH_MAX : ask->max_count,
                          .arena = arena,
                          .batch = &batch };
     if (spool->conn == NULL) {
@@ -119,7 +117,7 @@ enum err_code spool_peek(
         return code;
     }
     for (unsigned i = 0; i < peek.bad.count && !spool->read_only; i++) {
-        TRY(spool_quarantine(spool, stream, peek.bad.sequences[i], "checksum", reason));
+        TRY(spool_quarantine(spool, ask->stream, peek.bad.sequences[i], "checksum", reason));
     }
     *ret_batch = batch;
     return ERR_OK;

@@ -261,7 +261,7 @@ enum err_code state_save_enrollment(
 {
     AUTO_BUF struct buf text = BUF_INIT(STATE_TEXT_MAX);
     char key[2 * KEY_PUBLIC_BYTES + 1];
-    struct state_enrollment again;
+    struct state_enrollment again = { .has_ca = false };
     str_hex_encode(enrollment->command_pubkey, KEY_PUBLIC_BYTES, key);
     buf_printf(&text, "target %s\n", enrollment->target);
     buf_printf(&text, "server_id %s\n", enrollment->server_id);

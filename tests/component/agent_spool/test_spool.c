@@ -83,7 +83,10 @@ static void expect_waiting(struct fixture *fixture, enum spool_stream stream, co
     struct spool_batch batch;
     AUTO_ARENA struct arena *arena = arena_create(16 * 1024 * 1024);
     AUTO_BUF struct buf text = BUF_INIT(65536);
-    assert_ok_err(err, spool_peek(fixture->spool, stream, 0, SIZE_MAX, 100, arena, &batch, &err));
+    assert_ok_err(
+        err,
+        spool_peek(
+            fixture->spool, &(struct spool_ask){ stream, 0, SIZE_MAX, 100 }, arena, &batch, &err));
     for (unsigned i = 0; i < batch.count; i++) {
         const struct spool_record *record = &batch.records[i];
         buf_printf(
@@ -128,14 +131,18 @@ static void test_peek_is_bounded(void **state)
     for (unsigned i = 0; i < 10; i++) {
         append(fixture, SPOOL_TELEMETRY, "0123456789");
     }
-    assert_ok(spool_peek(fixture->spool, SPOOL_TELEMETRY, 0, 35, 100, arena, &batch, NULL));
+    assert_ok(spool_peek(
+        fixture->spool, &(struct spool_ask){ SPOOL_TELEMETRY, 0, 35, 100 }, arena, &batch, NULL));
     assert_int_equal(batch.count, 3);
-    assert_ok(spool_peek(fixture->spool, SPOOL_TELEMETRY, 3, 1, 100, arena, &batch, NULL));
+    assert_ok(spool_peek(
+        fixture->spool, &(struct spool_ask){ SPOOL_TELEMETRY, 3, 1, 100 }, arena, &batch, NULL));
     assert_int_equal(batch.count, 1);
     assert_int_equal(batch.records[0].sequence, 4);
-    assert_ok(spool_peek(fixture->spool, SPOOL_TELEMETRY, 4, 1000, 2, arena, &batch, NULL));
+    assert_ok(spool_peek(
+        fixture->spool, &(struct spool_ask){ SPOOL_TELEMETRY, 4, 1000, 2 }, arena, &batch, NULL));
     assert_int_equal(batch.count, 2);
-    assert_ok(spool_peek(fixture->spool, SPOOL_TELEMETRY, 10, 1000, 2, arena, &batch, NULL));
+    assert_ok(spool_peek(
+        fixture->spool, &(struct spool_ask){ SPOOL_TELEMETRY, 10, 1000, 2 }, arena, &batch, NULL));
     assert_int_equal(batch.count, 0);
 }
 
@@ -293,10 +300,12 @@ static void test_truncated_files_never_stop_it(void **state)
         AUTO_ARENA struct arena *arena = arena_create(16 * 1024 * 1024);
         options.path = copy;
         assert_ok(spool_open(&options, &spool, NULL));
-        (void)!spool_peek(spool, SPOOL_TELEMETRY, 0, SIZE_MAX, 1024, arena, &batch, NULL);
+        (void)!spool_peek(
+            spool, &(struct spool_ask){ SPOOL_TELEMETRY, 0, SIZE_MAX, 1024 }, arena, &batch, NULL);
         struct spool_input input = input_of(fixture, SPOOL_TELEMETRY, "after");
         assert_ok(spool_append(spool, &input, 1, NULL));
-        assert_ok(spool_peek(spool, SPOOL_TELEMETRY, 0, SIZE_MAX, 1024, arena, &batch, NULL));
+        assert_ok(spool_peek(
+            spool, &(struct spool_ask){ SPOOL_TELEMETRY, 0, SIZE_MAX, 1024 }, arena, &batch, NULL));
         assert_true(batch.count >= 1);
         assert_true(str_equal(batch.records[batch.count - 1].payload, STR("after")));
         spool_get_stats(spool, &stats);
