@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""grpc-js against the server over TLS: see node/smoke.js. Skipped where its packages are not installed
+"""grpc-js against the server over TLS: see node/smoke.js and node/whole.js. Skipped where its packages are not installed
 (tools/setup --with-node)."""
 from harness import *
 
@@ -12,8 +12,17 @@ class Node(ServerCase):
         given = {"target": f"127.0.0.1:{self.server.port}", "ca": self.server.ca().decode(),
                  "protos": os.path.join(ROOT, "proto"), "key": self.operator.CreateApiKey(name="js", scopes=["*"]).secret,
                  "session": agent.session, "agent": agent.name}
-        run = subprocess.run(["node", "smoke.js"], cwd=HERE, input=json.dumps(given), capture_output=True, text=True,
-                             timeout=60, check=False)
+        self.run_script("smoke.js", given)
+
+    def test_base_and_the_whole_admin_service(self):
+        self.run_script("whole.js", {
+            "target": f"127.0.0.1:{self.server.port}", "ca": self.server.ca().decode(),
+            "protos": os.path.join(ROOT, "proto"), "base": os.path.join(ROOT, "tests", "e2e", "base.proto"),
+            "key": self.operator.CreateApiKey(name="js-whole", scopes=["*"]).secret})
+
+    def run_script(self, script, given):
+        run = subprocess.run(["node", script], cwd=HERE, input=json.dumps(given), capture_output=True, text=True,
+                             timeout=80, check=False)
         self.assertEqual(0, run.returncode, run.stdout + run.stderr)
 
 
