@@ -7,7 +7,8 @@
 #include "common/wire/scan_private.h"
 
 enum {
-    VARINT_BYTES_MAX = 10
+    VARINT_BYTES_MAX = 10,
+    KEY_BYTES_MAX = 5 /* protobuf-c reads no longer ones, padded or not */
 };
 
 #define FIELD_NUMBER_MAX ((UINT32_C(1) << 29) - 1)
@@ -251,8 +252,10 @@ static enum err_code take_length(struct scan *scan, const struct wire_field *fie
 static enum err_code take_field(struct scan *scan)
 {
     const struct scan_frame *frame = scan_top(scan);
+    const uint8_t *start = scan->at;
     uint64_t key = 0;
-    if (!read_varint(scan, frame->end, &key) || key >> 3 == 0 || key >> 3 > FIELD_NUMBER_MAX) {
+    if (!read_varint(scan, frame->end, &key) || scan->at - start > KEY_BYTES_MAX || key >> 3 == 0
+        || key >> 3 > FIELD_NUMBER_MAX) {
         return scan_fail(scan, NULL, "malformed field number");
     }
     unsigned tag = (unsigned)(key & 7);
