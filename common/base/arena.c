@@ -7,7 +7,7 @@
 enum {
     FIRST_CHUNK_BYTES = 1024,
     LARGEST_CHUNK_BYTES = 256 * 1024,
-    ALIGNMENT = 16
+    ALIGNMENT = ARENA_UNIT_BYTES
 };
 
 struct chunk {
@@ -67,8 +67,10 @@ static struct chunk *add_chunk(struct arena *arena, size_t bytes)
 {
     size_t size = bytes;
 #ifndef ARENA_EMULATE
+    size_t left = arena_left_bytes(arena) / ALIGNMENT * ALIGNMENT;
     size_t grown = arena->chunks == NULL ? FIRST_CHUNK_BYTES : arena->chunks->size * 2;
     grown = grown > LARGEST_CHUNK_BYTES ? LARGEST_CHUNK_BYTES : grown;
+    grown = grown > left ? left : grown; /* more could never be handed out */
     size = grown > bytes ? grown : bytes;
 #endif
     struct chunk *chunk = mem_try_alloc(sizeof(*chunk) + size);
@@ -83,29 +85,30 @@ static struct chunk *add_chunk(struct arena *arena, size_t bytes)
 
 void *arena_alloc(struct arena *arena, size_t bytes)
 {
-    if (bytes > arena->cap - arena->used) {
-        return NULL;
-    }
-#ifdef ARENA_EMULATE
-    size_t rounded = bytes == 0 ? 1 : bytes;
-    struct chunk *chunk = NULL;
-#else
-    if (bytes > SIZE_MAX - ALIGNMENT) {
+    if (bytes > arena_left_bytes(arena)) { /* also keeps what follows from overflowing */
         return NULL;
     }
     size_t rounded = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     rounded = rounded == 0 ? ALIGNMENT : rounded;
+    if (rounded > arena_left_bytes(arena)) {
+        return NULL;
+    }
+#ifdef ARENA_EMULATE
+    size_t taken = bytes == 0 ? 1 : bytes; /* to the byte, so that sanitizers see an overrun */
+    struct chunk *chunk = NULL;
+#else
+    size_t taken = rounded;
     struct chunk *chunk = arena->chunks;
 #endif
-    if (chunk == NULL || chunk->size - chunk->used < rounded) {
-        chunk = add_chunk(arena, rounded);
+    if (chunk == NULL || chunk->size - chunk->used < taken) {
+        chunk = add_chunk(arena, taken);
         if (chunk == NULL) {
             return NULL;
         }
     }
     void *pointer = chunk->data + chunk->used;
-    chunk->used += rounded;
-    arena->used += bytes;
+    chunk->used += taken;
+    arena->used += rounded;
     return pointer;
 }
 

@@ -11,7 +11,15 @@
 
 struct arena;
 
-/* cap_bytes bounds the sum of all allocations (chunk slack not counted). */
+enum {
+    ARENA_UNIT_BYTES = 16 /* an allocation takes a multiple of it, at least one */
+};
+
+/*
+ * cap_bytes bounds what all allocations take, each rounded up to ARENA_UNIT_BYTES, so that many
+ * tiny ones cannot take more than the cap says. Not counted: one header for each chunk, and what is
+ * left over at the end of a chunk when the next allocation does not fit.
+ */
 struct arena *arena_create(size_t cap_bytes);
 void arena_destroy(struct arena *arena); /* NULL is allowed */
 

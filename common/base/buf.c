@@ -154,19 +154,6 @@ void buf_append_json(struct buf *buf, struct str_view text)
     buf_append_char(buf, '"');
 }
 
-void buf_remove_front(struct buf *buf, size_t bytes)
-{
-    if (bytes >= buf->len) {
-        buf->len = 0;
-    } else {
-        memmove(buf->data, buf->data + bytes, buf->len - bytes);
-        buf->len -= bytes;
-    }
-    if (buf->data != NULL) {
-        buf->data[buf->len] = '\0';
-    }
-}
-
 bool buf_ok(const struct buf *buf)
 {
     return !buf->failed;

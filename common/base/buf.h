@@ -33,7 +33,6 @@ void buf_append_u64_be(struct buf *buf, uint64_t value);
 /* JSON string with quotes: control characters, quotes and malformed UTF-8 are escaped. */
 void buf_append_json(struct buf *buf, struct str_view text);
 
-void buf_remove_front(struct buf *buf, size_t bytes);
 bool buf_ok(const struct buf *buf);
 struct str_view buf_view(const struct buf *buf);
 const char *buf_text(const struct buf *buf); /* NUL-terminated, "" while empty */

@@ -49,7 +49,8 @@ static bool is_host(struct str_view host)
     return host.len <= HOST_MAX && has_only(host, "-._") && host.ptr[0] != '-';
 }
 
-bool join_target_is_local(struct str_view target)
+/* A Unix socket, localhost, 127.0.0.0/8 or [::1]. */
+static bool is_local(struct str_view target)
 {
     struct str_view host = STR_NONE;
     struct str_view port = STR_NONE;
@@ -191,7 +192,7 @@ static enum err_code parse(struct str_view text, struct join_string *join, struc
     if (join->token[0] == '\0') {
         return ERR_SET(err, ERR_INVALID, "join string: no token; expected " FORM);
     }
-    if (!join->has_pin && !join_target_is_local(str_of(join->target))) {
+    if (!join->has_pin && !is_local(str_of(join->target))) {
         return ERR_SET(
             err,
             ERR_INVALID,

@@ -31,7 +31,4 @@ enum err_code join_parse(struct str_view text, struct join_string *ret_join, str
 enum err_code join_format(const struct join_string *join, struct buf *buf, struct err_info *err)
     MUST_CHECK;
 
-/* true: a Unix socket, localhost, 127.0.0.0/8 or [::1]. */
-bool join_target_is_local(struct str_view target);
-
 #endif

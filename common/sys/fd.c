@@ -1,7 +1,6 @@
 #include "common/sys/fd.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -13,15 +12,6 @@ void fd_close(int *fd)
         errno = saved;
         *fd = -1;
     }
-}
-
-enum err_code fd_set_nonblocking(int fd, struct err_info *err)
-{
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) {
-        return ERR_SET_ERRNO(err, ERR_INTERNAL, errno, "fcntl O_NONBLOCK");
-    }
-    return ERR_OK;
 }
 
 enum err_code fd_write_all(int fd, const void *data, size_t bytes, struct err_info *err)

@@ -18,8 +18,6 @@ static inline int fd_steal(int *fd)
     return stolen;
 }
 
-enum err_code fd_set_nonblocking(int fd, struct err_info *err) MUST_CHECK;
-
 /* Writes all bytes, repeats after EINTR; for blocking descriptors. */
 enum err_code fd_write_all(int fd, const void *data, size_t bytes, struct err_info *err) MUST_CHECK;
 

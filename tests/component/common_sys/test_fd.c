@@ -70,26 +70,12 @@ static void test_whole_writes_and_reads(void **state)
     (void)close(ends[0]);
 }
 
-static void test_nonblocking(void **state)
-{
-    (void)state;
-    int ends[2];
-    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-    assert_ok(fd_set_nonblocking(ends[0], NULL));
-    char byte = 0;
-    assert_int_equal(read(ends[0], &byte, 1), -1);
-    assert_int_equal(errno, EAGAIN);
-    (void)close(ends[0]);
-    (void)close(ends[1]);
-}
-
 static void test_errors_are_told_apart(void **state)
 {
     (void)state;
     struct err_info err = ERR_INFO_INIT;
     size_t got = 7;
     char byte = 0;
-    assert_code(ERR_INTERNAL, fd_set_nonblocking(-1, &err));
     assert_code(ERR_UNAVAILABLE, fd_read_full(-1, &byte, 1, &got, &err));
     assert_int_equal(got, 7);
     AUTO_FD int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
@@ -110,7 +96,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scope_closes_unless_stolen),
         cmocka_unit_test(test_whole_writes_and_reads),
-        cmocka_unit_test(test_nonblocking),
         cmocka_unit_test(test_errors_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,11 +1,52 @@
-#include "common/sys/queue.h"
+#include "common/sys/lock.h"
 #include "common/sys/timer.h"
 #include "tests/support/test.h"
 
-#include <stdatomic.h>
+enum {
+    NOTES_MAX = 32
+};
+
+/* What has happened on the timer's thread, in order. */
+struct notes {
+    struct lock lock;
+    struct lock_cond changed;
+    void *items[NOTES_MAX];
+    unsigned count;
+    unsigned read;
+};
+
+static void notes_init(struct notes *notes)
+{
+    *notes = (struct notes){ .count = 0 };
+    lock_init(&notes->lock, LOCK_RANK_LEAF);
+    lock_cond_init(&notes->changed);
+}
+
+static void notes_deinit(struct notes *notes)
+{
+    lock_cond_deinit(&notes->changed);
+    lock_deinit(&notes->lock);
+}
+
+static void notes_add(struct notes *notes, void *item)
+{
+    LOCK_GUARD(&notes->lock);
+    assert_true(notes->count < NOTES_MAX);
+    notes->items[notes->count++] = item;
+    lock_cond_signal(&notes->changed);
+}
+
+static void *notes_wait(struct notes *notes)
+{
+    LOCK_GUARD(&notes->lock);
+    while (notes->read == notes->count) {
+        lock_cond_wait(&notes->changed, &notes->lock);
+    }
+    return notes->items[notes->read++];
+}
 
 struct shot {
-    struct queue *fired;
+    struct notes *fired;
     struct mono_us at;
 };
 
@@ -13,7 +54,7 @@ static void fire(void *context)
 {
     struct shot *shot = context;
     shot->at = clock_mono(clock_system());
-    assert_true(queue_push(shot->fired, shot));
+    notes_add(shot->fired, shot);
 }
 
 static void test_fires_in_order_and_not_before(void **state)
@@ -26,28 +67,30 @@ static void test_fires_in_order_and_not_before(void **state)
 
     struct shot shots[COUNT];
     struct timer_wheel *wheel = NULL;
-    struct queue *fired = queue_create(COUNT);
+    struct notes fired;
+    notes_init(&fired);
     assert_ok(timer_wheel_start(&wheel, NULL));
     struct mono_us start = clock_mono(clock_system());
     for (int i = 0; i < COUNT; i++) {
         int place = (i * 7) % COUNT;
-        shots[place].fired = fired;
+        shots[place].fired = &fired;
         assert_true(timer_wheel_add(wheel, place * 2000, fire, &shots[place]) != 0);
     }
     for (int i = 0; i < COUNT; i++) {
-        assert_ptr_equal(queue_pop(fired, QUEUE_FOREVER), &shots[i]);
+        assert_ptr_equal(notes_wait(&fired), &shots[i]);
         assert_true(shots[i].at.value >= start.value + i * 2000);
     }
     timer_wheel_stop(wheel);
-    queue_destroy(fired);
+    notes_deinit(&fired);
 }
 
 static void test_cancel(void **state)
 {
     (void)state;
     struct timer_wheel *wheel = NULL;
-    struct queue *fired = queue_create(200);
-    struct shot shot = { .fired = fired };
+    struct notes fired;
+    notes_init(&fired);
+    struct shot shot = { .fired = &fired };
     assert_ok(timer_wheel_start(&wheel, NULL));
     uint64_t ids[100];
     for (int i = 0; i < 100; i++) {
@@ -58,18 +101,18 @@ static void test_cancel(void **state)
         assert_false(timer_wheel_cancel(wheel, ids[i]));
     }
     uint64_t soon = timer_wheel_add(wheel, 0, fire, &shot);
-    assert_ptr_equal(queue_pop(fired, QUEUE_FOREVER), &shot);
+    assert_ptr_equal(notes_wait(&fired), &shot);
     assert_false(timer_wheel_cancel(wheel, soon));
     assert_false(timer_wheel_cancel(wheel, 0));
     timer_wheel_stop(wheel); /* the other fifty never run and are freed */
-    assert_int_equal(queue_length(fired), 0);
-    queue_destroy(fired);
+    assert_int_equal(fired.count, fired.read);
+    notes_deinit(&fired);
     timer_wheel_stop(NULL);
 }
 
 struct chain {
     struct timer_wheel *wheel;
-    struct queue *done;
+    struct notes done;
     int left;
 };
 
@@ -79,19 +122,20 @@ static void next_link(void *context)
     if (--chain->left > 0) {
         (void)timer_wheel_add(chain->wheel, 0, next_link, chain);
     } else {
-        assert_true(queue_push(chain->done, chain));
+        notes_add(&chain->done, chain);
     }
 }
 
 static void test_a_callback_may_add(void **state)
 {
     (void)state;
-    struct chain chain = { .done = queue_create(1), .left = 50 };
+    struct chain chain = { .left = 50 };
+    notes_init(&chain.done);
     assert_ok(timer_wheel_start(&chain.wheel, NULL));
     (void)timer_wheel_add(chain.wheel, 0, next_link, &chain);
-    assert_ptr_equal(queue_pop(chain.done, QUEUE_FOREVER), &chain);
+    assert_ptr_equal(notes_wait(&chain.done), &chain);
     timer_wheel_stop(chain.wheel);
-    queue_destroy(chain.done);
+    notes_deinit(&chain.done);
 }
 
 int main(void)

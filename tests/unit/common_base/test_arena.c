@@ -21,16 +21,47 @@ static void test_allocations_are_zeroed_and_aligned(void **state)
 static void test_cap_is_hard_and_exact(void **state)
 {
     (void)state;
-    AUTO_ARENA struct arena *arena = arena_create(100);
-    assert_null(arena_alloc(arena, 101));
+    AUTO_ARENA struct arena *arena = arena_create(112);
+    assert_null(arena_alloc(arena, 113));
     assert_null(arena_alloc(arena, SIZE_MAX));
     assert_non_null(arena_alloc(arena, 60));
-    assert_int_equal(arena_used_bytes(arena), 60);
-    assert_null(arena_alloc(arena, 41));
-    assert_non_null(arena_alloc(arena, 40));
+    assert_int_equal(arena_used_bytes(arena), 64);
+    assert_null(arena_alloc(arena, 49));
+    assert_non_null(arena_alloc(arena, 48));
     assert_int_equal(arena_left_bytes(arena), 0);
     assert_null(arena_alloc(arena, 1));
+    assert_null(arena_alloc(arena, 0));
     assert_null(arena_strdup(arena, "x"));
+}
+
+static void test_what_rounding_takes_does_not_pass_the_cap(void **state)
+{
+    (void)state;
+    AUTO_ARENA struct arena *arena = arena_create(100);
+    assert_non_null(arena_alloc(arena, 90));
+    assert_int_equal(arena_left_bytes(arena), 4);
+    assert_null(arena_alloc(arena, 1));
+    AUTO_ARENA struct arena *tail = arena_create(100);
+    assert_null(arena_alloc(tail, 97)); /* 112 when rounded */
+    assert_non_null(arena_alloc(tail, 96));
+}
+
+/* Found by review: one-byte allocations took sixteen times what they were counted as. */
+static void test_tiny_allocations_count_what_they_take(void **state)
+{
+    (void)state;
+
+    enum {
+        CAP = 64 * 1024
+    };
+
+    AUTO_ARENA struct arena *arena = arena_create(CAP);
+    size_t count = 0;
+    while (arena_alloc(arena, count % 2) != NULL) { /* none and one byte in turn */
+        count++;
+    }
+    assert_int_equal(count, CAP / ARENA_UNIT_BYTES);
+    assert_int_equal(arena_used_bytes(arena), CAP);
 }
 
 static void test_reset_gives_everything_back_and_zeroes(void **state)
@@ -44,7 +75,7 @@ static void test_reset_gives_everything_back_and_zeroes(void **state)
             assert_int_equal(at[999], 0);
             memset(at, 0xFF, 1000);
         }
-        assert_int_equal(arena_used_bytes(arena), 30000);
+        assert_int_equal(arena_used_bytes(arena), 30 * 1008);
         arena_reset(arena);
         assert_int_equal(arena_left_bytes(arena), 64 * 1024);
     }
@@ -94,6 +125,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_allocations_are_zeroed_and_aligned),
         cmocka_unit_test(test_cap_is_hard_and_exact),
+        cmocka_unit_test(test_what_rounding_takes_does_not_pass_the_cap),
+        cmocka_unit_test(test_tiny_allocations_count_what_they_take),
         cmocka_unit_test(test_reset_gives_everything_back_and_zeroes),
         cmocka_unit_test(test_copies),
         cmocka_unit_test(test_out_of_memory_is_null),

@@ -59,18 +59,6 @@ static void test_grows_to_large(void **state)
     assert_int_equal(strlen(buf_text(&buf)), 100000);
 }
 
-static void test_remove_front(void **state)
-{
-    (void)state;
-    AUTO_BUF struct buf buf = BUF_INIT(100);
-    buf_remove_front(&buf, 3);
-    buf_append_str(&buf, STR("hello world"));
-    buf_remove_front(&buf, 6);
-    assert_string_equal(buf_text(&buf), "world");
-    buf_remove_front(&buf, 50);
-    assert_string_equal(buf_text(&buf), "");
-}
-
 static void test_steal(void **state)
 {
     (void)state;
@@ -122,7 +110,6 @@ int main(void)
         cmocka_unit_test(test_append_kinds),
         cmocka_unit_test(test_failure_sticks_until_cleared),
         cmocka_unit_test(test_grows_to_large),
-        cmocka_unit_test(test_remove_front),
         cmocka_unit_test(test_steal),
         cmocka_unit_test(test_json_escapes),
         cmocka_unit_test(test_out_of_memory_fails_the_buffer),
