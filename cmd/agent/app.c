@@ -63,11 +63,11 @@ void app_sample(struct app *app, struct host_samples *ret_samples)
             .payload = buf_view(&payload)
         };
         code = spool_append(app->spool, &input, 1, &err);
+        link_offer(app->link, &input); /* also while the disk refuses: the server may have it */
     }
     if (code != ERR_OK) {
         log_warn("samples_not_stored", LOG_ERR(&err));
     }
-    link_poke(app->link);
 }
 
 static void on_sample(void *context)

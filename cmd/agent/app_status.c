@@ -50,12 +50,13 @@ static void write_link(struct writer *writer)
     buf_printf(
         json,
         "\"link\":{\"state\":\"%s\",\"online\":%s,\"since_ms\":%" PRId64 ",\"agent_id\":\"%" PRId64
-        "\",\"uploaded_records\":\"%" PRIu64 "\"",
+        "\",\"uploaded_records\":\"%" PRIu64 "\",\"uploaded_copies\":\"%" PRIu64 "\"",
         view.state,
         view.is_online ? "true" : "false",
         view.since_us / US_PER_MS,
         view.agent_id,
-        view.uploaded_records);
+        view.uploaded_records,
+        view.uploaded_copies);
     json_text(json, "target", view.target);
     json_text(json, "server_id", view.server_id);
     json_text(json, "name", view.name);

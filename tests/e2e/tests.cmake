@@ -18,4 +18,4 @@ function(belay_script_tests kind)
 endfunction()
 
 belay_script_tests(e2e base enrollment sessions uploads commands real_agent admin surface node startup database
-  crash.Uploads crash.Commands crash.Enrollment)
+  backlog crash.Uploads crash.Commands crash.Enrollment)

@@ -127,6 +127,7 @@ static void discard(struct link *link)
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
         uploader_stop(link->uploaders[i]);
     }
+    live_stop(link->live);
     if (link->control != NULL) {
         rpc_client_stream_release(STEAL(link->control));
     }
@@ -151,6 +152,7 @@ static void half_close(struct link *link)
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
         uploader_finish(link->uploaders[i]);
     }
+    live_stop(link->live);
     link->is_half_closed = true;
     if (link->control != NULL) {
         rpc_client_stream_half_close(link->control);
@@ -169,6 +171,9 @@ static void go_online(struct link *link)
     }
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
         uploader_start(link->uploaders[i]);
+    }
+    if (link->takes_copies) {
+        live_start(link->live);
     }
 }
 
@@ -310,6 +315,7 @@ enum err_code link_create(
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT && options->spool != NULL; i++) {
         link->uploaders[i] = uploader_create(link, (enum spool_stream)i);
     }
+    link->live = options->spool == NULL ? NULL : live_create(link);
     enum err_code code = take_join(link, err);
     if (code == ERR_OK) {
         code = rpc_client_create(options->schema, &link->client, err);
@@ -339,6 +345,7 @@ void link_destroy(struct link *link)
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
         uploader_destroy(link->uploaders[i]);
     }
+    live_destroy(link->live);
     loop_timer_destroy(link->timer);
     secret_destroy(link->token);
     mem_free(link->labels);
@@ -359,6 +366,14 @@ void link_poke(struct link *link)
 {
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
         uploader_poke(link->uploaders[i]);
+    }
+}
+
+void link_offer(struct link *link, const struct spool_input *input)
+{
+    link_poke(link);
+    if (uploader_is_behind(link->uploaders[input->stream])) {
+        live_offer(link->live, input);
     }
 }
 
@@ -387,6 +402,7 @@ void link_get_view(const struct link *link, struct link_view *ret_view)
     ret_view->last_error_at = link->last_error_at;
     ret_view->last_upload_at = link->last_upload_at;
     ret_view->uploaded_records = link->uploaded_records;
+    ret_view->uploaded_copies = link->uploaded_copies;
 }
 
 const struct state_enrollment *link_enrollment(const struct link *link)

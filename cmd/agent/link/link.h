@@ -5,7 +5,8 @@
  *
  * Everything runs on the loop's thread. Telemetry goes up in the order of its sequence numbers (the
  * server's high-water mark allows no other), in rounds of bounded size; events have a stream of
- * their own and never wait for telemetry.
+ * their own and never wait for telemetry. While there is a backlog, the newest samples also go up
+ * as copies (live.h).
  */
 #ifndef CMD_AGENT_LINK_LINK_H
 #define CMD_AGENT_LINK_LINK_H
@@ -81,6 +82,10 @@ void link_stop(struct link *link); /* ends gently; then ops.stopped */
 /* New records are in the spool. */
 void link_poke(struct link *link);
 
+/* As link_poke, with the newest round of samples: it goes up as a copy too if the spool is behind.
+ */
+void link_offer(struct link *link, const struct spool_input *input);
+
 /* ERR_UNAVAILABLE: no stream takes it now (it is asked for again by ops.online). */
 enum err_code link_send_ack(
     struct link *link,
@@ -104,6 +109,7 @@ struct link_view {
     struct wall_us last_error_at;
     struct wall_us last_upload_at;
     uint64_t uploaded_records; /* by this process */
+    uint64_t uploaded_copies;  /* of samples whose record had to wait */
 };
 
 void link_get_view(const struct link *link, struct link_view *ret_view);

@@ -3,6 +3,7 @@
 #define CMD_AGENT_LINK_LINK_PRIVATE_H
 
 #include "cmd/agent/link/link.h"
+#include "cmd/agent/link/live.h"
 #include "cmd/agent/link/uploader.h"
 #include "common/base/cleanup.h"
 #include "common/base/list.h"
@@ -67,12 +68,15 @@ struct link {
     struct rpc_client_stream *control;
     bool is_half_closed;
     struct uploader *uploaders[SPOOL_STREAM_COUNT];
+    struct live *live;
+    bool takes_copies; /* the server of this session */
     size_t upload_bytes;
 
     char last_error[LINK_ERROR_BYTES];
     struct wall_us last_error_at;
     struct wall_us last_upload_at;
     uint64_t uploaded_records;
+    uint64_t uploaded_copies;
 };
 
 /* Puts an event to the state machine and does what it says. */

@@ -131,6 +131,7 @@ static void on_session(
             &local); /* a spool that degrades must not end the session */
     }
     set_authorization(link, reply->session_token);
+    link->takes_copies = reply->takes_copies;
     link->session_expires_at = link_time_of(reply->expires_at);
     struct link_event event = { .type = LINK_EVENT_SESSION,
                                 .heartbeat_us = (int64_t)reply->heartbeat_interval_ms * US_PER_MS };

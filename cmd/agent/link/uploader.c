@@ -7,12 +7,16 @@
 
 enum {
     ROUND_RECORDS_MAX = 512,
+    ROUND_BYTES_MIN = 4096,
     ROUND_ARENA_BYTES = 4 * 1024 * 1024
 };
 
-#define ROUND_US     (60 * US_PER_SECOND)
-#define RETRY_MIN_US US_PER_SECOND
-#define RETRY_MAX_US (30 * US_PER_SECOND)
+#define ROUND_US       (60 * US_PER_SECOND)
+#define ROUND_LONG_US  (2 * US_PER_SECOND) /* longer ones are halved, */
+#define ROUND_SHORT_US (US_PER_SECOND / 2) /* shorter ones doubled */
+#define BEHIND_US      (2 * US_PER_SECOND)
+#define RETRY_MIN_US   US_PER_SECOND
+#define RETRY_MAX_US   (30 * US_PER_SECOND)
 
 struct uploader {
     struct link *link;
@@ -23,6 +27,10 @@ struct uploader {
     bool is_waiting; /* for retry */
     unsigned failures;
     unsigned records_max; /* of a round; falls to 1 to find a record that is refused */
+    size_t bytes_max;     /* of a round, up to the link's upload_bytes; follows the line's speed */
+    struct mono_us round_at;
+    struct mono_us fresh_at; /* the server holds all that was there then; 0: not known */
+    bool took_all;           /* the round under way: all that was there when it began */
     uint64_t first_sequence;
     uint64_t last_sequence;
     unsigned sent;
@@ -44,6 +52,7 @@ struct uploader *uploader_create(struct link *link, enum spool_stream stream)
     uploader->link = link;
     uploader->stream = stream;
     uploader->records_max = ROUND_RECORDS_MAX;
+    uploader->bytes_max = SIZE_MAX;
     uploader->retry = loop_timer_create(link->options.loop, on_retry, uploader);
     return uploader;
 }
@@ -91,6 +100,22 @@ bool uploader_is_busy(const struct uploader *uploader)
     return uploader != NULL && uploader->round != NULL;
 }
 
+static bool holds_newest(const struct uploader *uploader)
+{
+    struct spool_stats stats;
+    spool_get_stats(uploader->link->options.spool, &stats);
+    return !stats.is_degraded
+        && uploader->last_sequence + 1 == stats.streams[uploader->stream].next_sequence;
+}
+
+bool uploader_is_behind(const struct uploader *uploader)
+{
+    if (uploader == NULL || (uploader->round != NULL && holds_newest(uploader))) {
+        return false;
+    }
+    return loop_now(uploader->link->options.loop).value - uploader->fresh_at.value > BEHIND_US;
+}
+
 static void wait_and_retry(struct uploader *uploader)
 {
     int64_t full = RETRY_MIN_US;
@@ -119,6 +144,21 @@ static void on_reply(void *context, const ProtobufCMessage *message)
     }
 }
 
+/* Between the bounds, towards rounds of a second. */
+static void pace(struct uploader *uploader, bool is_done)
+{
+    int64_t took_us = loop_now(uploader->link->options.loop).value - uploader->round_at.value;
+    size_t limit = uploader->link->upload_bytes;
+    size_t bytes = uploader->bytes_max > limit ? limit : uploader->bytes_max;
+    if (took_us > ROUND_LONG_US) {
+        bytes /= 2;
+    } else if (is_done && took_us < ROUND_SHORT_US) {
+        bytes *= 2;
+    }
+    bytes = bytes > limit ? limit : bytes;
+    uploader->bytes_max = bytes < ROUND_BYTES_MIN ? ROUND_BYTES_MIN : bytes;
+}
+
 /* true: the spool moved on. */
 static bool settle(struct uploader *uploader)
 {
@@ -138,6 +178,9 @@ static bool settle(struct uploader *uploader)
     }
     link->last_upload_at = clock_wall(link->options.clock);
     link->uploaded_records += uploader->sent;
+    if (uploader->took_all) {
+        uploader->fresh_at = uploader->round_at;
+    }
     unsigned doubled = uploader->records_max * 2;
     uploader->records_max = doubled > ROUND_RECORDS_MAX ? ROUND_RECORDS_MAX : doubled;
     return true;
@@ -166,6 +209,7 @@ static void on_closed(void *context, enum err_code code, const struct err_info *
         return;
     }
     bool moved = false;
+    pace(uploader, code == ERR_OK);
     if (code == ERR_OK) {
         moved = settle(uploader);
     } else {
@@ -235,6 +279,7 @@ static enum err_code send_round(
     uploader->acked = 0;
     uploader->accepted = 0;
     uploader->sent = 0;
+    uploader->round_at = loop_now(uploader->link->options.loop);
     uploader->first_sequence = batch->records[0].sequence;
     for (unsigned i = 0; i < batch->count; i++) {
         if (send_record(uploader, &batch->records[i]) != ERR_OK) {
@@ -243,6 +288,7 @@ static enum err_code send_round(
         uploader->last_sequence = batch->records[i].sequence;
         uploader->sent++;
     }
+    uploader->took_all = holds_newest(uploader);
     rpc_client_stream_half_close(uploader->round);
     return ERR_OK;
 }
@@ -257,13 +303,16 @@ void uploader_poke(struct uploader *uploader)
     struct link *link = uploader->link;
     AUTO_ARENA struct arena *arena = arena_create(ROUND_ARENA_BYTES);
     struct spool_batch batch = { 0 };
+    size_t bytes =
+        uploader->bytes_max < link->upload_bytes ? uploader->bytes_max : link->upload_bytes;
     enum err_code code = spool_peek(
         link->options.spool,
-        &(struct spool_ask){ uploader->stream, 0, link->upload_bytes, uploader->records_max },
+        &(struct spool_ask){ uploader->stream, 0, bytes, uploader->records_max },
         arena,
         &batch,
         &err);
     if (code == ERR_OK && batch.count == 0) {
+        uploader->fresh_at = loop_now(link->options.loop);
         return;
     }
     if (code == ERR_OK) {

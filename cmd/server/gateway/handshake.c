@@ -220,6 +220,7 @@ static enum err_code make_complete_reply(
     reply->telemetry_acked_sequence = (uint64_t)complete->agent.telemetry_sequence;
     reply->events_acked_sequence = (uint64_t)complete->agent.events_sequence;
     reply->session_epoch = (uint64_t)complete->epoch;
+    reply->takes_copies = true;
     *ret_reply = &reply->base;
     return ERR_OK;
 }

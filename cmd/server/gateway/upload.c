@@ -188,6 +188,7 @@ static void fields_of_telemetry(const ProtobufCMessage *message, struct record_u
     upload->sequence = request->sequence;
     upload->format = request->format;
     upload->compression = request->compression;
+    upload->is_copy = request->copy;
 }
 
 static void fields_of_events(const ProtobufCMessage *message, struct record_upload *upload)

@@ -155,6 +155,9 @@ static enum err_code add_record(
         work_wake(write->work, HUB_EVENTS, record->source.workspace_id);
         return ERR_OK;
     }
+    if (record->is_copy) {
+        return ERR_OK; /* the record itself follows, and is kept then */
+    }
     const struct upload_record upload = {
         .workspace_id = record->source.workspace_id,
         .agent_id = record->source.agent_id,

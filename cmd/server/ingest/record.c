@@ -128,6 +128,9 @@ enum err_code record_create(
     if (upload->sequence > INT64_MAX) {
         return ERR_SET(err, ERR_INVALID, "sequence: at most 9223372036854775807");
     }
+    if (upload->is_copy && upload->sequence != 0) {
+        return ERR_SET(err, ERR_INVALID, "copy: only with sequence 0");
+    }
     struct record *record = mem_alloc(sizeof(*record));
     record->source = *source;
     record->arena = arena_create(ARENA_BYTES);
@@ -135,6 +138,7 @@ enum err_code record_create(
     record->received_at = now.value;
     record->sequence = (int64_t)upload->sequence;
     record->is_event_stream = upload->is_event_stream;
+    record->is_copy = upload->is_copy;
     enum err_code code = fill(schema, record, upload, err);
     if (code != ERR_OK) {
         record_destroy(record);

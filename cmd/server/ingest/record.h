@@ -26,6 +26,7 @@ struct record_upload { /* the fields both upload requests share; borrowed */
     Agentgateway__V1__PayloadFormat format;
     Agentgateway__V1__PayloadCompression compression;
     bool is_event_stream;
+    bool is_copy;
 };
 
 struct record {
@@ -35,13 +36,16 @@ struct record {
     int64_t received_at;
     int64_t sequence; /* 0: unsequenced */
     bool is_event_stream;
+    bool is_copy; /* of a record that comes in sequence: only rows with a key of their own are
+                     stored */
     const Agentgateway__V1__TelemetryBatch *telemetry; /* one of the three */
     const Agentgateway__V1__EventBatch *events;
     struct str_view opaque;
     const char *why_opaque; /* static text; NULL: the peer said so */
 };
 
-/* Copies what it needs. ERR_INVALID: sequence over 2^63-1. ERR_LIMIT: out of memory. */
+/* Copies what it needs. ERR_INVALID: sequence over 2^63-1, or a copy with a sequence. ERR_LIMIT:
+ * out of memory. */
 enum err_code record_create(
     const struct wire_schema *schema,
     const struct record_source *source,

@@ -222,6 +222,117 @@ static void test_many_agents_in_one_batch(void **state)
     bench_deinit(&bench);
 }
 
+/* A copy of the record that has the sequence: the same payload, unsequenced. */
+static struct record *make_copy(struct bench *bench, const char *metric, uint64_t sequence)
+{
+    struct record *record = make_record(bench, metric, sequence);
+    record->sequence = 0;
+    record->is_copy = true;
+    return record;
+}
+
+/* Writes records in one transaction and frees them; the last one's mark. */
+static int64_t write_all_of(struct bench *bench, struct record **records, size_t count)
+{
+    struct batch_result results[4];
+    place_begin(bench->place, SQL_ALL_WORKSPACES);
+    assert_ok(write_in(bench, records, count, results));
+    place_commit(bench->place);
+    for (size_t i = 0; i < count; i++) {
+        assert_ok(results[i].code);
+        record_destroy(records[i]);
+    }
+    return results[count - 1].acked_sequence;
+}
+
+static void expect_latest(struct bench *bench, const char *metric, int64_t time_us)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct store_list list = { 0 };
+    const struct series_filter filter = { .metric = str_of(metric), .limit = 10 };
+    place_begin(bench->place, SQL_ALL_WORKSPACES);
+    assert_ok_err(
+        err,
+        store_series_list(
+            bench->place->conn, WORKSPACE_DEFAULT, &filter, bench->place->arena, &list, &err));
+    place_commit(bench->place);
+    const struct series_record *rows = list.records;
+    assert_int_equal(list.count, 1); /* whoever named the series first, there is one of it */
+    assert_int_equal(rows[0].last_time, time_us);
+}
+
+/* The newest first as a copy, then everything in order: each sample once, the mark as if there had
+ * been no copy, and the latest value is not taken back by what is older. */
+static void test_a_copy_is_stored_once_with_its_record(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct record *copy = make_copy(&bench, "m", 9);
+    assert_int_equal(write_all_of(&bench, &copy, 1), 0);
+    assert_int_equal(count_of(&bench, &SAMPLES), 1);
+    expect_latest(&bench, "m", PLACE_NOW.value + 9);
+    series_cache_clear(bench.cache); /* as after a restart: the series is found, not made again */
+    for (uint64_t sequence = 1; sequence <= 8; sequence++) {
+        assert_int_equal(write_one(&bench, sequence), (int64_t)sequence);
+    }
+    expect_latest(&bench, "m", PLACE_NOW.value + 9);
+    assert_int_equal(count_of(&bench, &SAMPLES), 9);
+    assert_int_equal(write_one(&bench, 9), 9);
+    assert_int_equal(count_of(&bench, &SAMPLES), 9);
+    /* in one transaction with its record, before and after it, and again when the record is old */
+    struct record *together[] = { make_copy(&bench, "m", 10),
+                                  make_record(&bench, "m", 10),
+                                  make_copy(&bench, "m", 10) };
+    assert_int_equal(write_all_of(&bench, together, 3), 10);
+    assert_int_equal(count_of(&bench, &SAMPLES), 10);
+    bench_deinit(&bench);
+}
+
+/* A sample's partition follows from its time alone, so a copy and its record meet in the same one:
+ * the default one until the day's is made, and still after that could not be made around them. */
+static void test_a_copy_meets_its_record_in_every_partition(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct err_info err = ERR_INFO_INIT;
+    struct record *copy = make_copy(&bench, "m", 1); /* no partition of that day yet */
+    assert_int_equal(write_all_of(&bench, &copy, 1), 0);
+    place_begin(bench.place, SQL_ALL_WORKSPACES);
+    assert_ok_err(err, store_sample_partitions(bench.place->conn, PLACE_NOW, 3, &err));
+    place_commit(bench.place);
+    assert_int_equal(write_one(&bench, 1), 1);
+    assert_int_equal(count_of(&bench, &SAMPLES), 1);
+    /* tomorrow has a partition of its own */
+    uint64_t tomorrow = (uint64_t)US_PER_DAY;
+    copy = make_copy(&bench, "m", tomorrow);
+    assert_int_equal(write_all_of(&bench, &copy, 1), 1);
+    assert_int_equal(write_one(&bench, tomorrow), (int64_t)tomorrow);
+    assert_int_equal(count_of(&bench, &SAMPLES), 2);
+    bench_deinit(&bench);
+}
+
+/* What has no key would be there twice: it waits for its record. */
+static void test_a_copy_that_does_not_decode_is_dropped(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct err_info err = ERR_INFO_INIT;
+    struct record *record = NULL;
+    const struct record_source source = { WORKSPACE_DEFAULT, bench.agent, bench.epoch };
+    struct record_upload upload = { .payload = STR("as it came"), .is_copy = true };
+    assert_ok_err(err, record_create(bench.schema, &source, &upload, PLACE_NOW, &record, &err));
+    assert_int_equal(write_all_of(&bench, &record, 1), 0);
+    assert_int_equal(count_of(&bench, &UPLOADS), 0);
+    upload.sequence = 1;
+    assert_code(
+        ERR_INVALID, record_create(bench.schema, &source, &upload, PLACE_NOW, &record, &err));
+    upload.is_copy = false;
+    assert_ok_err(err, record_create(bench.schema, &source, &upload, PLACE_NOW, &record, &err));
+    assert_int_equal(write_all_of(&bench, &record, 1), 1);
+    assert_int_equal(count_of(&bench, &UPLOADS), 1);
+    bench_deinit(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +341,9 @@ int main(void)
         PLACE_BOTH(test_an_older_session_is_fenced),
         PLACE_BOTH(test_rows_and_mark_go_together),
         PLACE_BOTH(test_many_agents_in_one_batch),
+        PLACE_BOTH(test_a_copy_is_stored_once_with_its_record),
+        PLACE_BOTH(test_a_copy_meets_its_record_in_every_partition),
+        PLACE_BOTH(test_a_copy_that_does_not_decode_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
