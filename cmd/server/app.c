@@ -188,6 +188,8 @@ static enum err_code make_rpc(struct app *app, struct err_info *err)
             .connections = (unsigned)config_int(app->config, "max-connections"),
             .connections_per_address =
                 (unsigned)config_int(app->config, "max-connections-per-address"),
+            .idle_timeout_us = config_int(app->config, "max-connection-idle"),
+            .age_us = config_int(app->config, "max-connection-age"),
         },
     };
     return rpc_server_create(&options, &app->rpc, err);

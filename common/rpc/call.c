@@ -50,6 +50,16 @@ static void release_trailers(struct rpc_call *call)
     mem_free(call->trailers);
 }
 
+static void leave_peer(struct rpc_call *call)
+{
+    if (call->peer != NULL) {
+        struct rpc_peer_state *state = rpc_peer_state(call->peer);
+        atomic_fetch_sub(&state->stranger_calls, call->is_stranger ? 1 : 0);
+        atomic_fetch_sub(&state->calls, 1);
+    }
+    rpc_peer_unref(call->peer);
+}
+
 static void conclude(struct rpc_call *call)
 {
     struct rpc_server *server = call->server;
@@ -65,7 +75,7 @@ static void conclude(struct rpc_call *call)
     if (call->release_principal != NULL) {
         call->release_principal(call->principal);
     }
-    rpc_peer_unref(call->peer);
+    leave_peer(call);
     release_trailers(call);
     grpc_byte_buffer_destroy(call->in);
     grpc_byte_buffer_destroy(call->out);
@@ -109,6 +119,22 @@ void rpc_call_record(struct rpc_call *call, enum rpc_status status, const char *
     if (text != NULL && text[0] != '\0' && status != RPC_OK) {
         call->text = dup_text(text);
     }
+}
+
+enum err_code rpc_call_admit(struct rpc_call *call, bool may_block, struct err_info *err)
+{
+    const struct rpc_gate *gate = &call->server->options.gate;
+    TRY(gate->admit(gate->context, call, may_block, err));
+    call->admitted = rpc_now();
+    struct rpc_peer_state *state = rpc_peer_state(call->peer);
+    if (call->is_vouched || call->is_stranger || call->peer->kind == RPC_PEER_UNIX) {
+        return ERR_OK;
+    }
+    call->is_stranger = true;
+    unsigned others = atomic_fetch_add(&state->stranger_calls, 1);
+    return others < call->server->limits.stranger_calls
+        ? ERR_OK
+        : ERR_SET(err, ERR_LIMIT, "too many calls at once without a credential");
 }
 
 void rpc_call_fill_status(struct rpc_call *call, struct rpc_status_op *storage, grpc_op *op)
@@ -196,7 +222,7 @@ static size_t metadata_bytes(const struct rpc_call *call)
     return total;
 }
 
-static void dispatch(struct rpc_call *call)
+static void dispatch(struct rpc_call *call, struct rpc_thread *thread)
 {
     struct rpc_server *server = call->server;
     atomic_fetch_add(&server->calls_started, 1);
@@ -204,6 +230,9 @@ static void dispatch(struct rpc_call *call)
     set_times(call);
     (void)id_create("req", clock_wall(clock_system()), call->id);
     call->peer = find_peer(call);
+    if (call->peer != NULL) {
+        atomic_fetch_add(&rpc_peer_state(call->peer)->calls, 1);
+    }
     bool fits = metadata_bytes(call) <= RPC_METADATA_MAX;
     if (fits && call->method != NULL && call->peer != NULL && call->method->kind != RPC_UNARY) {
         rpc_stream_begin(call);
@@ -219,7 +248,7 @@ static void dispatch(struct rpc_call *call)
     } else if (!fits) {
         rpc_unary_refuse(call, RPC_RESOURCE_EXHAUSTED, "the metadata is larger than 8192 bytes");
     } else {
-        rpc_unary_begin(call);
+        rpc_unary_begin(call, thread);
     }
     rpc_call_unref(call);
 }
@@ -233,7 +262,7 @@ static void on_new(void *owner, struct rpc_thread *thread, bool ok)
         return;
     }
     rpc_call_arm(call->server, thread);
-    dispatch(call);
+    dispatch(call, thread);
 }
 
 void rpc_call_arm(struct rpc_server *server, struct rpc_thread *thread)
@@ -336,9 +365,18 @@ void rpc_call_add_trailer(struct rpc_call *call, const char *name, struct str_vi
     atomic_store(&call->trailer_count, count + 1); /* published whole */
 }
 
+void rpc_call_vouch(struct rpc_call *call)
+{
+    call->is_vouched = true;
+    atomic_store(&rpc_peer_state(call->peer)->is_known, true);
+}
+
 void rpc_call_set_principal(
     struct rpc_call *call, void *principal, void (*release)(void *principal))
 {
+    if (call->release_principal != NULL) {
+        call->release_principal(call->principal);
+    }
     call->principal = principal;
     call->release_principal = release;
 }

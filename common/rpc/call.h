@@ -90,7 +90,13 @@ struct str_view rpc_call_metadata(
 /* Adds trailing metadata; name and value are copied; at most 16. */
 void rpc_call_add_trailer(struct rpc_call *call, const char *name, struct str_view value);
 
-/* Set once by the gate; released with the call. */
+/*
+ * By the gate, in admit: the caller has shown a credential that holds. Without it the call counts
+ * against what strangers may have at once (rpc_limits), and its connection stays a stranger's.
+ */
+void rpc_call_vouch(struct rpc_call *call);
+
+/* Set by the gate, anew each time it is asked; released with the call. */
 void rpc_call_set_principal(
     struct rpc_call *call, void *principal, void (*release)(void *principal));
 void *rpc_call_principal(const struct rpc_call *call);

@@ -2,11 +2,11 @@
 
 #include "common/base/cleanup.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 struct record {
     atomic_uint references;
+    struct rpc_peer_state state;
     struct rpc_peer peer;
     char listener[];
 };
@@ -19,7 +19,13 @@ struct rpc_peer *rpc_peer_create(const struct rpc_peer *values)
     record->peer = *values;
     memcpy(record->listener, values->listener, name_bytes);
     record->peer.listener = record->listener;
+    atomic_init(&record->state.is_known, values->kind == RPC_PEER_UNIX);
     return &record->peer;
+}
+
+struct rpc_peer_state *rpc_peer_state(struct rpc_peer *peer)
+{
+    return &CONTAINER_OF(peer, struct record, peer)->state;
 }
 
 struct rpc_peer *rpc_peer_ref(struct rpc_peer *peer)

@@ -1,10 +1,12 @@
 /*
  * Who is at the other end of an accepted connection, as the door saw it: the only source of a
- * peer's identity. Immutable after the handshake; shared by reference (thread-safe counts).
+ * peer's identity. Immutable after the handshake; shared by reference (thread-safe counts). What
+ * the server learns about the connection afterwards stands beside it (rpc_peer_state).
  */
 #ifndef COMMON_RPC_PEER_H
 #define COMMON_RPC_PEER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -34,5 +36,18 @@ struct rpc_peer *rpc_peer_create(const struct rpc_peer *values);
 
 struct rpc_peer *rpc_peer_ref(struct rpc_peer *peer);
 void rpc_peer_unref(struct rpc_peer *peer); /* NULL is allowed */
+
+/*
+ * Of one connection, written by the server's threads and read by the door. A peer on a Unix socket
+ * or with a verified certificate is no stranger from the start; any other is one until the gate
+ * accepts a credential of it.
+ */
+struct rpc_peer_state {
+    atomic_bool is_known;
+    atomic_uint calls;          /* that have not concluded */
+    atomic_uint stranger_calls; /* of those, admitted without a credential */
+};
+
+struct rpc_peer_state *rpc_peer_state(struct rpc_peer *peer);
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * What the files of the server share. Life of a call:
  *
- *     armed -> arrived (poller) -> row found -> request read -> gate, handler (worker) -> status
- * sent -> concluded
+ *     armed -> arrived (poller) -> row found -> gate -> request read -> handler (worker)
+ *           -> status sent -> concluded
  *
  * A call has one reference per operation the library has not completed yet, one per task or timer
  * that knows it, and (streams) one of the stream's. At zero it concludes: gate.finished, release.
@@ -92,6 +92,9 @@ struct rpc_call {
     struct mono_us ended;
     atomic_bool canceled;
     int close_canceled; /* written by the library until t_close completes */
+    bool is_vouched;    /* the gate accepted a credential */
+    bool is_stranger;   /* counted in its peer's stranger_calls */
+    struct mono_us admitted;
     void *principal;
     void (*release_principal)(void *principal);
     struct rpc_trailer *trailers; /* RPC_TRAILERS_MAX places, made on first use */
@@ -147,6 +150,10 @@ void rpc_call_unref(struct rpc_call *call);
 bool rpc_call_batch(struct rpc_call *call, const grpc_op *ops, size_t count, struct rpc_tag *tag)
     MUST_CHECK;
 
+/* Asks the gate, and keeps within bounds what a connection without credentials may have at once. */
+enum err_code rpc_call_admit(struct rpc_call *call, bool may_block, struct err_info *err)
+    MUST_CHECK;
+
 /* Records how the call ended; the first record stays. text may be NULL. */
 void rpc_call_record(struct rpc_call *call, enum rpc_status status, const char *text);
 
@@ -161,9 +168,8 @@ void rpc_call_fill_status(struct rpc_call *call, struct rpc_status_op *storage, 
 void rpc_status_op_deinit(struct rpc_status_op *storage);
 
 /* unary.c */
-void rpc_unary_begin(struct rpc_call *call);
+void rpc_unary_begin(struct rpc_call *call, struct rpc_thread *poller);
 void rpc_unary_refuse(struct rpc_call *call, enum rpc_status status, const char *text);
-void rpc_unary_run(struct rpc_call *call, struct rpc_thread *thread, bool may_block);
 void rpc_unary_closed(struct rpc_call *call);
 
 /* stream.c */

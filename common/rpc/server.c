@@ -11,16 +11,26 @@
 
 enum {
     ARGS_MAX = 24,
-    QUEUED_BYTES_DEFAULT = 1024 * 1024,
     /* The library closes the connection over this one, so it is above what a call is refused for,
      * and above what the guard lets through of headers that are not compressed. */
-    METADATA_CLOSES_BYTES = 24 * 1024
+    METADATA_CLOSES_BYTES = 24 * 1024,
+    AGE_GRACE_MS = 10000,
 };
 
 #define GOAWAY_WAIT_US (300 * US_PER_MS)
 #define FLUSH_WAIT_US  US_PER_SECOND
 
 static void default_unsigned(unsigned *value, unsigned fallback)
+{
+    *value = *value == 0 ? fallback : *value;
+}
+
+static void default_bytes(size_t *value, size_t fallback)
+{
+    *value = *value == 0 ? fallback : *value;
+}
+
+static void default_us(int64_t *value, int64_t fallback)
 {
     *value = *value == 0 ? fallback : *value;
 }
@@ -33,18 +43,14 @@ static struct rpc_limits limits_of(const struct rpc_limits *given)
     default_unsigned(&limits.handshakes_per_second_per_address, 200);
     default_unsigned(&limits.streams_per_connection, 100);
     default_unsigned(&limits.calls_in_flight, 4096);
-    if (limits.queued_bytes_per_stream == 0) {
-        limits.queued_bytes_per_stream = QUEUED_BYTES_DEFAULT;
-    }
-    if (limits.handshake_timeout_us == 0) {
-        limits.handshake_timeout_us = 10 * US_PER_SECOND;
-    }
-    if (limits.first_request_timeout_us == 0) {
-        limits.first_request_timeout_us = 30 * US_PER_SECOND;
-    }
-    if (limits.unread_timeout_us == 0) {
-        limits.unread_timeout_us = 2 * US_PER_MINUTE;
-    }
+    default_unsigned(&limits.stranger_calls, 32);
+    default_bytes(&limits.queued_bytes_per_stream, (size_t)1024 * 1024);
+    default_bytes(&limits.stranger_burst_bytes, (size_t)64 * 1024);
+    default_bytes(&limits.stranger_bytes_per_second, (size_t)16 * 1024);
+    default_us(&limits.handshake_timeout_us, 10 * US_PER_SECOND);
+    default_us(&limits.first_request_timeout_us, 30 * US_PER_SECOND);
+    default_us(&limits.stranger_idle_timeout_us, US_PER_MINUTE);
+    default_us(&limits.unread_timeout_us, 2 * US_PER_MINUTE);
     return limits;
 }
 
@@ -78,6 +84,12 @@ static void create_core(struct rpc_server *server)
         rpc_arg_int(GRPC_ARG_MAX_CONCURRENT_STREAMS, (int)server->limits.streams_per_connection);
     args[count++] = rpc_arg_int(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)server->largest_message);
     args[count++] = rpc_arg_int(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, RPC_REPLY_MAX);
+    if (server->limits.age_us > 0) {
+        int64_t age_ms = server->limits.age_us / US_PER_MS;
+        args[count++] = rpc_arg_int(
+            GRPC_ARG_MAX_CONNECTION_AGE_MS, age_ms < INT32_MAX ? (int)age_ms : INT32_MAX);
+        args[count++] = rpc_arg_int(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, AGE_GRACE_MS);
+    }
     grpc_channel_args all = { count, args };
     server->core = grpc_server_create(&all, NULL);
 }

@@ -16,9 +16,10 @@ struct rpc_table {
 };
 
 /*
- * The gate: who may call what. admit runs before a byte of the request is unpacked. On a poller
- * may_block is false: answer from memory or return ERR_BUSY to be asked again on a worker.
- * finished runs once per call, refused ones included, on any thread; it must not block.
+ * The gate: who may call what. admit has the metadata alone: it runs before the request is read,
+ * and once more when the request comes over a second later. On a poller may_block is false: answer
+ * from memory or return ERR_BUSY to be asked again on a worker. finished runs once per call,
+ * refused ones included, on any thread; it must not block.
  */
 struct rpc_gate {
     enum err_code (*admit)(
@@ -54,6 +55,14 @@ struct rpc_limits {
     int64_t first_request_timeout_us;           /* default 30 s */
     /* What was sent to a client and lies unread for so long cuts it off; default 2 min. */
     int64_t unread_timeout_us;
+    int64_t idle_timeout_us; /* a connection without calls; 0: none */
+    /* Then it is asked to go, and calls get 10 s to end. It costs about 1 KiB each; 0: none. */
+    int64_t age_us;
+    /* Of a connection on which no credential was accepted yet (Unix sockets are exempt): */
+    int64_t stranger_idle_timeout_us; /* without calls; default 1 min */
+    size_t stranger_burst_bytes;      /* read at once; default 64 KiB */
+    size_t stranger_bytes_per_second; /* read after that; default 16 KiB */
+    unsigned stranger_calls;          /* at once; default 32 */
 };
 
 struct rpc_server_options {

@@ -206,12 +206,11 @@ static void release(struct rpc_stream *stream)
 
 static void deliver_open(struct rpc_stream *stream)
 {
-    struct rpc_gate *gate = &stream->server->options.gate;
     struct err_info err = ERR_INFO_INIT;
     void *state = NULL;
     enum err_code code = rpc_call_is_canceled(stream->call)
         ? ERR_SET(&err, ERR_CANCELED, "the call has ended")
-        : gate->admit(gate->context, stream->call, true, &err);
+        : rpc_call_admit(stream->call, true, &err);
     if (code == ERR_OK) {
         code = stream->method->stream->open(stream, &state, &err);
     }

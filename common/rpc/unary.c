@@ -1,5 +1,5 @@
 /*
- * Unary calls: one message in, the gate, the handler, one batch out. The reply, a deadline and the
+ * Unary calls: the gate, one message in, the handler, one batch out. The reply, a deadline and the
  * peer's going away race; the first to set `answered` decides.
  */
 #include "common/base/log.h"
@@ -9,6 +9,8 @@
 #include <grpc/slice.h>
 
 #include <stdio.h>
+
+#define ADMISSION_HOLDS_US US_PER_SECOND
 
 static void on_answered(void *owner, struct rpc_thread *thread, bool ok)
 {
@@ -178,16 +180,21 @@ static void handle(struct rpc_call *call)
     answer(call, RPC_OK, NULL, packed);
 }
 
+static void run_here(struct rpc_call *call, struct rpc_thread *thread, bool may_block);
+
+/* ---- The request has come ---- */
+
 static void run_task(struct rpc_task *task, struct rpc_thread *thread)
 {
     struct rpc_call *call = CONTAINER_OF(task, struct rpc_call, task);
-    rpc_unary_run(call, thread, true);
+    run_here(call, thread, true);
     rpc_call_unref(call);
 }
 
-static void give_to_worker(struct rpc_call *call)
+static void give_to_worker(
+    struct rpc_call *call, void (*run)(struct rpc_task *task, struct rpc_thread *thread))
 {
-    call->task.run = run_task;
+    call->task.run = run;
     rpc_call_ref(call);
     if (!rpc_pool_push(call->server->pool, &call->task)) {
         rpc_unary_refuse(call, RPC_RESOURCE_EXHAUSTED, "the server is busy; try again later");
@@ -195,34 +202,49 @@ static void give_to_worker(struct rpc_call *call)
     }
 }
 
-void rpc_unary_run(struct rpc_call *call, struct rpc_thread *thread, bool may_block)
+static bool is_canceled(struct rpc_call *call)
 {
     if (rpc_call_is_canceled(call)) {
         rpc_unary_refuse(call, RPC_DEADLINE_EXCEEDED, "the call waited past its deadline");
-        return;
+        return true;
     }
-    struct rpc_gate *gate = &call->server->options.gate;
+    return false;
+}
+
+/* A request that was held back does not run on what the gate said long ago. */
+static enum err_code admit_again(struct rpc_call *call, bool may_block, struct err_info *err)
+{
+    bool holds = rpc_now().value - call->admitted.value < ADMISSION_HOLDS_US;
+    return holds ? ERR_OK : rpc_call_admit(call, may_block, err);
+}
+
+static void run_here(struct rpc_call *call, struct rpc_thread *thread, bool may_block)
+{
     struct err_info err = ERR_INFO_INIT;
-    call->thread = thread;
-    enum err_code code = gate->admit(gate->context, call, may_block, &err);
-    if (code == ERR_BUSY && !may_block) {
-        call->thread = NULL;
-        give_to_worker(call);
+    if (is_canceled(call)) {
         return;
     }
-    if (code != ERR_OK) {
-        fail(call, code, &err);
-    } else {
+    call->thread = thread;
+    enum err_code code = admit_again(call, may_block, &err);
+    if (code == ERR_OK) {
         handle(call);
+    } else if (code != ERR_BUSY || may_block) {
+        fail(call, code, &err);
     }
     call->thread = NULL;
+    if (code == ERR_BUSY && !may_block) {
+        give_to_worker(call, run_task);
+    }
 }
 
 static void on_read(void *owner, struct rpc_thread *thread, bool ok)
 {
     struct rpc_call *call = owner;
     if (!ok || call->in == NULL) {
-        rpc_unary_refuse(call, RPC_INVALID_ARGUMENT, "the request carries no message");
+        /* When the caller went away on_close tells; else it ended its half without a message. */
+        if (ok && grpc_call_failed_before_recv_message(call->core) == 0) {
+            rpc_unary_refuse(call, RPC_INVALID_ARGUMENT, "the request carries no message");
+        }
     } else if (grpc_byte_buffer_length(call->in) > call->method->max_request_bytes) {
         char text[96];
         (void)snprintf(
@@ -232,23 +254,58 @@ static void on_read(void *owner, struct rpc_thread *thread, bool ok)
             call->method->max_request_bytes);
         rpc_unary_refuse(call, RPC_RESOURCE_EXHAUSTED, text);
     } else if (call->method->is_inline) {
-        rpc_unary_run(call, thread, false);
+        run_here(call, thread, false);
     } else {
-        give_to_worker(call);
+        give_to_worker(call, run_task);
     }
     rpc_call_unref(call);
 }
 
-void rpc_unary_begin(struct rpc_call *call)
+/* ---- The metadata have come ---- */
+
+static void start_read(struct rpc_call *call)
 {
-    arm_deadline(call);
     grpc_op op = { .op = GRPC_OP_RECV_MESSAGE };
     op.data.recv_message.recv_message = &call->in;
     call->t_read = (struct rpc_tag){ .done = on_read, .owner = call };
     lock_acquire(&call->lock);
-    bool started = rpc_call_batch(call, &op, 1, &call->t_read);
+    bool started = call->answered || rpc_call_batch(call, &op, 1, &call->t_read);
     lock_release(&call->lock);
     if (!started) {
         rpc_unary_refuse(call, RPC_INTERNAL, "the request could not be read");
     }
+}
+
+static void admit_task(struct rpc_task *task, struct rpc_thread *thread);
+
+/* Whoever may not call is told so before the request is read: it takes no memory here. */
+static void admit_here(struct rpc_call *call, struct rpc_thread *thread, bool may_block)
+{
+    struct err_info err = ERR_INFO_INIT;
+    if (is_canceled(call)) {
+        return;
+    }
+    call->thread = thread;
+    enum err_code code = rpc_call_admit(call, may_block, &err);
+    call->thread = NULL;
+    if (code == ERR_OK) {
+        start_read(call);
+    } else if (code == ERR_BUSY && !may_block) {
+        give_to_worker(call, admit_task);
+    } else {
+        fail(call, code, &err);
+    }
+}
+
+static void admit_task(struct rpc_task *task, struct rpc_thread *thread)
+{
+    struct rpc_call *call = CONTAINER_OF(task, struct rpc_call, task);
+    admit_here(call, thread, true);
+    rpc_call_unref(call);
+}
+
+void rpc_unary_begin(struct rpc_call *call, struct rpc_thread *poller)
+{
+    arm_deadline(call);
+    admit_here(call, poller, false);
 }

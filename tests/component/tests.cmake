@@ -1,4 +1,4 @@
-foreach(test unary streams client builtin tls attacks)
+foreach(test unary streams client builtin tls attacks strangers)
   if(TARGET component_common_rpc_${test})
     target_sources(component_common_rpc_${test} PRIVATE component/common_rpc/fixture.c)
   endif()

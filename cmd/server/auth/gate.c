@@ -187,6 +187,7 @@ static enum err_code admit(
     }
     if (code == ERR_OK) {
         set_principal(call, &principal);
+        rpc_call_vouch(call);
         return ERR_OK;
     }
     if (!may_block) {

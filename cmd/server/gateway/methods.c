@@ -10,6 +10,8 @@
     .input = &agentgateway__v1__##in##__descriptor, .output = &agentgateway__v1__##out##__descriptor
 
 enum {
+    REGISTRATION = 32 * 1024, /* 64 labels of the longest kind */
+    HANDSHAKE = 1024,
     SMALL = 64 * 1024,
     RECORD = 1024 * 1024 + 4096
 };
@@ -22,7 +24,7 @@ static const struct rpc_method rows[] = {
         .path = PATH("Register"),
         TYPES(register_request, register_response),
         .kind = RPC_UNARY,
-        .max_request_bytes = SMALL,
+        .max_request_bytes = REGISTRATION,
         .deadline_cap_us = 30 * US_PER_SECOND,
         .unary = gateway_register,
         .policy = &bootstrap,
@@ -31,7 +33,7 @@ static const struct rpc_method rows[] = {
         .path = PATH("BeginAuthHandshake"),
         TYPES(begin_auth_handshake_request, begin_auth_handshake_response),
         .kind = RPC_UNARY,
-        .max_request_bytes = SMALL,
+        .max_request_bytes = HANDSHAKE,
         .deadline_cap_us = 30 * US_PER_SECOND,
         .unary = gateway_begin_handshake,
         .policy = &bootstrap,
@@ -40,7 +42,7 @@ static const struct rpc_method rows[] = {
         .path = PATH("CompleteAuthHandshake"),
         TYPES(complete_auth_handshake_request, complete_auth_handshake_response),
         .kind = RPC_UNARY,
-        .max_request_bytes = SMALL,
+        .max_request_bytes = HANDSHAKE,
         .deadline_cap_us = 30 * US_PER_SECOND,
         .unary = gateway_complete_handshake,
         .policy = &bootstrap,

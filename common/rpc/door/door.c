@@ -15,12 +15,18 @@ enum {
     NUMBERS_MAX = 262144,   /* the kernel's table of descriptors grows to the highest number */
     DESCRIPTORS_KEPT = 128, /* for everything else in the process */
     CONNECTIONS_MIN = 8,
+    HANDSHAKES_PER_TURN = 4, /* about a millisecond */
 };
 
 static const int64_t flush_timeout_us = 10 * US_PER_SECOND;
 static const int64_t linger_timeout_us = 2 * US_PER_SECOND;
+static const int64_t throttle_look_us = 20 * US_PER_MS;
+static const int64_t sweep_longest_us = 10 * US_PER_SECOND;
+static const int64_t sweep_shortest_us = 20 * US_PER_MS;
 
 static void on_timer(void *context);
+static void on_throttle(void *context);
+static void on_sweep(void *context);
 
 /*
  * A connection takes two low numbers (socket, our half) and one of the upper third, which the
@@ -64,6 +70,9 @@ enum err_code door_create(
         list_init(&door->phases[i]);
     }
     list_init(&door->ready);
+    list_init(&door->handshakes);
+    list_init(&door->throttled);
+    door->handshakes_left = HANDSHAKES_PER_TURN;
     list_init(&door->unread);
     list_init(&door->listeners);
     lock_init(&door->lock, LOCK_RANK_DOOR);
@@ -79,6 +88,8 @@ enum err_code door_create(
         return code;
     }
     door->timer = loop_timer_create(door->loop, on_timer, door);
+    door->throttle_timer = loop_timer_create(door->loop, on_throttle, door);
+    door->sweep_timer = loop_timer_create(door->loop, on_sweep, door);
     *ret_door = door;
     return ERR_OK;
 }
@@ -135,6 +146,16 @@ static void note_flushed(struct door *door)
     }
 }
 
+/* How often OPEN connections are looked at. */
+static int64_t sweep_us(const struct door *door)
+{
+    int64_t idle = door->options.limits.idle_timeout_us;
+    int64_t least = door->options.limits.stranger_idle_timeout_us;
+    least = (idle > 0 && idle < least ? idle : least) / 4;
+    least = least > sweep_longest_us ? sweep_longest_us : least;
+    return least < sweep_shortest_us ? sweep_shortest_us : least;
+}
+
 void door_move(struct conn *conn, enum conn_phase phase)
 {
     struct door *door = conn->door;
@@ -143,6 +164,9 @@ void door_move(struct conn *conn, enum conn_phase phase)
     conn->deadline.value = timeout_us < 0 ? INT64_MAX : loop_now(door->loop).value + timeout_us;
     list_remove(&conn->link);
     list_append(&door->phases[phase], &conn->link);
+    if (phase == CONN_OPEN && door->phases[phase].next == &conn->link) {
+        loop_timer_arm_after(door->sweep_timer, sweep_us(door));
+    }
     arm_timer(door, conn->deadline);
     note_flushed(door);
 }
@@ -195,11 +219,84 @@ static void on_timer(void *context)
     }
 }
 
+/* ---- Connections without calls ---- */
+
+static bool is_idle(struct conn *conn, struct mono_us now)
+{
+    const struct rpc_limits *limits = &conn->door->options.limits;
+    const struct rpc_peer_state *state = rpc_peer_state(conn->peer);
+    if (atomic_load(&state->calls) > 0 || conn->opened_seen != conn->guard.opened) {
+        conn->opened_seen = conn->guard.opened;
+        conn->active = now;
+    }
+    bool is_known = atomic_load(&state->is_known);
+    int64_t limit = is_known ? limits->idle_timeout_us : limits->stranger_idle_timeout_us;
+    return limit > 0 && now.value - conn->active.value >= limit;
+}
+
+static void on_sweep(void *context)
+{
+    struct door *door = context;
+    struct mono_us now = loop_now(door->loop);
+    LIST_FOR_EACH(node, &door->phases[CONN_OPEN])
+    {
+        struct conn *conn = LIST_ENTRY(node, struct conn, link);
+        if (is_idle(conn, now)) {
+            conn_expire_idle(conn); /* moves it to another list */
+        }
+    }
+    if (!list_is_empty(&door->phases[CONN_OPEN])) {
+        loop_timer_arm_after(door->sweep_timer, sweep_us(door));
+    }
+}
+
+/* ---- Strangers that send much ---- */
+
+void door_throttle(struct conn *conn)
+{
+    struct door *door = conn->door;
+    if (list_is_empty(&door->throttled)) {
+        loop_timer_arm_after(door->throttle_timer, throttle_look_us);
+    }
+    list_remove(&conn->ready);
+    list_append(&door->throttled, &conn->ready);
+}
+
+static void on_throttle(void *context)
+{
+    struct door *door = context;
+    LIST_FOR_EACH(node, &door->throttled)
+    {
+        struct conn *conn = LIST_ENTRY(node, struct conn, ready);
+        if (conn_may_read(conn)) {
+            list_remove(&conn->ready);
+            conn_resume(conn);
+        }
+    }
+    if (!list_is_empty(&door->throttled)) {
+        loop_timer_arm_after(door->throttle_timer, throttle_look_us);
+    }
+}
+
+/* ---- After a batch of events ---- */
+
 static void reap(struct door *door)
 {
     for (struct list *node = list_pop(&door->phases[CONN_DEAD]); node != NULL;
          node = list_pop(&door->phases[CONN_DEAD])) {
         conn_free(LIST_ENTRY(node, struct conn, link));
+    }
+}
+
+/* A flood of handshakes takes its share of each turn, and the connections that stand the rest. */
+static void run_handshakes(struct door *door)
+{
+    door->handshakes_left = HANDSHAKES_PER_TURN;
+    while (door->handshakes_left > 0 && !list_is_empty(&door->handshakes)) {
+        conn_shake(LIST_ENTRY(list_pop(&door->handshakes), struct conn, ready));
+    }
+    if (!list_is_empty(&door->handshakes)) {
+        door_after_batch(door);
     }
 }
 
@@ -215,6 +312,7 @@ static void run_after_batch(void *context)
     for (struct list *node = list_pop(&batch); node != NULL; node = list_pop(&batch)) {
         conn_resume(LIST_ENTRY(node, struct conn, ready));
     }
+    run_handshakes(door);
     reap(door);
 }
 
@@ -398,6 +496,8 @@ void door_destroy(struct door *door)
         close_listeners(door);
         free_connections(door);
         loop_timer_destroy(door->timer);
+        loop_timer_destroy(door->throttle_timer);
+        loop_timer_destroy(door->sweep_timer);
         loop_destroy(door->loop);
     }
     for (int i = 0; door->table != NULL && i < door->number_high - door->number_low; i++) {

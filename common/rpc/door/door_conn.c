@@ -9,8 +9,9 @@
 #include <unistd.h>
 
 enum {
-    READS_PER_TURN = 4,          /* chunks from the library before others get their turn */
-    DISCARD_BYTES_MAX = 4 << 20, /* while lingering */
+    READS_PER_TURN = 4,           /* chunks from the library before others get their turn */
+    DISCARD_BYTES_MAX = 4 << 20,  /* while lingering */
+    ALLOWANCE_LEAST_BYTES = 2048, /* below it a stranger's bytes are left to gather */
 };
 
 /* How a read from the client's socket ended; some bytes may have come before. */
@@ -273,13 +274,23 @@ static bool open_pair(struct conn *conn, int *ret_library)
     return conn->number >= 0;
 }
 
+/* Who has shown a certificate that holds is no stranger. */
+static void identify(struct conn *conn)
+{
+    static const uint8_t none[sizeof(conn->peer->tls_fingerprint)];
+    tls_session_identify(conn->tls, conn->peer);
+    if (memcmp(conn->peer->tls_fingerprint, none, sizeof(none)) != 0) {
+        atomic_store(&rpc_peer_state(conn->peer)->is_known, true);
+    }
+}
+
 /* The preface is there: gives the library its half, and what has come so far. */
 static void open_channel(struct conn *conn)
 {
     struct door *door = conn->door;
     int library = -1;
     if (conn->tls != NULL) {
-        tls_session_identify(conn->tls, conn->peer);
+        identify(conn);
     }
     bool fine = open_pair(conn, &library);
     if (fine) {
@@ -310,15 +321,54 @@ static void take_up(struct conn *conn, const uint8_t *data, size_t bytes)
     if (conn->phase == CONN_ARRIVING && guard_has_preface(&conn->guard)) {
         open_channel(conn);
     }
-    if (conn->phase == CONN_QUIET && conn->guard.opened > 0) {
+    if (conn->phase == CONN_QUIET && guard_has_request(&conn->guard)) {
+        conn->active = loop_now(door->loop);
+        conn->opened_seen = conn->guard.opened;
         door_move(conn, CONN_OPEN);
     }
 }
 
-/* The library does not take more, or there is nothing to take it. */
+/* The library does not take more, or there is nothing to take it, or the client sends too much. */
 static bool is_up_blocked(const struct conn *conn)
 {
-    return conn->up_ended || (conn->inner >= 0 && spill_len(&conn->up) > 0);
+    return conn->up_ended || conn->is_throttled || (conn->inner >= 0 && spill_len(&conn->up) > 0);
+}
+
+/* ---- Strangers ---- */
+
+static void refill(struct conn *conn)
+{
+    const struct rpc_limits *limits = &conn->door->options.limits;
+    struct mono_us now = loop_now(conn->door->loop);
+    double passed_s = (double)(now.value - conn->refilled.value) / (double)US_PER_SECOND;
+    double more = conn->allowance + passed_s * (double)limits->stranger_bytes_per_second;
+    double most = (double)limits->stranger_burst_bytes;
+    conn->allowance = (uint32_t)(more < most ? more : most);
+    conn->refilled = now;
+}
+
+bool conn_may_read(struct conn *conn)
+{
+    conn->is_stranger = conn->is_stranger && !atomic_load(&rpc_peer_state(conn->peer)->is_known);
+    if (conn->is_stranger) {
+        refill(conn);
+    }
+    conn->is_throttled = conn->is_stranger && conn->allowance < ALLOWANCE_LEAST_BYTES;
+    return !conn->is_throttled;
+}
+
+/* How much may be read now; 0: it waits in door.throttled. */
+static size_t allowance(struct conn *conn)
+{
+    if (!conn->is_stranger) {
+        return DOOR_CHUNK_BYTES;
+    }
+    if (conn->allowance < ALLOWANCE_LEAST_BYTES && !conn_may_read(conn)) {
+        door_throttle(conn);
+        return 0;
+    }
+    return conn->is_stranger && conn->allowance < DOOR_CHUNK_BYTES ? conn->allowance
+                                                                   : DOOR_CHUNK_BYTES;
 }
 
 static void on_up_ended(struct conn *conn)
@@ -337,10 +387,15 @@ static void pump_up(struct conn *conn)
         return;
     }
     size_t got = 0;
+    size_t room = allowance(conn);
     uint8_t *chunk = conn->door->chunk;
+    if (room == 0) {
+        return;
+    }
     conn->read_needs_write = false;
-    enum read_end ended = conn->tls != NULL ? read_tls(conn, chunk, DOOR_CHUNK_BYTES, &got)
-                                            : read_plain(conn, chunk, DOOR_CHUNK_BYTES, &got);
+    enum read_end ended =
+        conn->tls != NULL ? read_tls(conn, chunk, room, &got) : read_plain(conn, chunk, room, &got);
+    conn->allowance -= conn->is_stranger ? (uint32_t)got : 0;
     if (got > 0) {
         take_up(conn, chunk, got);
     }
@@ -439,7 +494,7 @@ static void settle(struct conn *conn)
     if (is_dead(conn)) {
         return;
     }
-    bool reads = !conn->shaken ? !conn->handshake_writes
+    bool reads = !conn->shaken ? !conn->handshake_writes && !conn->handshake_waits
                                : !is_up_blocked(conn) || conn->phase == CONN_LINGERING;
     door_note_unread(conn, spill_len(&conn->down) > 0);
     bool retries_read = conn->read_needs_write && !is_up_blocked(conn);
@@ -458,7 +513,7 @@ static void discard(struct conn *conn)
 {
     ssize_t got = recv(conn->outer, conn->door->chunk, DOOR_CHUNK_BYTES, 0);
     if (got > 0) {
-        conn->discarded += (size_t)got;
+        conn->discarded += (uint32_t)got;
     }
     bool over = got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
     if (over || conn->discarded > DISCARD_BYTES_MAX) {
@@ -468,6 +523,15 @@ static void discard(struct conn *conn)
 
 static void step_handshake(struct conn *conn)
 {
+    struct door *door = conn->door;
+    if (door->handshakes_left == 0) {
+        conn->handshake_waits = true;
+        list_remove(&conn->ready);
+        list_append(&door->handshakes, &conn->ready);
+        door_after_batch(door);
+        return;
+    }
+    door->handshakes_left--;
     enum tls_result result = tls_session_handshake(conn->tls);
     conn->handshake_writes = result == TLS_WANT_WRITE;
     switch (result) {
@@ -491,7 +555,7 @@ static void on_outer_ready(void *context, uint32_t events)
         discard(conn);
         return;
     }
-    if (!conn->shaken) {
+    if (!conn->shaken && !conn->handshake_waits) {
         step_handshake(conn);
     }
     if ((events & EPOLLOUT) != 0 && !is_dead(conn)) {
@@ -537,6 +601,31 @@ void conn_resume(struct conn *conn)
     }
 }
 
+void conn_shake(struct conn *conn)
+{
+    conn->handshake_waits = false;
+    on_outer_ready(conn, 0);
+}
+
+/* A frame says that it is to go; the library's side ends at once. */
+static void part(struct conn *conn)
+{
+    say_goodbye(conn, GUARD_NO_ERROR);
+    flush_down(conn);
+    if (!is_dead(conn)) {
+        settle(conn);
+    }
+}
+
+void conn_expire_idle(struct conn *conn)
+{
+    log_debug(
+        "connection_idle",
+        LOG_STR("listener", conn->peer->listener),
+        LOG_STR("address", conn->peer->address));
+    part(conn);
+}
+
 void conn_expire(struct conn *conn)
 {
     switch (conn->phase) {
@@ -545,11 +634,7 @@ void conn_expire(struct conn *conn)
         break;
     case CONN_QUIET:
         (void)atomic_fetch_add(&conn->door->refused, 1);
-        say_goodbye(conn, GUARD_NO_ERROR);
-        flush_down(conn);
-        if (!is_dead(conn)) {
-            settle(conn);
-        }
+        part(conn);
         break;
     case CONN_FLUSHING:
     case CONN_LINGERING:
@@ -559,6 +644,11 @@ void conn_expire(struct conn *conn)
         end(conn);
         break;
     }
+}
+
+void conn_evict(struct conn *conn)
+{
+    end_refused(conn, "silent, and others need the room");
 }
 
 void conn_expire_unread(struct conn *conn)
@@ -579,6 +669,9 @@ void conn_start(struct door *door, const struct door_arrival *arrival)
     conn->source = arrival->source;
     conn->peer = rpc_peer_create(arrival->peer);
     conn->shaken = arrival->tls == NULL;
+    conn->is_stranger = arrival->peer->kind != RPC_PEER_UNIX;
+    conn->allowance = (uint32_t)door->options.limits.stranger_burst_bytes;
+    conn->refilled = loop_now(door->loop);
     conn->outer_events = EPOLLIN;
     guard_init(&conn->guard, door->options.limits.streams_per_connection);
     door->open++;

@@ -138,6 +138,21 @@ static bool describe_unix(int fd, struct rpc_peer *peer)
     return true;
 }
 
+/* When no more fit, who has been silent the longest before a first request gives way. */
+static bool make_room(struct door *door)
+{
+    static const enum conn_phase phases[] = { CONN_ARRIVING, CONN_QUIET };
+
+    for (size_t i = 0; i < ARRAY_LENGTH(phases); i++) {
+        struct list *phase = &door->phases[phases[i]];
+        if (!list_is_empty(phase)) {
+            conn_evict(LIST_ENTRY(phase->next, struct conn, link));
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool admit(struct listener *listener, int fd, const union inet_address *from)
 {
     struct door *door = listener->door;
@@ -149,7 +164,7 @@ static bool admit(struct listener *listener, int fd, const union inet_address *f
         .pid = -1,
     };
     struct door_arrival arrival = { .fd = fd, .peer = &peer };
-    if (door->open >= door->open_max) {
+    if (door->open >= door->open_max && !make_room(door)) {
         return false;
     }
     if (listener->kind == RPC_PEER_UNIX) {

@@ -10,6 +10,11 @@
  *      preface)    no request)     has closed)  client is    the batch)
  *                                               to read it)
  *
+ * OPEN connections are looked at now and then: without calls for too long they are asked to go.
+ * Until a credential of it was accepted a connection is a stranger's (rpc_peer_state), and what it
+ * sends is read at a limited rate. Handshakes take turns with everything else: a few per turn of
+ * the loop, the others wait in door.handshakes.
+ *
  * from any of them to DEAD when the socket fails or what waits for the client is not read in time,
  * and to FLUSHING when the guard refuses.
  * Everything but the table, the listeners' TLS contexts and the counters belongs to the door's
@@ -72,7 +77,8 @@ struct listener {
 
 struct conn {
     struct list link;   /* in door.phases[phase] */
-    struct list ready;  /* in door.ready when it must go on without an event */
+    struct list ready;  /* in door.ready when it must go on without an event, in door.handshakes
+                           before its turn, in door.throttled while it may not be read */
     struct list unread; /* in door.unread while `down` holds bytes */
     struct mono_us unread_deadline;
     struct door *door;
@@ -89,14 +95,21 @@ struct conn {
     struct loop_watch *inner_watch;
     uint32_t outer_events; /* asked for at present */
     uint32_t inner_events;
-    struct spill up;       /* client to library */
-    struct spill down;     /* library to client */
-    size_t discarded;      /* while lingering */
-    bool shaken;           /* the handshake is over (plain: from the start) */
-    bool up_ended;         /* no more is read from the client */
-    bool up_shut;          /* the library was told so */
-    bool read_needs_write; /* TLS wants to write before it reads on */
+    struct spill up;         /* client to library */
+    struct spill down;       /* library to client */
+    struct mono_us active;   /* OPEN: when it was last seen with a call */
+    uint64_t opened_seen;    /* streams until then */
+    struct mono_us refilled; /* of allowance */
+    uint32_t allowance;      /* bytes that may be read of a stranger */
+    uint32_t discarded;      /* while lingering */
+    bool shaken;             /* the handshake is over (plain: from the start) */
+    bool up_ended;           /* no more is read from the client */
+    bool up_shut;            /* the library was told so */
+    bool read_needs_write;   /* TLS wants to write before it reads on */
     bool handshake_writes;
+    bool handshake_waits; /* in door.handshakes */
+    bool is_stranger;
+    bool is_throttled; /* in door.throttled */
 };
 
 struct door {
@@ -107,6 +120,11 @@ struct door {
     struct mono_us timer_at; /* INT64_MAX: not armed */
     struct list phases[CONN_PHASE_COUNT];
     struct list ready;
+    struct list handshakes;
+    unsigned handshakes_left; /* of this turn */
+    struct list throttled;
+    struct loop_timer *throttle_timer;
+    struct loop_timer *sweep_timer;
     struct list unread; /* sorted by deadline, as there is one time limit */
     bool is_reaping;    /* a task after the batch is posted */
     struct map *sources;
@@ -144,12 +162,17 @@ struct door_arrival {
 void conn_start(struct door *door, const struct door_arrival *arrival);
 void conn_expire(struct conn *conn); /* its phase took too long */
 void conn_expire_unread(struct conn *conn);
+void conn_expire_idle(struct conn *conn);
+void conn_evict(struct conn *conn);
 void conn_resume(struct conn *conn); /* was on the ready list */
-void conn_free(struct conn *conn);   /* of any phase; closes everything */
+void conn_shake(struct conn *conn);  /* it is its turn */
+bool conn_may_read(struct conn *conn);
+void conn_free(struct conn *conn); /* of any phase; closes everything */
 
 void door_move(struct conn *conn, enum conn_phase phase);
 void door_note_unread(struct conn *conn, bool is_unread);
 void door_after_batch(struct door *door); /* asks for reaping and the ready list */
+void door_throttle(struct conn *conn);    /* reads on when it may */
 
 /* Moves fd (take) into the library's range, files peer under the number; -1: no descriptor left. */
 int door_file_channel(struct door *door, int take_fd, struct rpc_peer *peer);

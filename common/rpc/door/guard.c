@@ -72,6 +72,12 @@ bool guard_has_preface(const struct guard *guard)
     return guard->preface_len == GUARD_PREFACE_BYTES;
 }
 
+bool guard_has_request(const struct guard *guard)
+{
+    bool is_whole = guard->block_stream == 0 && guard->up.payload_left == 0;
+    return guard->has_request || (guard->opened > 0 && is_whole);
+}
+
 bool guard_is_down_boundary(const struct guard *guard)
 {
     return guard->down.head_len == 0 && guard->down.payload_left == 0;
@@ -308,6 +314,7 @@ static bool on_head(struct guard *guard, const struct head *head)
         && (head->type != FRAME_CONTINUATION || head->stream != guard->block_stream)) {
         return refuse(guard, GUARD_PROTOCOL_ERROR, "a frame inside a header block");
     }
+    guard->has_request = guard->has_request || (guard->opened > 0 && guard->block_stream == 0);
     if (head->type >= FRAME_KNOWN_COUNT) {
         return count(guard, GUARD_RATE_OTHER);
     }

@@ -55,6 +55,7 @@ struct guard {
     uint32_t unacked_streams; /* bound */
     uint8_t preface_len;
     bool has_settings; /* the client's first frame was its SETTINGS */
+    bool has_request;  /* a frame came after a whole header block */
     struct guard_frame up;
     struct guard_frame down;
     uint32_t last_stream;
@@ -85,6 +86,7 @@ bool guard_feed(struct guard *guard, const uint8_t *data, size_t bytes, struct m
 void guard_feed_down(struct guard *guard, const uint8_t *data, size_t bytes);
 
 bool guard_has_preface(const struct guard *guard);
+bool guard_has_request(const struct guard *guard); /* a whole header block has come */
 
 /* The bytes of guard_feed_down end between two frames, so that another frame may follow. */
 bool guard_is_down_boundary(const struct guard *guard);

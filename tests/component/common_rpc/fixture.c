@@ -62,11 +62,15 @@ static enum err_code admit(
         return ERR_BUSY;
     }
     note(world, &world->admitted);
+    atomic_fetch_add(&world->admitted_on_worker, may_block ? 1 : 0);
     if (count > 1 || str_equal(order, STR("refuse"))) {
         return ERR_SET(err, ERR_UNAUTHENTICATED, "who are you?");
     }
     atomic_fetch_add(&world->principals, 1);
     rpc_call_set_principal(call, world, release_principal);
+    if (!str_equal(order, STR("stranger"))) {
+        rpc_call_vouch(call);
+    }
     return ERR_OK;
 }
 
@@ -464,6 +468,12 @@ static void worker_close(void *service, void *worker)
 
 void world_create(struct world *world, unsigned calls_in_flight)
 {
+    const struct rpc_limits limits = { .calls_in_flight = calls_in_flight };
+    world_create_limited(world, &limits);
+}
+
+void world_create_limited(struct world *world, const struct rpc_limits *limits)
+{
     memset(world, 0, sizeof(*world));
     struct err_info err = ERR_INFO_INIT;
     lock_init(&world->lock, LOCK_RANK_LEAF);
@@ -472,7 +482,7 @@ void world_create(struct world *world, unsigned calls_in_flight)
     world->target = mem_printf("unix:%s/s", world->dir);
     assert_ok_err(
         err, wire_schema_load(belay_descriptors, belay_descriptors_size, &world->schema, &err));
-    const struct rpc_server_options options = {
+    struct rpc_server_options options = {
         .schema = world->schema,
         .tables = world_table(),
         .table_count = 1,
@@ -482,9 +492,9 @@ void world_create(struct world *world, unsigned calls_in_flight)
         .workers = 3,
         .worker_open = worker_open,
         .worker_close = worker_close,
-        .limits = { .calls_in_flight = calls_in_flight,
-                    .queued_bytes_per_stream = WORLD_QUEUE_CAP },
+        .limits = *limits,
     };
+    options.limits.queued_bytes_per_stream = WORLD_QUEUE_CAP;
     assert_ok_err(err, rpc_server_create(&options, &world->server, &err));
     const struct rpc_listen_options listen = { .name = "local", .address = world->target };
     assert_ok_err(err, rpc_server_listen(world->server, &listen, NULL, &err));

@@ -40,6 +40,7 @@ struct world {
     struct lock lock; /* guards nothing but the waiting */
     struct lock_cond changed;
     atomic_int admitted;
+    atomic_int admitted_on_worker;
     atomic_int finished;
     atomic_int last_status;
     atomic_int principals; /* alive */
@@ -61,6 +62,7 @@ struct world {
 };
 
 void world_create(struct world *world, unsigned calls_in_flight);
+void world_create_limited(struct world *world, const struct rpc_limits *limits);
 void world_destroy(struct world *world);
 
 /* Waits until the counter has reached value; fails the test after ten seconds. */

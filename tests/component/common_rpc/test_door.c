@@ -200,6 +200,44 @@ static void expect_refused(int fd)
     (void)close(fd);
 }
 
+static int client_connect_with_request(uint16_t port)
+{
+    static const uint8_t headers[9 + 4] = { 0, 0, 4, 1, 4, 0, 0, 0, 1 };
+    int fd = client_connect(port);
+    client_send_preface(fd);
+    client_expect_hello(fd);
+    client_send(fd, headers, sizeof(headers));
+    client_expect(fd, headers, sizeof(headers)); /* the library's echo */
+    return fd;
+}
+
+/* At the cap, who has not asked for anything yet gives way: first those before their preface. */
+static void test_the_silent_give_way(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(LIBRARY_ECHO);
+    fixture->options.limits.connections = 3;
+    fixture_start(fixture);
+    uint16_t port = fixture_listen(fixture, "plain", "127.0.0.1:0", NULL);
+    int served = client_connect_with_request(port);
+    int quiet = client_connect(port);
+    client_send_preface(quiet);
+    client_expect_hello(quiet);
+    int silent = client_connect(port);
+    WAIT_UNTIL(fixture_stats(fixture).connections_open == 3);
+    int second = client_connect_with_request(port);
+    expect_refused(silent);
+    int third = client_connect_with_request(port);
+    expect_refused(quiet);
+    expect_refused(client_connect(port));
+    client_send(served, "\0\0\0\0\1\0\0\0\1", 9); /* END_STREAM */
+    client_expect(served, "\0\0\0\0\1\0\0\0\1", 9);
+    (void)close(served);
+    (void)close(second);
+    (void)close(third);
+    fixture_destroy(fixture);
+}
+
 static void test_connection_cap(void **state)
 {
     (void)state;
@@ -209,17 +247,13 @@ static void test_connection_cap(void **state)
     uint16_t port = fixture_listen(fixture, "plain", "127.0.0.1:0", NULL);
     int fds[3];
     for (unsigned i = 0; i < 3; i++) {
-        fds[i] = client_connect(port);
-        client_send_preface(fds[i]);
-        client_expect_hello(fds[i]);
+        fds[i] = client_connect_with_request(port);
     }
     expect_refused(client_connect(port));
     assert_int_equal(fixture_stats(fixture).connections_refused, 1);
     (void)close(fds[0]);
     WAIT_UNTIL(fixture_stats(fixture).connections_open == 2);
-    fds[0] = client_connect(port);
-    client_send_preface(fds[0]);
-    client_expect_hello(fds[0]);
+    fds[0] = client_connect_with_request(port);
     for (unsigned i = 0; i < 3; i++) {
         (void)close(fds[i]);
     }
@@ -714,6 +748,7 @@ int main(void)
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_port_in_use),
         cmocka_unit_test(test_connection_cap),
+        cmocka_unit_test(test_the_silent_give_way),
         cmocka_unit_test(test_address_cap),
         cmocka_unit_test(test_handshake_rate),
         cmocka_unit_test(test_slow_preface),
