@@ -53,6 +53,7 @@ struct app {
     struct loop_timer *certificate_timer;
     struct local_agent *local_agent;
     uint16_t tls_port;
+    uint16_t plain_port;
     atomic_bool ready;
 };
 
@@ -330,7 +331,7 @@ static enum err_code listen_others(struct app *app, struct err_info *err)
         .address = plain,
         .allow_remote_plaintext = config_bool(app->config, "allow-remote-plaintext"),
     };
-    return rpc_server_listen(app->rpc, &options, NULL, err);
+    return rpc_server_listen(app->rpc, &options, &app->plain_port, err);
 }
 
 static bool is_ready(void *context, char *reason, size_t reason_bytes)
@@ -472,6 +473,7 @@ static enum err_code start(struct app *app, struct err_info *err)
         LOG_STR("database", app->service.engine == SQL_POSTGRES ? "postgresql" : "sqlite"),
         LOG_STR("operator_socket", app->operator_socket),
         LOG_UINT("tls_port", app->tls_port),
+        LOG_UINT("plaintext_port", app->plain_port),
         LOG_UINT("http_port", app->http == NULL ? 0 : http_listener_port(app->http)));
     return ERR_OK;
 }
