@@ -27,8 +27,6 @@
 #include <unistd.h>
 
 enum {
-    BOOTSTRAP_BURST = 120,
-    BOOTSTRAP_PER_SECOND = 20,
     PEM_BYTES_MAX = 256 * 1024,
     TLS_NAMES_MAX = 32,
 };
@@ -168,7 +166,10 @@ static enum err_code make_service(struct app *app, struct err_info *err)
     service->hub = hub_create();
     service->credentials = credentials_create(service->clock);
     service->presence = presence_create();
-    service->throttle = throttle_create(service->clock, BOOTSTRAP_BURST, BOOTSTRAP_PER_SECOND);
+    service->throttle = throttle_create(
+        service->clock,
+        (unsigned)config_int(app->config, "bootstrap-burst"),
+        (unsigned)config_int(app->config, "bootstrap-per-second"));
     hub_set_listener(service->hub, HUB_SESSION, credentials_forget, service->credentials);
     return ERR_OK;
 }
@@ -191,6 +192,8 @@ static enum err_code make_rpc(struct app *app, struct err_info *err)
                 (unsigned)config_int(app->config, "max-connections-per-address"),
             .idle_timeout_us = config_int(app->config, "max-connection-idle"),
             .age_us = config_int(app->config, "max-connection-age"),
+            .handshakes_per_second_per_address =
+                (unsigned)config_int(app->config, "max-handshakes-per-address"),
         },
     };
     return rpc_server_create(&options, &app->rpc, err);

@@ -115,6 +115,9 @@ enum err_code rpc_client_stream_open(
 enum err_code rpc_client_stream_send(
     struct rpc_client_stream *stream, const ProtobufCMessage *message) MUST_CHECK;
 void rpc_client_stream_half_close(struct rpc_client_stream *stream);
+/* While paused nothing more is read, and flow control stops the server; no event but writable
+ * comes, the end included. */
+void rpc_client_stream_pause(struct rpc_client_stream *stream, bool is_paused);
 void rpc_client_stream_cancel(struct rpc_client_stream *stream);
 void rpc_client_stream_release(struct rpc_client_stream *stream);
 

@@ -37,6 +37,7 @@ struct rpc_client_stream {
     bool reading;
     bool in_message;
     bool read_ended;
+    bool paused;
     bool writing;
     bool writable; /* to be told */
     bool half_close_wanted;
@@ -79,7 +80,8 @@ static bool batch_locked(
 
 static void start_read_locked(struct rpc_client_stream *stream)
 {
-    if (stream->reading || stream->read_ended || stream->in != NULL || stream->in_message) {
+    if (stream->reading || stream->read_ended || stream->in != NULL || stream->in_message
+        || stream->paused) {
         return;
     }
     grpc_op op = { .op = GRPC_OP_RECV_MESSAGE };
@@ -350,6 +352,13 @@ void rpc_client_stream_half_close(struct rpc_client_stream *stream)
     LOCK_GUARD(&stream->lock);
     stream->half_close_wanted = true;
     start_write_locked(stream);
+}
+
+void rpc_client_stream_pause(struct rpc_client_stream *stream, bool is_paused)
+{
+    LOCK_GUARD(&stream->lock);
+    stream->paused = is_paused;
+    start_read_locked(stream);
 }
 
 void rpc_client_stream_cancel(struct rpc_client_stream *stream)
