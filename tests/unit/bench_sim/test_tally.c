@@ -1,3 +1,4 @@
+#include "common/base/cleanup.h"
 #include "tests/support/test.h"
 #include "tools/bench/sim/tally.h"
 

@@ -3,8 +3,8 @@
  * them is. In memory that child processes map; the parent is slot-less. Counters are atomic, as the
  * conductor reads them while they change; a slot's tally is read after its process has finished.
  */
-#ifndef BENCH_SIM_BOARD_H
-#define BENCH_SIM_BOARD_H
+#ifndef TOOLS_BENCH_SIM_BOARD_H
+#define TOOLS_BENCH_SIM_BOARD_H
 
 #include "tools/bench/sim/tally.h"
 

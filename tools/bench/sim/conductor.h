@@ -3,8 +3,8 @@
  * a step that cut connections, when everything is over, and what came of it. On the loop's thread
  * of the process that the user started.
  */
-#ifndef BENCH_SIM_CONDUCTOR_H
-#define BENCH_SIM_CONDUCTOR_H
+#ifndef TOOLS_BENCH_SIM_CONDUCTOR_H
+#define TOOLS_BENCH_SIM_CONDUCTOR_H
 
 #include "common/sys/loop.h"
 #include "tools/bench/sim/board.h"

@@ -1,6 +1,6 @@
 /* The further processes of a run: this program again, each with its slot of the board. */
-#ifndef BENCH_SIM_CREW_H
-#define BENCH_SIM_CREW_H
+#ifndef TOOLS_BENCH_SIM_CREW_H
+#define TOOLS_BENCH_SIM_CREW_H
 
 #include "common/base/err.h"
 

@@ -2,8 +2,8 @@
  * The simulated agents of one process: tokens, ramp, the steps of the scenario, and the end. All on
  * the loop's thread.
  */
-#ifndef BENCH_SIM_FLEET_H
-#define BENCH_SIM_FLEET_H
+#ifndef TOOLS_BENCH_SIM_FLEET_H
+#define TOOLS_BENCH_SIM_FLEET_H
 
 #include "common/sys/loop.h"
 #include "tools/bench/sim/board.h"

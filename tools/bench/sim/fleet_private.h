@@ -3,8 +3,8 @@
  * decisions are the real agent's (cmd/agent/link/link_core.h) and whose spool is a pair of numbers.
  * One thread: the loop's.
  */
-#ifndef BENCH_SIM_FLEET_PRIVATE_H
-#define BENCH_SIM_FLEET_PRIVATE_H
+#ifndef TOOLS_BENCH_SIM_FLEET_PRIVATE_H
+#define TOOLS_BENCH_SIM_FLEET_PRIVATE_H
 
 #include "cmd/agent/link/link_core.h"
 #include "common/base/join.h"

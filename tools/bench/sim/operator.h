@@ -2,8 +2,8 @@
  * The operators' service as belay-sim uses it: tokens that confirm by themselves, commands, and
  * what the store holds. The event-driven calls answer on the executor.
  */
-#ifndef BENCH_SIM_OPERATOR_H
-#define BENCH_SIM_OPERATOR_H
+#ifndef TOOLS_BENCH_SIM_OPERATOR_H
+#define TOOLS_BENCH_SIM_OPERATOR_H
 
 #include "common/rpc/client.h"
 #include "tools/bench/sim/plan.h"

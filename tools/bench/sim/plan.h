@@ -1,6 +1,6 @@
 /* The options of belay-sim, and the load they ask for. Immutable after loading; any thread. */
-#ifndef BENCH_SIM_PLAN_H
-#define BENCH_SIM_PLAN_H
+#ifndef TOOLS_BENCH_SIM_PLAN_H
+#define TOOLS_BENCH_SIM_PLAN_H
 
 #include "common/config/config.h"
 #include "tools/bench/sim/scenario.h"

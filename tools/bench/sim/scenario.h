@@ -11,8 +11,8 @@
  *     duplicate:P%   from then on P % of acknowledged uploads are sent once more
  *     lose-acks:P%   from then on the answers to P % of uploads and commands are thrown away
  */
-#ifndef BENCH_SIM_SCENARIO_H
-#define BENCH_SIM_SCENARIO_H
+#ifndef TOOLS_BENCH_SIM_SCENARIO_H
+#define TOOLS_BENCH_SIM_SCENARIO_H
 
 #include "common/base/time.h"
 

@@ -2,8 +2,8 @@
  * What one process of belay-sim has counted and timed. Plain data, so that it can stand in memory
  * that processes share; one thread writes, and others read after that thread has ended.
  */
-#ifndef BENCH_SIM_TALLY_H
-#define BENCH_SIM_TALLY_H
+#ifndef TOOLS_BENCH_SIM_TALLY_H
+#define TOOLS_BENCH_SIM_TALLY_H
 
 #include "common/base/buf.h"
 

@@ -3,8 +3,8 @@
  * records of each agent, and counts what is missing of those acknowledged and what is there twice.
  * Blocks the loop's thread, when nothing else is to be done there.
  */
-#ifndef BENCH_SIM_VERIFY_H
-#define BENCH_SIM_VERIFY_H
+#ifndef TOOLS_BENCH_SIM_VERIFY_H
+#define TOOLS_BENCH_SIM_VERIFY_H
 
 struct fleet;
 
