@@ -115,8 +115,8 @@ enum err_code rpc_client_stream_open(
 enum err_code rpc_client_stream_send(
     struct rpc_client_stream *stream, const ProtobufCMessage *message) MUST_CHECK;
 void rpc_client_stream_half_close(struct rpc_client_stream *stream);
-/* While paused nothing more is read, and flow control stops the server; no event but writable
- * comes, the end included. */
+/* While paused nothing more is read, and flow control stops the server: after a message that is on
+ * its way no event but writable comes, not even the end. */
 void rpc_client_stream_pause(struct rpc_client_stream *stream, bool is_paused);
 void rpc_client_stream_cancel(struct rpc_client_stream *stream);
 void rpc_client_stream_release(struct rpc_client_stream *stream);
