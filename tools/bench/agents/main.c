@@ -203,7 +203,7 @@ static enum err_code open_stage(struct setting *setting, struct err_info *err)
     setting->agents = is_tiny ? SMOKE_AGENTS : (unsigned)bench_int(setting->bench, "agents");
     setting->beat_us =
         is_tiny ? US_PER_SECOND : bench_int(setting->bench, "seconds") * US_PER_SECOND;
-    setting->settle_us = is_tiny ? US_PER_SECOND / 2 : 4 * US_PER_SECOND;
+    setting->settle_us = is_tiny ? US_PER_SECOND / 10 : 4 * US_PER_SECOND;
     const char *postgres = bench_text(setting->bench, "postgres");
     TRY(stage_open("agents", postgres, setting->agents, &setting->stage, err));
     /* the first start makes the certificate that the floor shows too */
