@@ -12,7 +12,8 @@
 #include <signal.h>
 #include <stdio.h>
 
-#define TICK_US       (10 * US_PER_SECOND)
+#define TICK_MAX_US   (10 * US_PER_SECOND)
+#define TICK_MIN_US   (250 * US_PER_MS)
 #define TELL_DROPS_US US_PER_MINUTE
 
 void app_event(struct app *app, const struct batch_event *event)
@@ -119,7 +120,7 @@ static void on_tick(void *context)
     spool_tick(app->spool);
     tell_drops(app);
     link_poke(app->link);
-    loop_timer_arm_after(app->tick_timer, TICK_US);
+    loop_timer_arm_after(app->tick_timer, app->tick_us);
 }
 
 static void on_reboot(void *context)
@@ -254,6 +255,14 @@ static enum err_code open_link(struct app *app, struct err_info *err)
     return code;
 }
 
+/* Often enough that nothing waits much longer than the delay. */
+static int64_t tick_of(int64_t delay_us)
+{
+    int64_t tick_us = delay_us == 0 ? TICK_MAX_US : delay_us / 2;
+    tick_us = tick_us > TICK_MAX_US ? TICK_MAX_US : tick_us;
+    return tick_us < TICK_MIN_US ? TICK_MIN_US : tick_us;
+}
+
 static enum err_code open_spool(struct app *app, struct err_info *err)
 {
     AUTO_FREE char *path = mem_printf("%s/spool.db", state_dir(app->state));
@@ -261,7 +270,9 @@ static enum err_code open_spool(struct app *app, struct err_info *err)
                                      .clock = app->clock,
                                      .max_bytes =
                                          (uint64_t)config_int(app->config, "spool-max-bytes"),
-                                     .max_age_us = config_int(app->config, "spool-max-age") };
+                                     .max_age_us = config_int(app->config, "spool-max-age"),
+                                     .delay_us = config_int(app->config, "spool-delay") };
+    app->tick_us = tick_of(options.delay_us);
     return spool_open(&options, &app->spool, err);
 }
 

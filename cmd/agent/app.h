@@ -1,7 +1,7 @@
 /*
  * The running agent: ties sampler, spool, link and commands to one event loop. One thread owns it
- * all; the only other is the rpc client's poller. Spool writes happen on the loop: one fsynced
- * transaction per round of samples.
+ * all; the only other is the rpc client's poller. Spool writes happen on the loop, each an
+ * fsynced transaction: events at once, samples that the server has not acknowledged within a delay.
  */
 #ifndef CMD_AGENT_APP_H
 #define CMD_AGENT_APP_H
@@ -38,6 +38,7 @@ struct app {
     struct loop_timer *reboot_timer;
     struct mono_us started_at;
     int64_t sample_interval_us;
+    int64_t tick_us;
     uint64_t spool_max_bytes;
     int64_t spool_max_age_us;
     struct spool_stats told; /* drops already reported as events */

@@ -119,11 +119,11 @@ static void write_spool(struct writer *writer)
     }
     buf_append_char(json, '}');
     if (stats.is_degraded) {
+        buf_printf(writer->text, "Spool      DEGRADED: %s\n", stats.last_error);
+    }
+    if (stats.ring_records > 0) {
         buf_printf(
-            writer->text,
-            "Spool      DEGRADED, %" PRIu64 " records wait in memory: %s\n",
-            stats.ring_records,
-            stats.last_error);
+            writer->text, "Spool      %" PRIu64 " records wait in memory\n", stats.ring_records);
     }
 }
 

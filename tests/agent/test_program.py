@@ -106,7 +106,8 @@ class World(unittest.TestCase):
         return self.cli("enroll", "token", *args).strip()
 
     def start_agent(self, *args, state="agent"):
-        return self.start(AGENT, "run", "--state-dir", self.path(state), "--sample-interval", "250ms", *args)
+        return self.start(AGENT, "run", "--state-dir", self.path(state), "--sample-interval", "250ms",
+                          "--spool-delay", "0s", *args)
 
     def status(self, state="agent"):
         result = self.agent("status", "-o", "json", state=state)

@@ -506,8 +506,10 @@ class RealAgent(Process):
         return self.run("enroll", "-", "--name", self.name, *args, text=join)
 
     def start(self, *args):
+        """What is sampled is on disk at once, so that the spool's file tells it, unless args say otherwise."""
+        delay = () if "--spool-delay" in args else ("--spool-delay", "0s")
         self.spawn([os.path.join(BIN, "belay-agent"), "run", "--state-dir", self.state, "--log-level", self.log_level,
-                    *args])
+                    *delay, *args])
         return self
 
     def status(self):

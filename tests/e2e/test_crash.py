@@ -72,7 +72,7 @@ class Uploads(Crash):
     def test_agent_and_server_killed_while_the_agent_uploads(self):
         agent = RealAgent(self.server, "victim")
         agent.enroll(self.operator)
-        agent.start("--sample-interval", "250ms")
+        agent.start("--sample-interval", "250ms", "--spool-delay", "1s")
         eventually(lambda: self.row("victim").telemetry_sequence > 2, "telemetry is stored")
         spooled = set()
         for _ in range(4):
@@ -82,7 +82,8 @@ class Uploads(Crash):
             agent.kill()
             listed = agent.run("spool", "list").stdout.splitlines()
             spooled |= {line.split()[0] for line in listed if " host.uptime " in line}
-            agent.start("--sample-interval", "250ms")
+            # with a delay some of it dies in memory: then its numbers are given again
+            agent.start("--sample-interval", "250ms", "--spool-delay", self.random.choice(("0s", "1s")))
             self.server.start()
             self.back()
             target = agent.spool()["telemetry"]["next_sequence"] - self.random.randrange(1, 3)

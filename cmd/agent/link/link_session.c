@@ -198,6 +198,7 @@ static void fill_status(struct link *link, Agentgateway__V1__AgentStatus *messag
         message->spool_bytes += spool.streams[i].bytes;
         message->spool_dropped += spool.streams[i].dropped_records;
     }
+    message->spool_records += spool.ring_records;
     message->uptime_ms =
         (uint64_t)((loop_now(link->options.loop).value - link->created_at.value) / US_PER_MS);
     message->commands_running = status.commands_running;

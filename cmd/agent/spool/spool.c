@@ -46,6 +46,7 @@ static enum err_code load_stream(
 {
     AUTO_ROWS struct sql_rows *rows = NULL;
     struct spool_stream_state *state = &spool->streams[stream];
+    uint64_t stored = spool_get_setting(spool, spool_unsettled_name(stream), 0);
     TRY(sql_query(
         spool->conn, &SQL_STREAM_GET, SQL_ARGS(SQL_INT(spool_stream_key(stream))), &rows, err));
     enum err_code code = sql_rows_next(rows, err);
@@ -61,6 +62,8 @@ static enum err_code load_stream(
     state->stats.dropped_bytes = (uint64_t)sql_int(rows, 5);
     state->stats.quarantined = (uint64_t)sql_int(rows, 6);
     state->adopted = sql_int(rows, 7) != 0;
+    state->unsettled_stored = stored != 0;
+    state->unsettled_from = stored != 0 ? stored : state->stats.next_sequence;
     return ERR_OK;
 }
 
@@ -219,6 +222,7 @@ static enum err_code begin_fresh(struct spool *spool, struct err_info *err)
         state->stats.dropped_bytes += state->stats.bytes;
         state->stats.records = 0;
         state->stats.bytes = 0;
+        state->unsettled_stored = false;
         TRY(spool_put_stream(spool, (enum spool_stream)i, state, err));
         spool->streams[i] = *state;
     }
@@ -266,6 +270,7 @@ enum err_code spool_open(
     spool->clock = options->clock;
     spool->max_bytes = options->max_bytes;
     spool->max_age_us = options->max_age_us;
+    spool->delay_us = options->delay_us;
     spool->ring_limit = options->ring_bytes == 0 ? SPOOL_RING_BYTES : options->ring_bytes;
     spool->max_pages = options->max_pages;
     spool->read_only = options->read_only;
@@ -295,6 +300,7 @@ void spool_close(struct spool *spool)
     }
     if (!list_is_empty(&spool->ring)) {
         spool->retry_at.value = 0;
+        spool->delay_us = 0;
         spool_tick(spool);
     }
     LIST_FOR_EACH(node, &spool->ring)

@@ -1,6 +1,12 @@
 /*
  * Store and forward: a SQLite file in which records wait until the server has them. A record counts
- * only when its transaction is on disk; each gets the next sequence number of its stream.
+ * as kept only when its transaction is on disk; each gets the next sequence number of its stream.
+ *
+ * Telemetry may be allowed to wait in memory first (delay_us): what the server acknowledges within
+ * that time never touches the disk, and what it does not is written together with the rest. So an
+ * agent that is online writes next to nothing, and one that is not writes once per delay. What a
+ * crash takes from memory may have reached the server, whose mark is then ahead of the file:
+ * spool_adopt makes the numbers given since follow it.
  *
  * Bounds: bytes and age. Past them the oldest telemetry goes first and events last; every drop is
  * counted. A record that fails its checksum is quarantined and passed over. A file that SQLite
@@ -38,7 +44,8 @@ struct spool_options {
     const struct clock *clock;
     uint64_t max_bytes; /* of all records */
     int64_t max_age_us; /* of running time; downtime does not age a record */
-    size_t ring_bytes;  /* 0: SPOOL_RING_BYTES */
+    int64_t delay_us;  /* telemetry in memory, until acknowledged; 0: on disk when append returns */
+    size_t ring_bytes; /* 0: SPOOL_RING_BYTES */
     unsigned max_pages; /* hard bound of the file in SQLite pages; 0: none */
     bool read_only;     /* to look at another process's spool */
 };
@@ -77,8 +84,8 @@ struct spool_stream_stats {
 
 struct spool_stats {
     struct spool_stream_stats streams[SPOOL_STREAM_COUNT];
-    bool is_degraded; /* the disk refuses writes */
-    uint64_t ring_records;
+    bool is_degraded;      /* the disk refuses writes */
+    uint64_t ring_records; /* in memory: within the delay, or while the disk refuses */
     uint64_t ring_bytes;
     char last_error[256]; /* why it is or was degraded; "" */
     char set_aside[256];  /* damaged file set aside by this process; "" */
@@ -99,7 +106,8 @@ enum err_code spool_open(
 void spool_close(struct spool *spool); /* NULL is allowed; what is in the ring is tried once more */
 
 /*
- * Writes count (at most SPOOL_BATCH_MAX) records in one transaction. ERR_OK: they are on disk.
+ * Writes count (at most SPOOL_BATCH_MAX) records in one transaction. ERR_OK: they are on disk, or
+ * are telemetry within its delay, which goes with the next transaction or tick after it.
  * ERR_UNAVAILABLE: they wait in memory, since the disk refuses; spool_tick tries again.
  * ERR_LIMIT: a payload over SPOOL_PAYLOAD_MAX; nothing was taken.
  */
@@ -107,7 +115,7 @@ enum err_code spool_append(
     struct spool *spool, const struct spool_input *inputs, unsigned count, struct err_info *err)
     MUST_CHECK;
 
-/* Now and then (every few seconds): ages records out and writes the ring. */
+/* Now and then (every few seconds): ages records out and writes what has waited long enough. */
 void spool_tick(struct spool *spool);
 
 /* What a reader wants: records after a sequence, within bounds of bytes and count. */
@@ -120,7 +128,8 @@ struct spool_ask {
 
 /*
  * The records after a sequence, in order, until max_bytes of payload (at least one record) or
- * max_count are reached. Damaged records are quarantined on the way.
+ * max_count are reached: those on disk, then those in memory. Damaged records are quarantined on
+ * the way.
  */
 enum err_code spool_peek(
     struct spool *spool,
@@ -135,8 +144,8 @@ enum err_code spool_trim(
 
 /*
  * Start of a session: the server's own high-water mark. As spool_trim for a spool it knows. A fresh
- * spool (or an older copy) would use numbers again that the server has seen, so its waiting records
- * are renumbered to follow the mark.
+ * spool (or an older copy, or one that lost what was in memory) would use numbers again that the
+ * server has seen, so the records made since are renumbered to follow the mark.
  */
 enum err_code spool_adopt(
     struct spool *spool, enum spool_stream stream, uint64_t acked, struct err_info *err) MUST_CHECK;

@@ -8,9 +8,11 @@
 #include "common/base/list.h"
 #include "common/sql/sql.h"
 
-/* One record in memory while the disk refuses. */
+/* One record in memory: within its delay, or while the disk refuses. */
 struct spool_waiting {
     struct list link;
+    struct mono_us since;
+    uint64_t sequence; /* 0: none yet */
     enum spool_stream stream;
     struct wall_us captured_at;
     unsigned format;
@@ -22,6 +24,13 @@ struct spool_waiting {
 struct spool_stream_state {
     struct spool_stream_stats stats; /* as in the table after the last commit */
     bool adopted;
+    /*
+     * Numbers from here on were given since the server's mark was last heard, so the server may
+     * know other records by them. 0: it was heard in this process. Kept in the file
+     * (unsettled_name) while there are such records in it.
+     */
+    uint64_t unsettled_from;
+    bool unsettled_stored;
 };
 
 struct spool {
@@ -29,12 +38,13 @@ struct spool {
     const struct clock *clock;
     uint64_t max_bytes;
     int64_t max_age_us;
+    int64_t delay_us;
     size_t ring_limit;
     unsigned max_pages;
     bool read_only;
     struct sql_conn *conn; /* NULL while the file cannot be opened */
     struct spool_stream_state streams[SPOOL_STREAM_COUNT];
-    struct list ring; /* spool_waiting, oldest first */
+    struct list ring; /* spool_waiting, oldest first; sequences rise within a stream */
     uint64_t ring_records;
     uint64_t ring_bytes;
     bool is_degraded;
@@ -53,6 +63,12 @@ static inline int64_t spool_stream_key(enum spool_stream stream)
 
 /* Microseconds the agent has run with this spool. */
 int64_t spool_running_us(const struct spool *spool);
+
+/* Name of the setting that holds a stream's unsettled_from. */
+static inline const char *spool_unsettled_name(enum spool_stream stream)
+{
+    return stream == SPOOL_TELEMETRY ? "telemetry_unsettled" : "events_unsettled";
+}
 
 /* Loads the streams' rows; the mirrors in memory follow. */
 enum err_code spool_load_streams(struct spool *spool, struct err_info *err) MUST_CHECK;

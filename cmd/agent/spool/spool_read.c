@@ -22,6 +22,7 @@ struct peek {
     struct arena *arena;
     struct spool_batch *batch;
     struct bad bad;
+    bool is_complete; /* the disk holds no further ones */
 };
 
 static bool row_is_intact(const struct sql_rows *rows)
@@ -34,14 +35,13 @@ static bool row_is_intact(const struct sql_rows *rows)
         sql_blob(rows, 4));
 }
 
-static enum err_code take_row(struct peek *peek, const struct sql_rows *rows, struct err_info *err)
+/* Takes a record whose payload is still somebody else's. */
+static enum err_code take(
+    struct peek *peek, const struct spool_record *borrowed, struct err_info *err)
 {
     struct spool_record *record = &peek->batch->records[peek->batch->count];
-    struct str_view payload = sql_blob(rows, 5);
-    record->sequence = (uint64_t)sql_int(rows, 0);
-    record->captured_at.value = sql_int(rows, 1);
-    record->format = (unsigned)sql_int(rows, 2);
-    record->compression = (unsigned)sql_int(rows, 3);
+    struct str_view payload = borrowed->payload;
+    *record = *borrowed;
     const char *copy = arena_dup(
         peek->arena, payload.len == 0 ? "" : payload.ptr, payload.len + (payload.len == 0));
     if (copy == NULL) {
@@ -50,6 +50,52 @@ static enum err_code take_row(struct peek *peek, const struct sql_rows *rows, st
     record->payload = str_from(copy, payload.len);
     peek->batch->bytes += payload.len;
     peek->batch->count++;
+    return ERR_OK;
+}
+
+static bool is_full(const struct peek *peek, size_t next_bytes)
+{
+    return peek->batch->count == peek->max_count
+        || (peek->batch->count > 0 && peek->batch->bytes + next_bytes > peek->max_bytes);
+}
+
+static enum err_code take_row(struct peek *peek, const struct sql_rows *rows, struct err_info *err)
+{
+    const struct spool_record record = { .sequence = (uint64_t)sql_int(rows, 0),
+                                         .captured_at = { sql_int(rows, 1) },
+                                         .format = (unsigned)sql_int(rows, 2),
+                                         .compression = (unsigned)sql_int(rows, 3),
+                                         .payload = sql_blob(rows, 5) };
+    return take(peek, &record, err);
+}
+
+/* What is in memory comes after all that is on disk. A number is given where there is none yet:
+ * from now on the server may know it. */
+static enum err_code read_ring(struct peek *peek, struct err_info *err)
+{
+    struct spool *spool = peek->spool;
+    LIST_FOR_EACH(node, &spool->ring)
+    {
+        struct spool_waiting *waiting = LIST_ENTRY(node, struct spool_waiting, link);
+        size_t bytes = waiting->bytes - SPOOL_RECORD_OVERHEAD;
+        if (waiting->stream != peek->stream) {
+            continue;
+        }
+        if (is_full(peek, bytes)) {
+            return ERR_OK;
+        }
+        if (waiting->sequence == 0) {
+            waiting->sequence = spool->streams[waiting->stream].stats.next_sequence++;
+        }
+        const struct spool_record record = { .sequence = waiting->sequence,
+                                             .captured_at = waiting->captured_at,
+                                             .format = waiting->format,
+                                             .compression = waiting->compression,
+                                             .payload = str_from(waiting->payload, bytes) };
+        if (record.sequence > peek->after) {
+            TRY(take(peek, &record, err));
+        }
+    }
     return ERR_OK;
 }
 
@@ -68,6 +114,7 @@ static enum err_code read_rows(struct peek *peek, struct err_info *err)
     while (peek->batch->count < peek->max_count && peek->bad.count < BAD_MAX) {
         enum err_code code = sql_rows_next(rows, err);
         if (code == ERR_NOT_FOUND) {
+            peek->is_complete = true;
             return ERR_OK;
         }
         TRY(code);
@@ -75,8 +122,7 @@ static enum err_code read_rows(struct peek *peek, struct err_info *err)
             peek->bad.sequences[peek->bad.count++] = (uint64_t)sql_int(rows, 0);
             continue;
         }
-        if (peek->batch->count > 0
-            && peek->batch->bytes + sql_blob(rows, 5).len > peek->max_bytes) {
+        if (is_full(peek, sql_blob(rows, 5).len)) {
             return ERR_OK;
         }
         TRY(take_row(peek, rows, err));
@@ -110,6 +156,9 @@ enum err_code spool_peek(
         return ERR_SET(err, ERR_LIMIT, "spool: a batch does not fit its arena");
     }
     enum err_code code = read_rows(&peek, reason);
+    if (code == ERR_OK && peek.is_complete && !spool->read_only) {
+        code = read_ring(&peek, reason);
+    }
     if (code == ERR_CORRUPT) {
         (void)spool_recover(spool, code, reason);
     }
@@ -179,12 +228,14 @@ enum err_code spool_verify(
     struct spool *spool, struct spool_report *ret_report, struct err_info *err)
 {
     struct spool_report report = { .totals_match = true, .file_ok = true };
+    struct spool_stream_state mirrors[SPOOL_STREAM_COUNT];
     AUTO_ROWS struct sql_rows *rows = NULL;
     if (spool->conn == NULL) {
         return ERR_SET(err, ERR_UNAVAILABLE, "spool: %s", spool->last_error);
     }
     /* one snapshot, since the agent may be writing */
     TRY(sql_begin_read(spool->conn, SQL_ALL_WORKSPACES, err));
+    memcpy(mirrors, spool->streams, sizeof(mirrors));
     enum err_code code = spool_load_streams(spool, err);
     if (code == ERR_OK) {
         code = verify_streams(spool, &report, err);
@@ -198,6 +249,7 @@ enum err_code spool_verify(
     }
     sql_rows_close(STEAL(rows));
     sql_rollback(spool->conn);
+    memcpy(spool->streams, mirrors, sizeof(mirrors));
     if (code == ERR_CORRUPT) {
         report.file_ok = false;
         code = ERR_OK;

@@ -29,6 +29,9 @@ static enum err_code change_begin(struct change *change, struct spool *spool, st
             struct spool_stream_stats *stats = &spool->streams[i].stats;
             stats->dropped_records += change->streams[i].stats.dropped_records;
             stats->dropped_bytes += change->streams[i].stats.dropped_bytes;
+            if (stats->next_sequence < change->streams[i].stats.next_sequence) {
+                stats->next_sequence = change->streams[i].stats.next_sequence; /* given already */
+            }
             change->streams[i] = spool->streams[i];
         }
     }
@@ -39,7 +42,13 @@ static enum err_code change_commit(struct change *change, struct err_info *err)
 {
     struct spool *spool = change->spool;
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
-        TRY(spool_put_stream(spool, (enum spool_stream)i, &change->streams[i], err));
+        struct spool_stream_state *state = &change->streams[i];
+        TRY(spool_put_stream(spool, (enum spool_stream)i, state, err));
+        if (state->unsettled_from != 0 && !state->unsettled_stored) {
+            TRY(spool_put_setting(
+                spool, spool_unsettled_name((enum spool_stream)i), state->unsettled_from, err));
+            state->unsettled_stored = true;
+        }
     }
     TRY(spool_put_setting(spool, "spool_clock", (uint64_t)spool_running_us(spool), err));
     TRY(sql_commit(spool->conn, err));
@@ -47,10 +56,12 @@ static enum err_code change_commit(struct change *change, struct err_info *err)
     return ERR_OK;
 }
 
+/* sequence 0: the next one. */
 static enum err_code insert(
-    struct change *change, const struct spool_input *input, struct err_info *err)
+    struct change *change, const struct spool_input *input, uint64_t sequence, struct err_info *err)
 {
     struct spool_stream_state *state = &change->streams[input->stream];
+    sequence = sequence != 0 ? sequence : state->stats.next_sequence++;
     uint8_t checksum[RECORD_CHECKSUM_BYTES];
     record_checksum(
         input->captured_at, input->format, input->compression, input->payload, checksum);
@@ -59,7 +70,7 @@ static enum err_code insert(
         &SQL_RECORD_INSERT,
         SQL_ARGS(
             SQL_INT(spool_stream_key(input->stream)),
-            SQL_INT(state->stats.next_sequence),
+            SQL_INT(sequence),
             SQL_TIME(input->captured_at),
             SQL_INT(spool_running_us(change->spool)),
             SQL_INT(input->format),
@@ -68,7 +79,6 @@ static enum err_code insert(
             SQL_BLOB(input->payload.ptr, input->payload.len)),
         NULL,
         err));
-    state->stats.next_sequence++;
     state->stats.records++;
     state->stats.bytes += input->payload.len + SPOOL_RECORD_OVERHEAD;
     return ERR_OK;
@@ -220,7 +230,8 @@ static void count_ring_drop(struct spool *spool, enum spool_stream stream, size_
     spool->streams[stream].stats.dropped_bytes += bytes;
 }
 
-static void ring_push(struct spool *spool, const struct spool_input *input)
+/* NULL: no memory, or larger than the ring; counted as dropped. Valid until the next push. */
+static struct spool_waiting *ring_push(struct spool *spool, const struct spool_input *input)
 {
     size_t bytes = input->payload.len + SPOOL_RECORD_OVERHEAD;
     struct spool_waiting *waiting = mem_try_alloc(sizeof(*waiting));
@@ -229,12 +240,14 @@ static void ring_push(struct spool *spool, const struct spool_input *input)
         mem_free(waiting);
         mem_free(payload);
         count_ring_drop(spool, input->stream, bytes);
-        return;
+        return NULL;
     }
     if (input->payload.len > 0) {
         memcpy(payload, input->payload.ptr, input->payload.len);
     }
     waiting->stream = input->stream;
+    waiting->since = clock_mono(spool->clock);
+    waiting->sequence = 0;
     waiting->captured_at = input->captured_at;
     waiting->format = input->format;
     waiting->compression = input->compression;
@@ -243,11 +256,16 @@ static void ring_push(struct spool *spool, const struct spool_input *input)
     list_append(&spool->ring, &waiting->link);
     spool->ring_records++;
     spool->ring_bytes += bytes;
+    struct spool_waiting *kept = waiting;
     while (spool->ring_bytes > spool->ring_limit) {
         struct spool_waiting *victim = ring_victim(spool);
+        if (victim == waiting) {
+            kept = NULL;
+        }
         count_ring_drop(spool, victim->stream, victim->bytes);
         ring_remove(spool, victim);
     }
+    return kept;
 }
 
 /* Ring first, then the new ones, then the bounds; nothing of it counts before the commit. */
@@ -267,11 +285,11 @@ static enum err_code write_all(
             .compression = waiting->compression,
             .payload = str_from(waiting->payload, waiting->bytes - SPOOL_RECORD_OVERHEAD)
         };
-        TRY(insert(&change, &input, err));
+        TRY(insert(&change, &input, waiting->sequence, err));
         from_ring++;
     }
     for (unsigned i = 0; i < count; i++) {
-        TRY(insert(&change, &inputs[i], err));
+        TRY(insert(&change, &inputs[i], 0, err));
     }
     TRY(enforce_bytes(&change, err));
     TRY(change_commit(&change, err));
@@ -301,6 +319,35 @@ static enum err_code write_or_recover(
     return code;
 }
 
+static bool ring_is_due(const struct spool *spool)
+{
+    const struct spool_waiting *oldest = LIST_ENTRY(spool->ring.next, struct spool_waiting, link);
+    return !list_is_empty(&spool->ring)
+        && clock_mono(spool->clock).value - oldest->since.value >= spool->delay_us;
+}
+
+/* Telemetry within its delay, as long as there is plenty of room in the ring. */
+static bool may_wait(const struct spool *spool, const struct spool_input *inputs, unsigned count)
+{
+    size_t bytes = spool->ring_bytes;
+    bool may = spool->delay_us > 0 && spool->conn != NULL && !spool->is_degraded;
+    for (unsigned i = 0; i < count && may; i++) {
+        bytes += inputs[i].payload.len + SPOOL_RECORD_OVERHEAD;
+        may = inputs[i].stream == SPOOL_TELEMETRY && bytes <= spool->ring_limit / 2;
+    }
+    return may && !ring_is_due(spool);
+}
+
+static void hold(struct spool *spool, const struct spool_input *inputs, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct spool_waiting *waiting = ring_push(spool, &inputs[i]);
+        if (waiting != NULL) {
+            waiting->sequence = spool->streams[waiting->stream].stats.next_sequence++;
+        }
+    }
+}
+
 enum err_code spool_append(
     struct spool *spool, const struct spool_input *inputs, unsigned count, struct err_info *err)
 {
@@ -313,15 +360,40 @@ enum err_code spool_append(
                 err, ERR_LIMIT, "spool: a record of more than %d bytes", SPOOL_PAYLOAD_MAX);
         }
     }
+    if (may_wait(spool, inputs, count)) {
+        hold(spool, inputs, count);
+        return ERR_OK;
+    }
     bool wait = spool->is_degraded && clock_mono(spool->clock).value < spool->retry_at.value;
     if (!wait && write_or_recover(spool, inputs, count, err) == ERR_OK) {
         return ERR_OK;
     }
     for (unsigned i = 0; i < count; i++) {
-        ring_push(spool, &inputs[i]);
+        (void)ring_push(spool, &inputs[i]);
     }
     return ERR_SET(
         err, ERR_UNAVAILABLE, "spool: waiting in memory, the disk refuses: %s", spool->last_error);
+}
+
+/* Looked at without a transaction: the disk of an idle agent is left alone. */
+static bool needs_aging(struct spool *spool)
+{
+    int64_t stored_before = spool_running_us(spool) - spool->max_age_us;
+    uint64_t bytes = 0;
+    bool is_old = false;
+    for (unsigned i = 0; i < SPOOL_STREAM_COUNT && !is_old; i++) {
+        AUTO_ROWS struct sql_rows *rows = NULL;
+        bytes += spool->streams[i].stats.bytes;
+        if (spool->streams[i].stats.records == 0) {
+            continue;
+        }
+        struct sql_value key = SQL_INT(spool_stream_key((enum spool_stream)i));
+        is_old = spool->conn == NULL
+            || sql_query(spool->conn, &SQL_RECORD_OLDEST, SQL_ARGS(key, SQL_INT(1)), &rows, NULL)
+                != ERR_OK
+            || sql_rows_next(rows, NULL) != ERR_OK || sql_int(rows, 2) < stored_before;
+    }
+    return is_old || bytes > spool->max_bytes; /* the bound may have been lowered */
 }
 
 static enum err_code age_out(struct spool *spool, struct err_info *err)
@@ -329,7 +401,7 @@ static enum err_code age_out(struct spool *spool, struct err_info *err)
     struct change change;
     TRY(change_begin(&change, spool, err));
     TRY(enforce_age(&change, err));
-    TRY(enforce_bytes(&change, err)); /* the bound may have been lowered */
+    TRY(enforce_bytes(&change, err));
     return change_commit(&change, err);
 }
 
@@ -339,9 +411,14 @@ void spool_tick(struct spool *spool)
     if (spool->read_only) {
         return;
     }
-    bool due = clock_mono(spool->clock).value >= spool->retry_at.value;
-    if ((spool->is_degraded || !list_is_empty(&spool->ring))
-        && (!due || write_or_recover(spool, NULL, 0, &err) != ERR_OK)) {
+    if (spool->is_degraded && clock_mono(spool->clock).value < spool->retry_at.value) {
+        return;
+    }
+    if ((spool->is_degraded || ring_is_due(spool))
+        && write_or_recover(spool, NULL, 0, &err) != ERR_OK) {
+        return;
+    }
+    if (!needs_aging(spool)) {
         return;
     }
     enum err_code code = age_out(spool, &err);
@@ -393,6 +470,17 @@ static enum err_code finish(struct spool *spool, enum err_code code, struct err_
     return code;
 }
 
+static void ring_trim(struct spool *spool, enum spool_stream stream, uint64_t acked)
+{
+    LIST_FOR_EACH(node, &spool->ring)
+    {
+        struct spool_waiting *waiting = LIST_ENTRY(node, struct spool_waiting, link);
+        if (waiting->stream == stream && waiting->sequence != 0 && waiting->sequence <= acked) {
+            ring_remove(spool, waiting);
+        }
+    }
+}
+
 enum err_code spool_trim(
     struct spool *spool, enum spool_stream stream, uint64_t acked, struct err_info *err)
 {
@@ -401,6 +489,12 @@ enum err_code spool_trim(
         acked = stats->next_sequence - 1; /* nothing we did not number can be meant */
     }
     if (acked <= stats->acked_sequence) {
+        return ERR_OK;
+    }
+    ring_trim(spool, stream, acked);
+    if (spool->conn != NULL && stats->records == 0) {
+        /* nothing of it is on disk: the mark goes there with the next transaction */
+        spool->streams[stream].stats.acked_sequence = acked;
         return ERR_OK;
     }
     struct err_info local = ERR_INFO_INIT;
@@ -412,18 +506,52 @@ enum err_code spool_trim(
     return code;
 }
 
+static void ring_renumber(struct spool *spool, enum spool_stream stream, uint64_t shift)
+{
+    LIST_FOR_EACH(node, &spool->ring)
+    {
+        struct spool_waiting *waiting = LIST_ENTRY(node, struct spool_waiting, link);
+        if (waiting->stream == stream && waiting->sequence != 0) {
+            waiting->sequence += shift;
+        }
+    }
+}
+
+/* The records from `first` on follow the mark; those before it are what the server has. */
 static enum err_code renumber(
-    struct spool *spool, enum spool_stream stream, uint64_t shift, struct err_info *err)
+    struct spool *spool,
+    enum spool_stream stream,
+    uint64_t first,
+    uint64_t acked,
+    struct err_info *err)
 {
     struct change change;
+    struct drop had = { 0 };
+    uint64_t shift = acked - (first - 1);
     struct sql_value key = SQL_INT(spool_stream_key(stream));
     TRY(change_begin(&change, spool, err));
+    TRY(sum_through(spool, stream, first - 1, &had, err));
+    TRY(remove_through(&change, stream, &had, err));
     TRY(sql_exec(spool->conn, &SQL_RECORD_SHIFT, SQL_ARGS(key, SQL_INT(shift)), NULL, err));
     TRY(sql_exec(spool->conn, &SQL_RECORD_SHIFT_END, SQL_ARGS(key), NULL, err));
     change.streams[stream].stats.next_sequence += shift;
-    change.streams[stream].stats.acked_sequence = shift;
+    change.streams[stream].stats.acked_sequence = acked;
     change.streams[stream].adopted = true;
-    return change_commit(&change, err);
+    TRY(change_commit(&change, err));
+    ring_renumber(spool, stream, shift);
+    return ERR_OK;
+}
+
+/* The numbers in use are those the server will see. */
+static enum err_code settle(struct spool *spool, enum spool_stream stream, struct err_info *err)
+{
+    struct spool_stream_state *state = &spool->streams[stream];
+    if (state->unsettled_stored) {
+        TRY(spool_put_setting(spool, spool_unsettled_name(stream), 0, err));
+        state->unsettled_stored = false;
+    }
+    state->unsettled_from = 0;
+    return ERR_OK;
 }
 
 enum err_code spool_adopt(
@@ -433,10 +561,14 @@ enum err_code spool_adopt(
     if (acked > SEQUENCE_MAX) {
         return ERR_SET(err, ERR_INVALID, "spool: the server's acknowledged sequence is absurd");
     }
-    if (!state->adopted || acked >= state->stats.next_sequence) {
-        return finish(spool, renumber(spool, stream, acked, err), err);
+    if (!state->adopted || acked >= state->stats.next_sequence
+        || (state->unsettled_from != 0 && acked >= state->unsettled_from)) {
+        uint64_t first = state->adopted && state->unsettled_from != 0 ? state->unsettled_from : 1;
+        TRY(finish(spool, renumber(spool, stream, first, acked, err), err));
+    } else {
+        TRY(spool_trim(spool, stream, acked, err));
     }
-    return spool_trim(spool, stream, acked, err);
+    return settle(spool, stream, err);
 }
 
 static enum err_code quarantine(
@@ -477,5 +609,8 @@ enum err_code spool_quarantine(
     struct err_info *err)
 {
     log_warn("record_quarantined", LOG_UINT("sequence", sequence), LOG_STR("reason", reason));
+    if (!list_is_empty(&spool->ring)) {
+        TRY(write_or_recover(spool, NULL, 0, err)); /* it may be in memory alone */
+    }
     return finish(spool, quarantine(spool, stream, sequence, reason, err), err);
 }

@@ -213,6 +213,148 @@ static void test_a_fresh_spool_follows_the_servers_mark(void **state)
     expect_waiting(fixture, SPOOL_EVENTS, "1=x ");
 }
 
+static void fixture_reopen_with_delay(struct fixture *fixture, int64_t delay_us)
+{
+    fixture->options.delay_us = delay_us;
+    fixture_reopen(fixture);
+}
+
+/* Records on disk, by the file itself. */
+static uint64_t on_disk(struct fixture *fixture)
+{
+    struct spool_options options = fixture->options;
+    struct spool *reader = NULL;
+    struct spool_report report;
+    options.read_only = true;
+    assert_ok(spool_open(&options, &reader, NULL));
+    assert_ok(spool_verify(reader, &report, NULL));
+    assert_true(report.totals_match && report.bad_records == 0);
+    spool_close(reader);
+    return report.records;
+}
+
+static void test_telemetry_waits_for_its_answer_in_memory(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture_reopen_with_delay(fixture, 10 * US_PER_SECOND);
+    append(fixture, SPOOL_TELEMETRY, "a");
+    append(fixture, SPOOL_TELEMETRY, "b");
+    expect_waiting(fixture, SPOOL_TELEMETRY, "1=a 2=b ");
+    assert_int_equal(on_disk(fixture), 0);
+    assert_ok(spool_trim(fixture->spool, SPOOL_TELEMETRY, 1, NULL));
+    fixture->clock.mono += 9 * US_PER_SECOND;
+    spool_tick(fixture->spool);
+    assert_int_equal(on_disk(fixture), 0);
+    append(fixture, SPOOL_TELEMETRY, "c");
+    fixture->clock.mono += US_PER_SECOND;
+    spool_tick(fixture->spool); /* the oldest is due, and the others go with it */
+    assert_int_equal(on_disk(fixture), 2);
+    append(fixture, SPOOL_TELEMETRY, "d");
+    append(fixture, SPOOL_EVENTS, "x"); /* at once, with what waits */
+    assert_int_equal(on_disk(fixture), 4);
+    append(fixture, SPOOL_TELEMETRY, "e");
+    expect_waiting(fixture, SPOOL_TELEMETRY, "2=b 3=c 4=d 5=e ");
+    assert_ok(spool_quarantine(fixture->spool, SPOOL_TELEMETRY, 5, "refused", NULL));
+    expect_waiting(fixture, SPOOL_TELEMETRY, "2=b 3=c 4=d ");
+    append(fixture, SPOOL_TELEMETRY, "f");
+    fixture_reopen(fixture); /* a gentle end writes what waits */
+    expect_waiting(fixture, SPOOL_TELEMETRY, "2=b 3=c 4=d 6=f ");
+    assert_ok(spool_trim(fixture->spool, SPOOL_TELEMETRY, 6, NULL));
+    assert_int_equal(on_disk(fixture), 1);
+}
+
+/* However long the delay is, memory holds half a ring at most. */
+static void test_much_telemetry_does_not_wait(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->options.ring_bytes = 4096;
+    fixture_reopen_with_delay(fixture, US_PER_HOUR);
+    char payload[501];
+    memset(payload, 'm', 500);
+    payload[500] = '\0';
+    struct spool_stats stats;
+    for (unsigned i = 0; i < 40; i++) {
+        append(fixture, SPOOL_TELEMETRY, payload);
+        spool_get_stats(fixture->spool, &stats);
+        assert_true(stats.ring_bytes <= 2048);
+    }
+    assert_int_equal(stats_of(fixture, SPOOL_TELEMETRY).dropped_records, 0);
+    assert_int_equal(on_disk(fixture) + stats.ring_records, 40);
+}
+
+/* Sends what is in memory and is killed: the file knows nothing of the numbers it used. */
+static void run_and_be_killed(struct fixture *fixture, const char *payload)
+{
+    spool_close(fixture->spool);
+    fixture->spool = NULL;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct spool_options options = fixture->options;
+        struct spool *spool = NULL;
+        struct spool_batch batch = { 0 };
+        struct spool_input input = input_of(fixture, SPOOL_TELEMETRY, payload);
+        struct arena *arena = arena_create(1024 * 1024);
+        options.delay_us = US_PER_HOUR;
+        bool ok = spool_open(&options, &spool, NULL) == ERR_OK
+            && spool_adopt(spool, SPOOL_TELEMETRY, 0, NULL) == ERR_OK
+            && spool_append(spool, &input, 1, NULL) == ERR_OK
+            && spool_peek(
+                   spool,
+                   &(struct spool_ask){ SPOOL_TELEMETRY, 0, SIZE_MAX, 9 },
+                   arena,
+                   &batch,
+                   NULL)
+                == ERR_OK;
+        _exit(ok && batch.count == 1 && batch.records[0].sequence == 1 ? 0 : 1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    fixture_open(fixture);
+}
+
+/* What is sampled after the crash has the numbers of what the server already holds: it must follow
+ * the mark, also when the agent was started again before it heard the mark. */
+static void test_numbers_that_died_in_memory_are_not_given_twice(void **state)
+{
+    struct fixture *fixture = *state;
+    run_and_be_killed(fixture, "at the server");
+    append(fixture, SPOOL_TELEMETRY, "x");
+    fixture_reopen(fixture);
+    append(fixture, SPOOL_TELEMETRY, "y");
+    fixture_reopen_with_delay(fixture, US_PER_HOUR);
+    append(fixture, SPOOL_TELEMETRY, "z"); /* in memory */
+    expect_waiting(fixture, SPOOL_TELEMETRY, "1=x 2=y 3=z ");
+    assert_ok(spool_adopt(fixture->spool, SPOOL_TELEMETRY, 1, NULL));
+    expect_waiting(fixture, SPOOL_TELEMETRY, "2=x 3=y 4=z ");
+    assert_int_equal(stats_of(fixture, SPOOL_TELEMETRY).acked_sequence, 1);
+    /* from here on the numbers are what the server will see: a mark means what it says */
+    assert_ok(spool_adopt(fixture->spool, SPOOL_TELEMETRY, 3, NULL));
+    expect_waiting(fixture, SPOOL_TELEMETRY, "4=z ");
+    fixture_reopen(fixture);
+    append(fixture, SPOOL_TELEMETRY, "w");
+    assert_ok(spool_adopt(fixture->spool, SPOOL_TELEMETRY, 4, NULL));
+    expect_waiting(fixture, SPOOL_TELEMETRY, "5=w ");
+}
+
+/* The server acknowledged what the file still holds, and more that died in memory. */
+static void test_what_the_mark_covers_is_not_sent_again(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_ok(spool_adopt(fixture->spool, SPOOL_TELEMETRY, 0, NULL));
+    append(fixture, SPOOL_TELEMETRY, "a");
+    append(fixture, SPOOL_TELEMETRY, "b");
+    fixture_reopen(fixture);
+    append(fixture, SPOOL_TELEMETRY, "new");
+    assert_ok(spool_adopt(fixture->spool, SPOOL_TELEMETRY, 7, NULL));
+    expect_waiting(fixture, SPOOL_TELEMETRY, "8=new ");
+    assert_int_equal(stats_of(fixture, SPOOL_TELEMETRY).records, 1);
+    assert_int_equal(stats_of(fixture, SPOOL_TELEMETRY).dropped_records, 0);
+    append(fixture, SPOOL_TELEMETRY, "next");
+    expect_waiting(fixture, SPOOL_TELEMETRY, "8=new 9=next ");
+}
+
 /* Runs a script on the file behind the spool's back. */
 static void tamper(struct fixture *fixture, const char *script)
 {
@@ -520,6 +662,10 @@ int main(void)
         SPOOL_TEST(test_oldest_telemetry_goes_first_and_events_last),
         SPOOL_TEST(test_age_is_running_time_and_clock_jumps_do_not_matter),
         SPOOL_TEST(test_a_fresh_spool_follows_the_servers_mark),
+        SPOOL_TEST(test_telemetry_waits_for_its_answer_in_memory),
+        SPOOL_TEST(test_much_telemetry_does_not_wait),
+        SPOOL_TEST(test_numbers_that_died_in_memory_are_not_given_twice),
+        SPOOL_TEST(test_what_the_mark_covers_is_not_sent_again),
         SPOOL_TEST(test_damaged_records_are_quarantined),
         SPOOL_TEST(test_truncated_files_never_stop_it),
         SPOOL_TEST(test_a_foreign_file_is_set_aside),
