@@ -246,7 +246,7 @@ enum err_code loop_signals(
     return loop_watch_add(loop, loop->signal_fd, EPOLLIN, on_signal_ready, loop, &watch, err);
 }
 
-static void run_tasks(struct loop *loop)
+static bool run_tasks(struct loop *loop)
 {
     struct list batch;
     list_init(&batch);
@@ -255,35 +255,52 @@ static void run_tasks(struct loop *loop)
         list_append(&batch, node);
     }
     lock_release(&loop->lock);
+    bool any = !list_is_empty(&batch);
     for (struct list *node = list_pop(&batch); node != NULL; node = list_pop(&batch)) {
         struct task task = *LIST_ENTRY(node, struct task, link);
         mem_free(LIST_ENTRY(node, struct task, link));
         task.fn(task.context);
     }
+    return any;
 }
 
-static void run_timers(struct loop *loop)
+static bool run_timers(struct loop *loop)
 {
     /* What is due is taken off first: a timer armed by a callback waits for the next turn. */
     struct mono_us now = loop_now(loop);
     struct list due;
     list_init(&due);
-    while (!list_is_empty(&loop->timers)
-           && LIST_ENTRY(loop->timers.next, struct loop_timer, link)->deadline.value <= now.value) {
+    while (loop_deadline(loop).value <= now.value) {
         list_append(&due, list_pop(&loop->timers));
     }
+    bool any = !list_is_empty(&due);
     for (struct list *node = list_pop(&due); node != NULL; node = list_pop(&due)) {
         struct loop_timer *timer = LIST_ENTRY(node, struct loop_timer, link);
         timer->fn(timer->context);
     }
+    return any;
+}
+
+struct mono_us loop_deadline(const struct loop *loop)
+{
+    bool none = list_is_empty(&loop->timers);
+    return none ? (struct mono_us){ INT64_MAX }
+                : LIST_ENTRY(loop->timers.next, struct loop_timer, link)->deadline;
+}
+
+bool loop_turn(struct loop *loop)
+{
+    bool ran_tasks = run_tasks(loop);
+    bool ran_timers = run_timers(loop);
+    return ran_tasks || ran_timers;
 }
 
 static int wait_ms(struct loop *loop)
 {
-    if (list_is_empty(&loop->timers)) {
+    int64_t deadline = loop_deadline(loop).value;
+    if (deadline == INT64_MAX) {
         return -1;
     }
-    int64_t deadline = LIST_ENTRY(loop->timers.next, struct loop_timer, link)->deadline.value;
     int64_t left_us = deadline - loop_now(loop).value;
     if (left_us <= 0) {
         return 0;
@@ -312,14 +329,13 @@ void loop_run(struct loop *loop)
         for (int i = 0; i < count; i++) {
             dispatch(loop, &events[i]);
         }
-        run_tasks(loop);
-        run_timers(loop);
+        (void)loop_turn(loop);
         free_watches(&loop->removed);
     }
     lock_acquire(&loop->lock);
     loop->closed = true;
     lock_release(&loop->lock);
-    run_tasks(loop);
+    (void)run_tasks(loop);
 }
 
 void loop_stop(struct loop *loop)

@@ -50,6 +50,13 @@ enum err_code loop_signals(
     struct loop *loop, void (*fn)(void *context, int signal), void *context, struct err_info *err)
     MUST_CHECK;
 
+/*
+ * What loop_run does between its waits: runs the tasks that were posted and the timers that are
+ * due. false: there were none. For who brings a clock of his own and waits for nothing.
+ */
+bool loop_turn(struct loop *loop);
+struct mono_us loop_deadline(const struct loop *loop); /* of the next timer; INT64_MAX: none */
+
 void loop_run(struct loop *loop);  /* until loop_stop */
 void loop_stop(struct loop *loop); /* any thread */
 struct mono_us loop_now(const struct loop *loop);

@@ -42,7 +42,8 @@ struct ingest {
     uint64_t last_place;
     struct list waiters; /* streams that found the queue full */
     bool stopping;
-    struct thread thread;
+    struct thread thread; /* of ingest_start */
+    struct batch *batch;  /* of the turn that runs */
     struct metric *stored;
     struct metric *failed;
     struct metric *opaque;
@@ -82,15 +83,12 @@ static void wake_waiters(struct list *waiters)
     }
 }
 
-/* Waits for records and takes a batch; false: stopped and empty. */
+/* false: nothing is queued. */
 static bool take_batch(struct ingest *ingest, struct batch *batch)
 {
     struct list waiters;
     list_init(&waiters);
     lock_acquire(&ingest->lock);
-    while (list_is_empty(&ingest->items) && !ingest->stopping) {
-        lock_cond_wait(&ingest->ready, &ingest->lock);
-    }
     batch->count = 0;
     while (batch->count < BATCH_RECORDS && !list_is_empty(&ingest->items)) {
         struct item *item = LIST_ENTRY(list_pop(&ingest->items), struct item, link);
@@ -243,15 +241,30 @@ static void run_batch(struct ingest *ingest, struct batch *batch)
     }
 }
 
+bool ingest_turn(struct ingest *ingest)
+{
+    if (!take_batch(ingest, ingest->batch)) {
+        return false;
+    }
+    run_batch(ingest, ingest->batch);
+    return true;
+}
+
+/* false: stopped, and nothing is left. */
+static bool wait_records(struct ingest *ingest)
+{
+    LOCK_GUARD(&ingest->lock);
+    while (list_is_empty(&ingest->items) && !ingest->stopping) {
+        lock_cond_wait(&ingest->ready, &ingest->lock);
+    }
+    return !list_is_empty(&ingest->items);
+}
+
 static void run(void *context)
 {
-    struct ingest *ingest = context;
-    struct batch *batch = mem_alloc(sizeof(*batch));
-    batch->ingest = ingest;
-    while (take_batch(ingest, batch)) {
-        run_batch(ingest, batch);
+    while (wait_records(context)) {
+        (void)ingest_turn(context);
     }
-    mem_free(batch);
 }
 
 static void register_metrics(struct ingest *ingest)
@@ -289,8 +302,7 @@ static void register_metrics(struct ingest *ingest)
         NULL);
 }
 
-enum err_code ingest_start(
-    struct service *service, struct ingest **ret_ingest, struct err_info *err)
+enum err_code ingest_open(struct service *service, struct ingest **ret_ingest, struct err_info *err)
 {
     struct ingest *ingest = mem_alloc(sizeof(*ingest));
     ingest->service = service;
@@ -299,19 +311,41 @@ enum err_code ingest_start(
     lock_init(&ingest->lock, LOCK_RANK_INGEST);
     lock_cond_init(&ingest->ready);
     ingest->cache = series_cache_create();
+    ingest->batch = mem_alloc(sizeof(*ingest->batch));
+    ingest->batch->ingest = ingest;
     register_metrics(ingest);
     void *worker = NULL;
     enum err_code code = worker_open(service, &worker, err);
     ingest->worker = worker;
-    if (code == ERR_OK) {
-        code = thread_start(&ingest->thread, "ingest", run, ingest, err);
-    }
     if (code != ERR_OK) {
         ingest_stop(ingest);
         return code;
     }
     *ret_ingest = ingest;
     return ERR_OK;
+}
+
+enum err_code ingest_start(
+    struct service *service, struct ingest **ret_ingest, struct err_info *err)
+{
+    struct ingest *ingest = NULL;
+    TRY(ingest_open(service, &ingest, err));
+    enum err_code code = thread_start(&ingest->thread, "ingest", run, ingest, err);
+    if (code != ERR_OK) {
+        ingest_stop(ingest);
+        return code;
+    }
+    *ret_ingest = ingest;
+    return ERR_OK;
+}
+
+/* What no turn came for: nothing of it was stored. */
+static void fail_rest(struct ingest *ingest)
+{
+    for (struct list *node = list_pop(&ingest->items); node != NULL;
+         node = list_pop(&ingest->items)) {
+        fail_item(ingest, LIST_ENTRY(node, struct item, link));
+    }
 }
 
 void ingest_stop(struct ingest *ingest)
@@ -324,9 +358,11 @@ void ingest_stop(struct ingest *ingest)
     lock_cond_broadcast(&ingest->ready);
     lock_release(&ingest->lock);
     thread_join(&ingest->thread);
+    fail_rest(ingest);
     wake_waiters(&ingest->waiters);
     worker_close(ingest->service, ingest->worker);
     series_cache_destroy(ingest->cache);
+    mem_free(ingest->batch);
     lock_cond_deinit(&ingest->ready);
     lock_deinit(&ingest->lock);
     mem_free(ingest);

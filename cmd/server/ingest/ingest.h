@@ -26,10 +26,19 @@ struct ingest_source {
     bool (*is_broken)(void *context);
 };
 
+/*
+ * The writer without a thread: whoever owns it writes a batch with each ingest_turn (false: nothing
+ * was queued). ingest_start gives it a thread that does nothing else.
+ */
+enum err_code ingest_open(struct service *service, struct ingest **ret_ingest, struct err_info *err)
+    MUST_CHECK;
+bool ingest_turn(struct ingest *ingest);
+
 enum err_code ingest_start(
     struct service *service, struct ingest **ret_ingest, struct err_info *err) MUST_CHECK;
 
-/* Finishes what is queued, then joins. NULL is allowed. */
+/* The thread finishes what is queued and is joined; what is queued without a thread is answered as
+ * not stored. NULL is allowed. */
 void ingest_stop(struct ingest *ingest);
 
 /*

@@ -204,6 +204,39 @@ static void test_signals_become_events(void **state)
     assert_string_equal(fixture->seen, "HT");
 }
 
+static void note_task(void *context)
+{
+    note(context, 't');
+}
+
+static void note_timer(void *context)
+{
+    note(context, 'T');
+}
+
+static void test_a_turn_runs_what_is_due_and_waits_for_nothing(void **state)
+{
+    (void)state;
+    struct test_clock clock;
+    struct fixture own = { .ends = { -1, -1 } };
+    test_clock_init(&clock);
+    assert_ok(loop_create(&clock.clock, &own.loop, NULL));
+    own.timer = loop_timer_create(own.loop, note_timer, &own);
+    assert_int_equal(loop_deadline(own.loop).value, INT64_MAX);
+    assert_false(loop_turn(own.loop));
+    loop_timer_arm_after(own.timer, 5 * US_PER_SECOND);
+    assert_int_equal(loop_deadline(own.loop).value, clock.mono + 5 * US_PER_SECOND);
+    assert_true(loop_post(own.loop, note_task, &own));
+    assert_true(loop_turn(own.loop));
+    assert_string_equal(own.seen, "t");
+    test_clock_advance(&clock, 5 * US_PER_SECOND);
+    assert_true(loop_turn(own.loop));
+    assert_false(loop_turn(own.loop));
+    assert_string_equal(own.seen, "tT");
+    loop_timer_destroy(own.timer);
+    loop_destroy(own.loop);
+}
+
 #define LOOP_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -217,6 +250,7 @@ int main(void)
         LOOP_TEST(test_posts_of_another_thread_run_in_order_then_fail),
         LOOP_TEST(test_tasks_that_never_ran_are_freed),
         LOOP_TEST(test_signals_become_events),
+        cmocka_unit_test(test_a_turn_runs_what_is_due_and_waits_for_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

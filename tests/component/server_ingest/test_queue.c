@@ -308,6 +308,27 @@ static void test_a_lost_connection_loses_nothing(void **state)
     bench_deinit(&bench);
 }
 
+/* Whoever owns a writer without a thread may end it with records that no turn came for. */
+static void test_without_a_thread_turns_write_and_the_rest_is_refused(void **state)
+{
+    struct bench bench;
+    struct err_info err = ERR_INFO_INIT;
+    bench_init(&bench, state);
+    ingest_stop(bench.ingest);
+    assert_ok_err(err, ingest_open(&bench.service, &bench.ingest, &err));
+    assert_false(ingest_turn(bench.ingest));
+    submit(&bench, make_record(&bench, 1));
+    submit(&bench, make_record(&bench, 2));
+    assert_int_equal(bench.done, 0);
+    assert_true(ingest_turn(bench.ingest));
+    assert_int_equal(bench.stored, 2);
+    submit(&bench, make_record(&bench, 3));
+    ingest_stop(STEAL(bench.ingest));
+    assert_int_equal(bench.failed, 1);
+    assert_int_equal(count_of(&bench, &SAMPLES), 2);
+    bench_deinit(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -317,6 +338,7 @@ int main(void)
         PLACE_BOTH(test_a_poison_record_blocks_nobody),
         PLACE_BOTH(test_an_agent_that_is_gone_harms_no_other),
         PLACE_BOTH(test_a_broken_source_stores_nothing_more),
+        PLACE_BOTH(test_without_a_thread_turns_write_and_the_rest_is_refused),
         cmocka_unit_test_setup_teardown(
             test_a_lost_connection_loses_nothing, place_setup_postgres, place_teardown),
     };
