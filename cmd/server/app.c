@@ -164,6 +164,7 @@ static enum err_code make_service(struct app *app, struct err_info *err)
     service->command_key = app->command_key;
     service->metrics = metrics_create();
     service->hub = hub_create();
+    atomic_store(&service->hears_all, service->engine == SQL_SQLITE); /* one process has it */
     service->credentials = credentials_create(service->clock);
     service->presence = presence_create();
     service->throttle = throttle_create(

@@ -124,6 +124,16 @@ static void keep(void *context)
     flush(self);
 }
 
+static void set_hearing(struct service *service, bool hears_all)
+{
+    atomic_store(&service->hears_all, hears_all);
+    if (hears_all) {
+        hub_wake_all(service->hub); /* for what was said while nobody listened */
+    } else {
+        hub_publish(service->hub, HUB_SESSION, 0);
+    }
+}
+
 /* One connection that listens, until it is lost or the server stops. */
 static void listen_on(struct housekeeping *self, struct sql_conn *conn)
 {
@@ -132,6 +142,7 @@ static void listen_on(struct housekeeping *self, struct sql_conn *conn)
         log_warn("listen_failed", LOG_ERR(&err));
         return;
     }
+    set_hearing(self->service, true);
     while (!atomic_load(&self->listener_stopping)) {
         char channel[16];
         char payload[48];
@@ -164,6 +175,7 @@ static void listen(void *context)
         struct err_info err = ERR_INFO_INIT;
         if (store_connect(&self->service->store, &conn, &err) == ERR_OK) {
             listen_on(self, conn);
+            set_hearing(self->service, false);
             sql_close(conn);
         }
         wait_before_retry(self);

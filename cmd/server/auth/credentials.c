@@ -12,6 +12,7 @@
 
 enum {
     KEPT_US = 5000000,
+    KEPT_HEARING_US = 60000000, /* a session, where its end is heard of at once */
     KEPT_MAX = 65536,
     ARENA_BYTES = 64 * 1024
 };
@@ -98,10 +99,16 @@ static struct str_view key_of(const uint8_t hash[HASH_SHA256_BYTES])
     return str_from((const char *)hash, HASH_SHA256_BYTES);
 }
 
-/* generation: as it was before the look-up; a credential forgotten since is not kept. */
-static void keep(
-    struct credentials *credentials, const struct principal *principal, uint64_t generation)
+static int64_t kept_us(const struct service *service, const struct principal *principal)
 {
+    bool is_heard = principal->kind == PRINCIPAL_AGENT && atomic_load(&service->hears_all);
+    return is_heard ? KEPT_HEARING_US : KEPT_US;
+}
+
+/* generation: as it was before the look-up; a credential forgotten since is not kept. */
+static void keep(struct service *service, const struct principal *principal, uint64_t generation)
+{
+    struct credentials *credentials = service->credentials;
     LOCK_GUARD(&credentials->lock);
     if (map_count(credentials->by_hash) >= KEPT_MAX) {
         clear_locked(credentials);
@@ -118,7 +125,7 @@ static void keep(
     }
     struct kept *kept = mem_alloc(sizeof(*kept));
     kept->principal = *principal;
-    kept->until.value = clock_mono(credentials->clock).value + KEPT_US;
+    kept->until.value = clock_mono(credentials->clock).value + kept_us(service, principal);
     mem_free(map_put(credentials->by_hash, key_of(principal->credential_hash), kept));
 }
 
@@ -196,7 +203,7 @@ static enum err_code load(
     if (principal->kind == PRINCIPAL_KEY) {
         TRY(work_run(worker, arena, SQL_ALL_WORKSPACES, note_use, principal, err));
     }
-    keep(service->credentials, principal, generation);
+    keep(service, principal, generation);
     return ERR_OK;
 }
 

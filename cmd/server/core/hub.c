@@ -103,6 +103,28 @@ void hub_publish(struct hub *hub, enum hub_topic topic, int64_t key)
     }
 }
 
+static void wake_topic_locked(struct hub *hub, enum hub_topic topic)
+{
+    size_t cursor = 0;
+    struct str_view key;
+    void *head = NULL;
+    while (map_next(hub->subscribers[topic], &cursor, &key, &head)) {
+        LIST_FOR_EACH(node, (struct list *)head)
+        {
+            rpc_stream_wake(LIST_ENTRY(node, struct hub_subscription, link)->stream);
+        }
+    }
+}
+
+void hub_wake_all(struct hub *hub)
+{
+    hub_publish(hub, HUB_SESSION, 0);
+    LOCK_GUARD(&hub->lock);
+    for (int topic = 0; topic < HUB_TOPIC_COUNT; topic++) {
+        wake_topic_locked(hub, (enum hub_topic)topic);
+    }
+}
+
 void hub_set_listener(
     struct hub *hub, enum hub_topic topic, void (*fn)(void *context, int64_t key), void *context)
 {

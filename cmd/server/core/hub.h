@@ -32,6 +32,10 @@ void hub_unsubscribe(struct hub_subscription *subscription); /* NULL is allowed 
 
 void hub_publish(struct hub *hub, enum hub_topic topic, int64_t key);
 
+/* Wakes everybody, and forgets every cached credential: after a time in which wakes may have been
+ * lost. */
+void hub_wake_all(struct hub *hub);
+
 /* Runs on every publish of the topic, on the publisher's thread; at most one per topic; set at
  * start. */
 void hub_set_listener(

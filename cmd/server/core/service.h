@@ -49,6 +49,9 @@ struct service {
     char join_target[300]; /* what a join string names: "host:port" or "unix:/path" */
     struct wall_us started_at;
     atomic_bool database_away; /* whoever tried last did not reach it; of any thread */
+    /* Whatever changes a session or an outbox wakes this process: it is alone on its database, or
+     * listens for the others. What it remembers holds for longer then. */
+    atomic_bool hears_all;
 };
 
 /* One per worker thread. */

@@ -17,23 +17,23 @@ FROM agent a JOIN workspace w ON w.id = a.workspace_id
 WHERE a.workspace_id = $1 AND a.id = $2
 
 -- name: agent_by_name
--- $1 workspace, $2 name; the living one first
+-- $1 workspace, $2 name; the living one first: its index has no revoked ones
 SELECT a.workspace_id, a.id, a.name, a.state, a.labels, a.cordoned, a.identity_key, a.encryption_key, a.version, a.host,
        a.enrollment_id, a.created_at, a.created_by, a.last_seen_at, a.status, a.telemetry_sequence, a.events_sequence,
        a.session_epoch, a.command_sequence, a.hello, a.handshaken, a.revision, a.sealed_api_key, w.name
 FROM agent a JOIN workspace w ON w.id = a.workspace_id
-WHERE a.workspace_id = $1 AND a.name = $2
-ORDER BY CASE WHEN a.state = 4 THEN 1 ELSE 0 END, a.id DESC
-LIMIT 1
+WHERE a.workspace_id = $1
+  AND a.id = COALESCE((SELECT l.id FROM agent l WHERE l.workspace_id = $1 AND l.name = $2 AND l.state <> 4),
+                      (SELECT MAX(r.id) FROM agent r WHERE r.workspace_id = $1 AND r.name = $2))
 
 -- name: agent_by_api_key
--- $1 hash: the key in force or the one offered to replace it
+-- $1 hash: the key in force or the one offered to replace it; two look-ups, as an OR of both would read every agent
 SELECT a.workspace_id, a.id, a.name, a.state, a.labels, a.cordoned, a.identity_key, a.encryption_key, a.version, a.host,
        a.enrollment_id, a.created_at, a.created_by, a.last_seen_at, a.status, a.telemetry_sequence, a.events_sequence,
        a.session_epoch, a.command_sequence, a.hello, a.handshaken, a.revision, a.sealed_api_key, w.name
 FROM agent a JOIN workspace w ON w.id = a.workspace_id
-WHERE a.api_key_hash = $1 OR a.next_api_key_hash = $1
-LIMIT 1
+WHERE a.id = (SELECT k.id FROM agent k WHERE k.api_key_hash = $1
+              UNION ALL SELECT n.id FROM agent n WHERE n.next_api_key_hash = $1 LIMIT 1)
 
 -- name: agent_list
 -- $1 workspace, $2 state (0: any), $3 first name, $4 name prefix's length, $5 id after which the page starts, $6 only seen since, $7 limit

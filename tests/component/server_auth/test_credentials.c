@@ -119,6 +119,26 @@ static void test_what_is_found_is_kept_for_a_while(void **state)
     bench_deinit(&bench);
 }
 
+/* Where the end of a session is heard of, a heartbeat each ten seconds need not ask the store. */
+static void test_a_session_is_kept_for_longer_where_its_end_is_heard(void **state)
+{
+    struct bench bench;
+    struct principal principal;
+    bench_init(&bench, state);
+    atomic_store(&bench.service.hears_all, true);
+    assert_ok(load(&bench, secret_peek(bench.session), &principal));
+    assert_ok(load(&bench, secret_peek(bench.key), &principal));
+    test_clock_advance(&bench.clock, 59 * US_PER_SECOND);
+    assert_true(is_kept(&bench, bench.session));
+    assert_false(is_kept(&bench, bench.key));
+    credentials_forget(bench.service.credentials, bench.agent);
+    assert_false(is_kept(&bench, bench.session));
+    assert_ok(load(&bench, secret_peek(bench.session), &principal));
+    test_clock_advance(&bench.clock, 60 * US_PER_SECOND);
+    assert_false(is_kept(&bench, bench.session));
+    bench_deinit(&bench);
+}
+
 static void test_everything_else_gets_one_answer(void **state)
 {
     struct bench bench;
@@ -215,6 +235,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         PLACE_BOTH(test_what_is_found_is_kept_for_a_while),
+        PLACE_BOTH(test_a_session_is_kept_for_longer_where_its_end_is_heard),
         PLACE_BOTH(test_everything_else_gets_one_answer),
         PLACE_BOTH(test_an_end_is_seen_at_once),
         PLACE_BOTH(test_threads_look_up_and_forget),
