@@ -21,7 +21,8 @@ enum {
     CONTINUATION = 9,
     PING = 6,
     ACK = 1,
-    END_HEADERS = 4
+    END_HEADERS = 4,
+    PAYLOAD_MAX = 8000
 };
 
 static const uint8_t preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";
@@ -60,7 +61,7 @@ static bool push(int fd, const void *data, size_t bytes)
 static bool push_frame(
     int fd, uint8_t type, uint8_t flags, uint32_t stream, struct str_view payload)
 {
-    uint8_t frame[9 + 16384];
+    uint8_t frame[9 + PAYLOAD_MAX];
     const uint8_t head[9] = {
         (uint8_t)(payload.len >> 16),
         (uint8_t)(payload.len >> 8),
@@ -72,7 +73,7 @@ static bool push_frame(
         (uint8_t)(stream >> 8),
         (uint8_t)stream,
     };
-    assert_true(payload.len <= 16384);
+    assert_true(payload.len <= PAYLOAD_MAX);
     memcpy(frame, head, sizeof(head));
     if (payload.len > 0) {
         memcpy(frame + sizeof(head), payload.ptr, payload.len);

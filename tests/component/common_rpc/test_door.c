@@ -353,6 +353,33 @@ static void test_no_request(void **state)
     fixture_destroy(fixture);
 }
 
+/* A header block that has begun is no request yet. */
+static void test_slow_headers(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create(LIBRARY_HOLD);
+    fixture->options.limits.first_request_timeout_us = 200 * US_PER_MS;
+    fixture_start(fixture);
+    uint16_t port = fixture_listen(fixture, "plain", "127.0.0.1:0", NULL);
+    static const uint8_t half[9 + 2] = { 0, 0, 4, 1, 4, 0, 0, 0, 1 };
+    static const uint8_t open[9 + 4] = { 0, 0, 4, 1, 0, 0, 0, 0, 1 };
+
+    const struct {
+        const uint8_t *frame;
+        size_t bytes;
+    } starts[] = { { half, sizeof(half) }, { open, sizeof(open) } };
+
+    for (size_t i = 0; i < ARRAY_LENGTH(starts); i++) {
+        int fd = client_connect(port);
+        uint8_t got[64];
+        client_send_preface(fd);
+        client_send(fd, starts[i].frame, starts[i].bytes);
+        assert_int_equal(client_read_to_end(fd, got, sizeof(got)), 9 + 17);
+        (void)close(fd);
+    }
+    fixture_destroy(fixture);
+}
+
 /* ---- The guard at work ---- */
 
 static void test_guarded(void **state)
@@ -752,6 +779,7 @@ int main(void)
         cmocka_unit_test(test_address_cap),
         cmocka_unit_test(test_handshake_rate),
         cmocka_unit_test(test_slow_preface),
+        cmocka_unit_test(test_slow_headers),
         cmocka_unit_test(test_no_request),
         cmocka_unit_test(test_guarded),
         cmocka_unit_test(test_flush_before_close),
