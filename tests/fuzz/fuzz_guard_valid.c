@@ -229,6 +229,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     };
     struct pair pair = { .now = { US_PER_SECOND }, .input = data, .left = bytes };
     guard_init(&pair.guard, STREAMS);
+    pair.guard.is_known = true;
     open_pair(&pair);
     exchange(&pair);
     for (unsigned i = 0; i < OPERATIONS_MAX && pair.left > 0; i++) {

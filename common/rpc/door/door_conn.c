@@ -313,6 +313,7 @@ static void take_up(struct conn *conn, const uint8_t *data, size_t bytes)
 {
     struct door *door = conn->door;
     (void)atomic_fetch_add_explicit(&door->bytes_received, bytes, memory_order_relaxed);
+    conn->guard.is_known = !conn->is_stranger || atomic_load(&rpc_peer_state(conn->peer)->is_known);
     if (!guard_feed(&conn->guard, data, bytes, loop_now(door->loop))) {
         refuse_frames(conn);
         return;

@@ -100,9 +100,15 @@ static bool refuse(struct guard *guard, enum guard_error error, const char *reas
     return false;
 }
 
+static uint32_t limit_of(const struct guard *guard, enum guard_rate rate)
+{
+    return rate == GUARD_RATE_RESET && !guard->is_known ? GUARD_STRANGER_RESETS
+                                                        : rates[rate].per_second;
+}
+
 static bool count(struct guard *guard, enum guard_rate rate)
 {
-    if (guard->counts[rate] < rates[rate].per_second) {
+    if (guard->counts[rate] < limit_of(guard, rate)) {
         guard->counts[rate]++;
         return true;
     }

@@ -21,6 +21,7 @@ enum {
     GUARD_SETTINGS_BYTES = 6 * 32,
     GUARD_GOAWAY_BYTES = 4096,
     GUARD_UNACKED_STREAMS = 100, /* opened before a genuine ACK, at least */
+    GUARD_STRANGER_RESETS = 50,  /* per second, of a connection without a credential */
 };
 
 /* What is counted per second. */
@@ -53,6 +54,7 @@ struct guard_frame {
 /* Fields are the guard's own, but for those named in the comments. */
 struct guard {
     uint32_t unacked_streams; /* bound */
+    bool is_known;            /* set by the owner: no stranger's, so that more may be reset */
     uint8_t preface_len;
     bool has_settings; /* the client's first frame was its SETTINGS */
     bool has_request;  /* a frame came after a whole header block */

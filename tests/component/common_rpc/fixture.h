@@ -41,6 +41,8 @@ struct world {
     struct lock_cond changed;
     atomic_int admitted;
     atomic_int admitted_on_worker;
+    atomic_int let_in; /* calls, each counted once; and those of them that have finished */
+    atomic_int left;
     atomic_int finished;
     atomic_int last_status;
     atomic_int principals; /* alive */

@@ -22,7 +22,12 @@ enum {
     PING = 6,
     ACK = 1,
     END_HEADERS = 4,
-    PAYLOAD_MAX = 8000
+    PAYLOAD_MAX = 8000,
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GROWTH_KIB_MAX = 512 * 1024, /* they keep what was freed for a while */
+#else
+    GROWTH_KIB_MAX = 64 * 1024,
+#endif
 };
 
 static const uint8_t preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";
@@ -81,6 +86,16 @@ static bool push_frame(
     return push(fd, frame, sizeof(head) + payload.len);
 }
 
+static void put_frame(
+    struct buf *out, uint8_t type, uint8_t flags, uint32_t stream, struct str_view payload)
+{
+    const uint8_t head[9] = {
+        0, 0, (uint8_t)payload.len, type, flags, 0, 0, (uint8_t)(stream >> 8), (uint8_t)stream,
+    };
+    buf_append(out, head, sizeof(head));
+    buf_append_str(out, payload);
+}
+
 static bool push_hello(int fd)
 {
     return push(fd, preface, sizeof(preface)); /* the literal's NUL is the last byte of the frame */
@@ -104,7 +119,7 @@ static void expect_goaway(int fd, uint8_t code)
         memmove(tail, tail + 1, sizeof(tail) - 1);
         tail[sizeof(tail) - 1] = byte;
     }
-    assert_int_equal(got, 0);
+    assert_true(got == 0 || errno == ECONNRESET); /* a reset, when the server waited long enough */
     assert_int_equal(tail[3], 7);
     assert_int_equal(tail[16], code);
 }
@@ -150,7 +165,7 @@ static void run_attack(void (*attack)(struct world *world), uint64_t guard_close
     attack(&world);
     expect_served(&world);
     assert_int_equal(stats_of(&world).guard_closes, guard_closes);
-    assert_true(resident_kib() - before < 64 * 1024);
+    assert_true(resident_kib() - before < GROWTH_KIB_MAX);
     world_destroy(&world);
 }
 
@@ -203,21 +218,18 @@ static void attack_early_ack(struct world *world)
 static void attack_rapid_reset(struct world *world)
 {
     static const char cancel[4] = { 0, 0, 0, 8 };
+    const struct str_view request = str_from((const char *)request_block, sizeof(request_block));
     int fd = attacker_connect(world);
     assert_true(push_hello(fd));
     assert_true(push_ack(fd));
-    bool open = true;
-    uint32_t stream = 1;
-    while (open && stream < 200000) {
-        open = push_frame(
-                   fd,
-                   HEADERS,
-                   END_HEADERS,
-                   stream,
-                   str_from((const char *)request_block, sizeof(request_block)))
-            && push_frame(fd, RESET, 0, stream, str_from(cancel, sizeof(cancel)));
-        stream += 2;
+    /* All at once: a reset of a call that is answered already would be in order. */
+    AUTO_BUF struct buf frames = BUF_INIT(64 * 1024);
+    for (uint32_t stream = 1; stream < 1200; stream += 2) {
+        put_frame(&frames, HEADERS, END_HEADERS, stream, request);
+        put_frame(&frames, RESET, 0, stream, str_from(cancel, sizeof(cancel)));
     }
+    (void)push(fd, frames.data, frames.len);
+    expect_goaway(fd, 0xb);
     expect_cut(world);
     (void)close(fd);
 }

@@ -155,8 +155,11 @@ static void test_the_callers_deadline_ends_the_call(void **state)
     struct world world;
     world_create(&world, 0);
     struct err_info err = ERR_INFO_INIT;
-    const struct rpc_call_options options = { .deadline_us = 50 * US_PER_MS };
-    assert_code(ERR_TIMEOUT, world_slow_call(&world, &options, &err));
+    struct rpc_call_options options = { .deadline_us = 50 * US_PER_MS };
+    do { /* on a busy machine it may be over before the handler has begun */
+        assert_code(ERR_TIMEOUT, world_slow_call(&world, &options, &err));
+        options.deadline_us *= 2;
+    } while (atomic_load(&world.entered) == 0 && options.deadline_us < 20 * US_PER_SECOND);
     world_wait(&world, &world.canceled, 1);
     world_wait(&world, &world.finished, 1);
     /* The caller's reset may come in just before our own clock says so. */
@@ -258,7 +261,6 @@ static void test_calls_beyond_the_queue_are_refused(void **state)
     }
     rpc_channel_destroy(STEAL(world.channel));
     rpc_server_drain(world.server, 0);
-    atomic_store(&world.admitted, atomic_load(&world.finished)); /* refused before the gate */
     world_destroy(&world);
 }
 
@@ -349,7 +351,6 @@ static void test_large_metadata_ends_its_call_only(void **state)
     rpc_client_stream_release(other);
     world_wait(&world, &world.finished, 11);
     assert_int_equal(atomic_load(&world.admitted), 1);
-    atomic_store(&world.admitted, 11); /* the others were refused before the gate */
     world_destroy(&world);
 }
 

@@ -32,6 +32,7 @@ static const char PREFACE[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 struct script {
     struct buf bytes;
     bool acked; /* the server's SETTINGS went down first */
+    bool stranger;
 };
 
 static void add_frame(
@@ -81,6 +82,7 @@ static struct guard run_split(const struct script *script, size_t step)
 {
     struct guard guard;
     guard_init(&guard, 100);
+    guard.is_known = !script->stranger;
     if (script->acked) {
         feed_server_settings(&guard);
     }
@@ -375,6 +377,20 @@ static void test_rates(void **state)
     }
 }
 
+static void test_strangers_reset_less(void **state)
+{
+    (void)state;
+    for (uint32_t extra = 0; extra < 2; extra++) {
+        struct script script = begin_acked();
+        script.stranger = true;
+        add_frame(&script, HEADERS, END_HEADERS, 1, 20);
+        for (uint32_t n = 0; n < GUARD_STRANGER_RESETS + extra; n++) {
+            add_frame(&script, RST, 0, 1, 4);
+        }
+        check(&script, extra == 0, extra == 0 ? GUARD_NO_ERROR : GUARD_ENHANCE_YOUR_CALM);
+    }
+}
+
 static void test_settings_rate(void **state)
 {
     (void)state;
@@ -487,6 +503,7 @@ static void test_credits(void **state)
         struct script script = begin_acked();
         struct mono_us now = { US_PER_SECOND };
         guard_init(&guard, 100);
+        guard.is_known = true;
         feed_server_settings(&guard);
         add_frame(&script, HEADERS, END_HEADERS, 1, 20);
         assert_true(guard_feed(&guard, (const uint8_t *)script.bytes.data, script.bytes.len, now));
@@ -557,6 +574,7 @@ int main(void)
         cmocka_unit_test(test_wrong_streams),
         cmocka_unit_test(test_rates),
         cmocka_unit_test(test_settings_rate),
+        cmocka_unit_test(test_strangers_reset_less),
         cmocka_unit_test(test_open_rate),
         cmocka_unit_test(test_empty_ends),
         cmocka_unit_test(test_window_turns),

@@ -48,6 +48,7 @@ struct run {
     SSL_CTX *context;
     struct arena *names; /* of figures: the bench keeps the pointers */
     char *folder;
+    unsigned starts; /* each has a log of its own, in which its port stands */
     struct target *target;
     uint8_t chunk[FLOOD_CHUNK_BYTES];
 };
@@ -301,7 +302,7 @@ static enum err_code start_belay(struct run *run, struct err_info *err)
 {
     AUTO_FREE char *program = process_program("belay-server");
     AUTO_FREE char *state = mem_printf("%s/state", run->folder);
-    AUTO_FREE char *log = mem_printf("%s/belay.log", run->folder);
+    AUTO_FREE char *log = mem_printf("%s/belay-%u.log", run->folder, run->starts++);
     static char words[][16] = { "--mode",        "server", "--state-dir", "--listen", "127.0.0.1:0",
                                 "--listen-http", "" };
     char *argv[] = { program,  words[0], words[1], words[2], state,
@@ -314,7 +315,7 @@ static enum err_code start_bare(struct run *run, struct err_info *err)
 {
     char self[1024] = { 0 };
     AUTO_FREE char *dir = mem_printf("%s/bare", run->folder);
-    AUTO_FREE char *log = mem_printf("%s/bare.log", run->folder);
+    AUTO_FREE char *log = mem_printf("%s/bare-%u.log", run->folder, run->starts++);
     char serve[] = "--serve-bare";
     if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0) {
         return ERR_SET(err, ERR_INTERNAL, "the path of this program");
