@@ -77,6 +77,8 @@ static void init_agent(struct cluster *cluster, unsigned index)
     assert_int_equal(mkdir(agent->dir, 0700), 0);
     sim_clock_init(&agent->clock, cluster->sim);
     list_init(&agent->runs);
+    agent->delay_us =
+        sim_chance(cluster->sim, 500) ? 0 : sim_between(cluster->sim, 1, 15) * US_PER_SECOND;
     (void)snprintf(agent->facts.boot_id, sizeof(agent->facts.boot_id), "boot-%u", index);
 }
 

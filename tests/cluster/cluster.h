@@ -26,6 +26,14 @@ enum {
 /* 2026-01-01T00:00:00Z: where the world's wall clocks start, and the time of the first sample. */
 #define CLUSTER_SAMPLES_FROM (INT64_C(1767225600) * US_PER_SECOND)
 
+/* What an agent was promised of a record. */
+enum cluster_fate {
+    CLUSTER_REFUSED,  /* or never offered: must not be stored */
+    CLUSTER_HELD,     /* telemetry within the spool's delay: in memory alone */
+    CLUSTER_ACCEPTED, /* on disk, or the server's: stored exactly once */
+    CLUSTER_LOOSE     /* the process died while it was held: stored at most once */
+};
+
 /* One per engine and process: a migrated database, and what cannot be made anew for each run. */
 struct cluster_place {
     char *dir;       /* of everything, in memory where the machine has such a file system */
@@ -43,6 +51,7 @@ struct cluster_server {
     uint64_t keeping; /* the next round of housekeeping */
     uint64_t writing; /* the next turn of the writer; 0: it rests */
     bool is_running;
+    bool is_writing; /* a test may stop the writer */
 };
 
 struct cluster_agent {
@@ -65,8 +74,10 @@ struct cluster_agent {
     char enrollment_id[64];
     int64_t id; /* 0: not enrolled yet */
     unsigned offered[SPOOL_STREAM_COUNT];
-    bool accepted[SPOOL_STREAM_COUNT][CLUSTER_RECORDS_MAX]; /* spool_append said: on disk */
-    uint64_t acked[SPOOL_STREAM_COUNT];                     /* highest mark the spool has shown */
+    int64_t delay_us; /* of the spool */
+    struct loop_timer *tick;
+    enum cluster_fate fates[SPOOL_STREAM_COUNT][CLUSTER_RECORDS_MAX];
+    uint64_t acked[SPOOL_STREAM_COUNT]; /* highest mark the spool has shown */
     int64_t marks[4]; /* the store's: telemetry, events, epoch, command sequence */
 };
 

@@ -13,6 +13,8 @@
 
 #define ACK(name) AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_##name
 
+#define TICK_US US_PER_SECOND
+
 enum {
     SPOOL_BYTES = 64 * 1024 * 1024
 };
@@ -166,6 +168,30 @@ static void open_link(struct cluster_agent *agent)
     agent->id = is_enrolled ? enrollment.agent_id : 0;
 }
 
+static void on_tick(void *context)
+{
+    struct cluster_agent *agent = context;
+    spool_tick(agent->spool);
+    loop_timer_arm_after(agent->tick, TICK_US);
+}
+
+/* What was held becomes `fate`. */
+static void settle_held(struct cluster_agent *agent, enum cluster_fate fate)
+{
+    for (unsigned n = 0; n < agent->offered[SPOOL_TELEMETRY]; n++) {
+        if (agent->fates[SPOOL_TELEMETRY][n] == CLUSTER_HELD) {
+            agent->fates[SPOOL_TELEMETRY][n] = fate;
+        }
+    }
+}
+
+static bool holds_any(const struct cluster_agent *agent)
+{
+    struct spool_stats stats;
+    spool_get_stats(agent->spool, &stats);
+    return stats.ring_records > 0;
+}
+
 void cluster_agent_start(struct cluster_agent *agent)
 {
     struct err_info err = ERR_INFO_INIT;
@@ -176,7 +202,8 @@ void cluster_agent_start(struct cluster_agent *agent)
     const struct spool_options spool_options = { .path = path,
                                                  .clock = &agent->clock.clock,
                                                  .max_bytes = SPOOL_BYTES,
-                                                 .max_age_us = 365 * US_PER_DAY };
+                                                 .max_age_us = 365 * US_PER_DAY,
+                                                 .delay_us = agent->delay_us };
     assert_ok_err(err, loop_create(&agent->clock.clock, &agent->loop, &err));
     assert_ok_err(err, state_open(agent->dir, &agent->state, &err));
     assert_ok_err(err, state_load_keys(agent->state, &err));
@@ -188,6 +215,8 @@ void cluster_agent_start(struct cluster_agent *agent)
                                                        .ops = &command_ops,
                                                        .context = agent };
     assert_ok_err(err, commands_create(&commands_options, &agent->commands, &err));
+    agent->tick = loop_timer_create(agent->loop, on_tick, agent);
+    loop_timer_arm_after(agent->tick, TICK_US);
     agent->is_running = true;
     agent->is_paused = false;
     sim_note(agent->cluster->sim, "%s starts", agent->name);
@@ -240,6 +269,9 @@ void cluster_agent_kill(struct cluster_agent *agent)
         list_remove(node);
         mem_free(slow);
     }
+    settle_held(agent, holds_any(agent) ? CLUSTER_LOOSE : CLUSTER_ACCEPTED);
+    memset(agent->acked, 0, sizeof(agent->acked)); /* a mark may have been in memory alone */
+    loop_timer_destroy(STEAL(agent->tick));
     link_destroy(STEAL(agent->link));
     commands_destroy(STEAL(agent->commands));
     spool_close(STEAL(agent->spool));
@@ -256,7 +288,13 @@ void cluster_agent_kill(struct cluster_agent *agent)
 
 bool cluster_agent_turn(struct cluster_agent *agent)
 {
-    return agent->is_running && !agent->is_paused && loop_turn(agent->loop);
+    if (!agent->is_running || agent->is_paused || !loop_turn(agent->loop)) {
+        return false;
+    }
+    if (!holds_any(agent)) {
+        settle_held(agent, CLUSTER_ACCEPTED);
+    }
+    return true;
 }
 
 /* Every other record is of a format that is kept as it came, so that one stored twice would show.
@@ -305,7 +343,10 @@ void cluster_agent_produce(struct cluster_agent *agent, enum spool_stream stream
     }
     fill(agent, stream, number, &input, &payload);
     agent->offered[stream]++;
-    agent->accepted[stream][number] = spool_append(agent->spool, &input, 1, &err) == ERR_OK;
+    if (spool_append(agent->spool, &input, 1, &err) == ERR_OK) {
+        bool waits = stream == SPOOL_TELEMETRY && agent->delay_us > 0;
+        agent->fates[stream][number] = waits ? CLUSTER_HELD : CLUSTER_ACCEPTED;
+    }
     link_poke(agent->link);
 }
 
@@ -322,5 +363,6 @@ bool cluster_agent_is_settled(struct cluster_agent *agent)
     link_get_view(agent->link, &view);
     spool_get_stats(agent->spool, &stats);
     return view.is_online && stats.streams[SPOOL_TELEMETRY].records == 0
-        && stats.streams[SPOOL_EVENTS].records == 0 && list_is_empty(&agent->runs);
+        && stats.streams[SPOOL_EVENTS].records == 0 && stats.ring_records == 0
+        && list_is_empty(&agent->runs);
 }

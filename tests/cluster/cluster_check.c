@@ -156,6 +156,20 @@ static void tally_rows(struct tally *tally, const struct sql_statement *statemen
 }
 
 /* Of a revoked agent what came in time is stored, once; the rest it keeps for itself. */
+static bool is_right(const struct cluster_agent *agent, enum cluster_fate fate, unsigned stored)
+{
+    switch (fate) {
+    case CLUSTER_REFUSED:
+        return stored == 0;
+    case CLUSTER_HELD:
+    case CLUSTER_ACCEPTED:
+        return stored == 1 || (agent->is_revoked && stored == 0);
+    case CLUSTER_LOOSE:
+        return stored <= 1;
+    }
+    return false;
+}
+
 static void check_records_of(struct cluster_agent *agent)
 {
     AUTO_FREE struct tally *tally = mem_alloc(sizeof(*tally));
@@ -165,17 +179,14 @@ static void check_records_of(struct cluster_agent *agent)
     tally_rows(tally, &SAMPLES);
     for (unsigned s = 0; s < SPOOL_STREAM_COUNT; s++) {
         for (unsigned n = 0; n < CLUSTER_RECORDS_MAX; n++) {
-            unsigned stored = tally->stored[s][n];
-            bool accepted = agent->accepted[s][n];
-            bool right = stored == (accepted ? 1U : 0U) || (agent->is_revoked && stored == 0);
-            if (!right) {
+            if (!is_right(agent, agent->fates[s][n], tally->stored[s][n])) {
                 fail_msg(
-                    "%s: record %u of stream %u is stored %u times, %s",
+                    "%s: record %u of stream %u is stored %u times, its fate is %d",
                     agent->name,
                     n,
                     s,
-                    stored,
-                    accepted ? "was accepted" : "was not accepted");
+                    tally->stored[s][n],
+                    (int)agent->fates[s][n]);
             }
         }
     }

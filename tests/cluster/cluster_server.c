@@ -15,6 +15,7 @@
 
 #define KEEP_US  (10 * US_PER_SECOND)
 #define WRITE_US (20 * US_PER_MS)
+#define BUSY_US  (5 * US_PER_SECOND) /* seldom: the database has much to do */
 
 enum {
     THROTTLE_BURST = 100000, /* all agents are one address to it, and they come back often here */
@@ -57,7 +58,7 @@ static void write_turn(void *context)
 {
     struct cluster_server *server = context;
     server->writing = 0;
-    if (ingest_turn(server->service.ingest)) {
+    if (server->is_writing && ingest_turn(server->service.ingest)) {
         cluster_server_stir(server);
     }
 }
@@ -65,8 +66,19 @@ static void write_turn(void *context)
 void cluster_server_stir(struct cluster_server *server)
 {
     struct sim *sim = server->cluster->sim;
-    if (server->is_running && server->writing == 0) {
-        server->writing = sim_after(sim, sim_between(sim, 0, WRITE_US), write_turn, server);
+    if (server->is_running && server->is_writing && server->writing == 0) {
+        int64_t most = sim_chance(sim, 20) ? BUSY_US : WRITE_US;
+        server->writing = sim_after(sim, sim_between(sim, 0, most), write_turn, server);
+    }
+}
+
+/* Between the two transactions of the handshake's end the writer may have its turn. */
+static void meanwhile(void *context)
+{
+    struct cluster_server *server = context;
+    const char *path = sim_net_handling(server->cluster->net);
+    if (strstr(path, "CompleteAuthHandshake") != NULL && sim_chance(server->cluster->sim, 500)) {
+        (void)ingest_turn(server->service.ingest);
     }
 }
 
@@ -127,7 +139,9 @@ void cluster_server_start(struct cluster_server *server)
                                                 .worker = server->worker };
     sim_net_serve(server->cluster->net, &options);
     server->keeping = sim_after(server->cluster->sim, KEEP_US, keep, server);
+    sim_set_meanwhile(server->cluster->sim, meanwhile, server);
     server->is_running = true;
+    server->is_writing = true;
     sim_note(server->cluster->sim, "server starts");
 }
 
@@ -147,6 +161,7 @@ void cluster_server_kill(struct cluster_server *server)
     }
     sim_note(server->cluster->sim, "server dies");
     server->is_running = false;
+    sim_set_meanwhile(server->cluster->sim, NULL, NULL);
     sim_net_unserve(server->cluster->net);
     sim_cancel(server->cluster->sim, server->keeping);
     sim_cancel(server->cluster->sim, server->writing);

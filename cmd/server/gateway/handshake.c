@@ -187,6 +187,14 @@ static enum err_code begin_session(struct work *work, void *context, struct err_
         return code;
     }
     TRY(code);
+    /* Older sessions store nothing from here on: the marks to tell are those of now. */
+    TRY(store_agent_get(
+        work->conn,
+        challenge->workspace_id,
+        challenge->agent_id,
+        work->arena,
+        &complete->agent,
+        err));
     TRY(store_agent_take_key(
         work->conn, challenge->workspace_id, challenge->agent_id, challenge->api_key_hash, err));
     complete->expires_at = work->now.value + work->service->settings.session_us;

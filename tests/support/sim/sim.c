@@ -28,6 +28,8 @@ struct sim {
     int64_t now;
     uint64_t faults; /* states of the two generators: what the world draws, and what programs do */
     uint64_t programs;
+    sim_fn meanwhile;
+    void *meanwhile_context;
     uint64_t trail;
     bool prints;
 };
@@ -72,6 +74,12 @@ static uint32_t sodium_random(void)
 static void sodium_buf(void *const out, const size_t bytes)
 {
     (void)getrandom(out, bytes, 0);
+    sim_fn fn = current == NULL ? NULL : current->meanwhile;
+    if (fn != NULL) {
+        current->meanwhile = NULL;
+        fn(current->meanwhile_context);
+        current->meanwhile = fn;
+    }
 }
 
 /* Keys and tokens come from here too. */
@@ -101,6 +109,12 @@ void sim_destroy(struct sim *sim)
     }
     current = NULL;
     mem_free(sim);
+}
+
+void sim_set_meanwhile(struct sim *sim, sim_fn fn, void *context)
+{
+    sim->meanwhile = fn;
+    sim->meanwhile_context = context;
 }
 
 struct mono_us sim_now(const struct sim *sim)

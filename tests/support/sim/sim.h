@@ -33,6 +33,13 @@ uint64_t sim_below(struct sim *sim, uint64_t bound);               /* uniform in
 int64_t sim_between(struct sim *sim, int64_t least, int64_t most); /* both included */
 bool sim_chance(struct sim *sim, unsigned per_mille);
 
+/*
+ * Handlers run in one step here, where threads would come between their transactions. fn(context)
+ * runs whenever a program makes a secret (keys, tokens), which is such a moment: it may do, or not,
+ * what another thread could have done then. It is not asked while it runs.
+ */
+void sim_set_meanwhile(struct sim *sim, sim_fn fn, void *context);
+
 /* A machine's clocks: the monotonic one is the world's, the wall clock may be off. */
 struct sim_clock {
     struct clock clock; /* first, so that &sim_clock.clock leads back */

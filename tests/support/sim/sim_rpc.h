@@ -60,6 +60,9 @@ void sim_net_serve(struct sim_net *net, const struct sim_server_options *options
 /* The server's process is gone: every call of it ends here and now. */
 void sim_net_unserve(struct sim_net *net);
 
+/* Of the unary call that is handled now; "": none. */
+const char *sim_net_handling(const struct sim_net *net);
+
 size_t sim_net_calls(const struct sim_net *net); /* open at the server */
 
 #endif

@@ -57,8 +57,9 @@ struct sim_net {
     bool parted[SIM_HOSTS_MAX];
     struct sim_server_options server;
     bool is_serving;
-    long allocations;  /* that handlers get; -1: all */
-    struct list calls; /* rpc_call */
+    const char *handling; /* path, or NULL */
+    long allocations;     /* that handlers get; -1: all */
+    struct list calls;    /* rpc_call */
 };
 
 /* The network clients find. */

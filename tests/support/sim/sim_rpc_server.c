@@ -80,6 +80,11 @@ const struct rpc_method *sim_server_find(const struct sim_net *net, const char *
     return NULL;
 }
 
+const char *sim_net_handling(const struct sim_net *net)
+{
+    return net->handling == NULL ? "" : net->handling;
+}
+
 size_t sim_net_calls(const struct sim_net *net)
 {
     size_t count = 0;
@@ -204,9 +209,11 @@ static enum err_code run_handler(
 static enum err_code run_limited(
     struct rpc_call *call, ProtobufCMessage **ret_reply, struct err_info *err)
 {
+    call->net->handling = call->method->path;
     mem_fail_after(call->net->allocations);
     enum err_code code = run_handler(call, ret_reply, err);
     mem_fail_after(-1);
+    call->net->handling = NULL;
     return code;
 }
 
