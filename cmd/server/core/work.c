@@ -2,9 +2,11 @@
 
 #include "common/base/id.h"
 #include "common/base/log.h"
+#include "common/base/mem.h"
 
 enum {
-    ATTEMPTS = 8
+    ATTEMPTS = 8,
+    WAKES_FIRST = 8
 };
 
 static enum err_code notify_replicas(struct work *work, struct err_info *err)
@@ -12,7 +14,7 @@ static enum err_code notify_replicas(struct work *work, struct err_info *err)
     if (work->service->engine != SQL_POSTGRES) {
         return ERR_OK;
     }
-    for (unsigned i = 0; i < work->wake_count; i++) {
+    for (size_t i = 0; i < work->wake_count; i++) {
         char payload[48];
         hub_format(work->wakes[i].topic, work->wakes[i].key, payload, sizeof(payload));
         TRY(sql_notify(work->conn, WORK_CHANNEL, str_of(payload), err));
@@ -76,7 +78,10 @@ static enum err_code run(const struct ask *ask, struct err_info *err)
     struct work work = { .service = service, .conn = conn, .arena = ask->arena };
     enum err_code code = ERR_INTERNAL;
     for (int i = 0; i < ATTEMPTS; i++) {
-        TRY(make_usable(service, conn, err));
+        code = make_usable(service, conn, err);
+        if (code != ERR_OK) {
+            break;
+        }
         work.now = clock_wall(service->clock);
         code = attempt(&work, ask->workspace_id, ask->read_only, ask->fn, ask->context, err);
         bool lost_read = code == ERR_UNAVAILABLE && !sql_is_usable(conn);
@@ -87,9 +92,10 @@ static enum err_code run(const struct ask *ask, struct err_info *err)
     if (code == ERR_OK && atomic_load(&service->database_away)) {
         atomic_store(&service->database_away, false);
     }
-    for (unsigned i = 0; code == ERR_OK && i < work.wake_count; i++) {
+    for (size_t i = 0; code == ERR_OK && i < work.wake_count; i++) {
         hub_publish(service->hub, work.wakes[i].topic, work.wakes[i].key);
     }
+    mem_free(work.wakes);
     return code;
 }
 
@@ -119,16 +125,14 @@ enum err_code work_read(
 
 void work_wake(struct work *work, enum hub_topic topic, int64_t key)
 {
-    for (unsigned i = 0; i < work->wake_count; i++) {
+    for (size_t i = 0; i < work->wake_count; i++) {
         if (work->wakes[i].topic == topic && work->wakes[i].key == key) {
             return;
         }
     }
-    if (work->wake_count < WORK_WAKES) {
-        work->wakes[work->wake_count].topic = topic;
-        work->wakes[work->wake_count].key = key;
-        work->wake_count++;
-    } else {
-        log_error("wake_lost", LOG_INT("topic", topic));
+    if (work->wake_count == work->wake_room) {
+        work->wake_room = work->wake_room == 0 ? WAKES_FIRST : 2 * work->wake_room;
+        work->wakes = mem_realloc(work->wakes, work->wake_room * sizeof(*work->wakes));
     }
+    work->wakes[work->wake_count++] = (struct work_wake){ topic, key };
 }

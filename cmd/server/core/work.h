@@ -9,8 +9,9 @@
 
 #include "cmd/server/core/service.h"
 
-enum {
-    WORK_WAKES = 8
+struct work_wake {
+    enum hub_topic topic;
+    int64_t key;
 };
 
 struct work {
@@ -18,13 +19,9 @@ struct work {
     struct sql_conn *conn;
     struct arena *arena; /* results; not reset by a retry */
     struct wall_us now;
-
-    struct {
-        enum hub_topic topic;
-        int64_t key;
-    } wakes[WORK_WAKES];
-
-    unsigned wake_count;
+    struct work_wake *wakes; /* of this attempt; grows as needed */
+    size_t wake_count;
+    size_t wake_room;
 };
 
 /* fn may run several times: it must have no effect but on the database, the arena and ret values.
@@ -53,7 +50,8 @@ enum err_code work_read(
     void *context,
     struct err_info *err) MUST_CHECK;
 
-/* Inside fn: publish topic and key after the commit; the same pair counts once. */
+/* Inside fn: publish topic and key after the commit; the same pair counts once, and there is no
+ * bound: a transaction for many agents or workspaces owes each its wake. */
 void work_wake(struct work *work, enum hub_topic topic, int64_t key);
 
 /* Channel of notifications between replicas. */

@@ -89,6 +89,32 @@ static void test_wakes_go_out_after_the_commit(void **state)
     bench_deinit(&bench);
 }
 
+enum {
+    MANY_WAKES = 300
+};
+
+static enum err_code wake_many(struct work *work, void *context, struct err_info *err)
+{
+    (void)context;
+    (void)err;
+    for (int64_t i = 0; i < 2 * MANY_WAKES; i++) {
+        work_wake(work, HUB_SESSION, i % MANY_WAKES);
+    }
+    return ERR_OK;
+}
+
+/* A flush for more workspaces than eight used to lose the wakes of the rest. */
+static void test_no_wake_is_lost_however_many_there_are(void **state)
+{
+    struct bench bench;
+    struct err_info err = ERR_INFO_INIT;
+    bench_init(&bench, state);
+    assert_ok_err(
+        err, work_run(bench.worker, bench.place->arena, SQL_ALL_WORKSPACES, wake_many, NULL, &err));
+    assert_int_equal(bench.heard, MANY_WAKES);
+    bench_deinit(&bench);
+}
+
 static void test_a_lost_race_is_tried_again(void **state)
 {
     struct bench bench;
@@ -258,6 +284,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         PLACE_BOTH(test_wakes_go_out_after_the_commit),
+        PLACE_BOTH(test_no_wake_is_lost_however_many_there_are),
         PLACE_BOTH(test_a_lost_race_is_tried_again),
         PLACE_BOTH(test_a_failure_leaves_nothing_behind),
         PLACE_BOTH(test_reads_change_nothing),
