@@ -2,6 +2,7 @@
 
 #include "belay_descriptors.h"
 #include "cmd/server/api/api.h"
+#include "cmd/server/auth/call_metrics.h"
 #include "cmd/server/auth/credentials.h"
 #include "cmd/server/auth/gate.h"
 #include "cmd/server/config.h"
@@ -178,6 +179,7 @@ static enum err_code make_service(struct app *app, struct err_info *err)
 static enum err_code make_rpc(struct app *app, struct err_info *err)
 {
     const struct rpc_table tables[] = { gateway_methods(), api_methods() };
+    app->service.calls = call_metrics_create(app->service.metrics, tables, ARRAY_LENGTH(tables));
     const struct rpc_server_options options = {
         .schema = app->schema,
         .tables = tables,
@@ -502,6 +504,7 @@ static void stop(struct app *app)
     throttle_destroy(app->service.throttle);
     presence_destroy(app->service.presence);
     credentials_destroy(app->service.credentials);
+    call_metrics_destroy(app->service.calls);
     hub_destroy(app->service.hub);
     metrics_destroy(app->service.metrics);
     wire_schema_destroy(app->schema);

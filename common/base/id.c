@@ -1,8 +1,8 @@
 #include "common/base/id.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 void id_random(void *out, size_t bytes)
@@ -30,27 +30,56 @@ uint64_t id_random_below(uint64_t bound)
     return value % bound;
 }
 
-char *id_create(const char *prefix, struct wall_us now, char out[ID_TEXT_BYTES])
+enum {
+    PREFIX_MAX = 8,
+    RANDOM_BYTES = 10
+};
+
+/* Five bits a character, most significant first. */
+static char *append_bits(char *at, uint64_t value, int characters)
 {
     static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
-    uint8_t random[10];
-    id_random(random, sizeof(random));
-    uint64_t ms = (uint64_t)(now.value / US_PER_MS);
-    int used = snprintf(out, ID_TEXT_BYTES, "%.8s_", prefix);
-    char *at = out + used;
-    for (int i = 9; i >= 0; i--) {
-        *at++ = digits[(ms >> (5 * i)) & 31];
+    for (int i = characters - 1; i >= 0; i--) {
+        *at++ = digits[(value >> (5 * i)) & 31];
     }
-    unsigned bits = 0;
-    unsigned held = 0;
-    for (size_t i = 0; i < sizeof(random); i++) {
-        bits = (bits << 8) | random[i];
-        held += 8;
-        while (held >= 5) {
-            held -= 5;
-            *at++ = digits[(bits >> held) & 31];
+    return at;
+}
+
+static char *format(
+    const char *prefix, struct wall_us now, const uint8_t random[RANDOM_BYTES], char *out)
+{
+    size_t length = strnlen(prefix, PREFIX_MAX);
+    memcpy(out, prefix, length);
+    char *at = out + length;
+    *at++ = '_';
+    at = append_bits(at, (uint64_t)(now.value / US_PER_MS), 10);
+    for (size_t i = 0; i < RANDOM_BYTES; i += 5) {
+        uint64_t value = 0;
+        for (size_t k = 0; k < 5; k++) {
+            value = value << 8 | random[i + k];
         }
+        at = append_bits(at, value, 8);
     }
     *at = '\0';
     return out;
+}
+
+char *id_create(const char *prefix, struct wall_us now, char out[ID_TEXT_BYTES])
+{
+    uint8_t random[RANDOM_BYTES];
+    id_random(random, sizeof(random));
+    return format(prefix, now, random, out);
+}
+
+char *id_source_next(
+    struct id_source *source, const char *prefix, struct wall_us now, char out[ID_TEXT_BYTES])
+{
+    if (source->count == 0) {
+        id_random(&source->drawn, sizeof(source->drawn));
+    }
+    source->count++;
+    uint8_t bytes[RANDOM_BYTES];
+    memcpy(bytes, &source->drawn, 6);
+    memcpy(bytes + 6, &source->count, sizeof(source->count));
+    return format(prefix, now, bytes, out);
 }

@@ -14,6 +14,24 @@ enum {
 /* prefix: at most 8 characters, without the underscore; returns out. */
 char *id_create(const char *prefix, struct wall_us now, char out[ID_TEXT_BYTES]);
 
+/*
+ * Ids without a system call each, for what must be unique but need not be hard to guess (requests):
+ * 48 bits drawn once, 32 bits counted. Of one thread.
+ */
+struct id_source {
+    uint64_t drawn;
+    uint32_t count; /* 0: draw anew */
+};
+
+#define ID_SOURCE_INIT \
+    {                  \
+        .count = 0     \
+    }
+
+/* As id_create. */
+char *id_source_next(
+    struct id_source *source, const char *prefix, struct wall_us now, char out[ID_TEXT_BYTES]);
+
 /* Random bytes for anything that is not a secret key; never fails (aborts when the kernel has
  * none). */
 void id_random(void *out, size_t bytes);

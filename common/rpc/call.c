@@ -202,9 +202,9 @@ static void set_times(struct rpc_call *call)
     }
 }
 
-/* Watches for the end of the call; a batch of its own, as it never fails and hides what would. */
-static void watch_close(struct rpc_call *call)
+void rpc_call_watch_close(struct rpc_call *call)
 {
+    call->watches_close = true;
     grpc_op op = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
     op.data.recv_close_on_server.cancelled = &call->close_canceled;
     if (!rpc_call_batch(call, &op, 1, &call->t_close)) {
@@ -228,7 +228,7 @@ static void dispatch(struct rpc_call *call, struct rpc_thread *thread)
     atomic_fetch_add(&server->calls_started, 1);
     call->method = map_find(server->rows, view_of(&call->details.method));
     set_times(call);
-    (void)id_create("req", clock_wall(clock_system()), call->id);
+    (void)id_source_next(&thread->ids, "req", clock_wall(clock_system()), call->id);
     call->peer = find_peer(call);
     if (call->peer != NULL) {
         atomic_fetch_add(&rpc_peer_state(call->peer)->calls, 1);
@@ -238,7 +238,6 @@ static void dispatch(struct rpc_call *call, struct rpc_thread *thread)
         rpc_stream_begin(call);
         return;
     }
-    watch_close(call);
     if (call->peer == NULL) { /* the connection is gone already: nobody to answer */
         call->method = NULL;
         rpc_unary_refuse(call, RPC_UNAVAILABLE, "the connection has ended");

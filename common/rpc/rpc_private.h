@@ -42,6 +42,7 @@ struct rpc_thread {
     struct arena *arena;       /* of stream events; empty between them */
     void *worker;              /* what worker_open gave; NULL on pollers */
     grpc_completion_queue *cq; /* pollers only */
+    struct id_source ids;      /* of requests that arrive here */
 };
 
 /* One completion of the library; embedded in what it belongs to. */
@@ -108,6 +109,7 @@ struct rpc_call {
      */
     struct lock lock;
     bool answered;        /* a status was given to the library, or will never be */
+    bool watches_close;   /* a batch waits for the end of the call */
     uint64_t timer_id;    /* of the row's own deadline */
     grpc_byte_buffer *in; /* written by the library until t_read completes */
     grpc_byte_buffer *out;
@@ -156,6 +158,13 @@ enum err_code rpc_call_admit(struct rpc_call *call, bool may_block, struct err_i
 
 /* Records how the call ended; the first record stays. text may be NULL. */
 void rpc_call_record(struct rpc_call *call, enum rpc_status status, const char *text);
+
+/*
+ * Watches for the end of a unary call, under its lock: by a batch of its own, for whoever must know
+ * while the call waits or runs on a worker. Else the batch with the status does it too, and the
+ * call costs one batch and one completion less.
+ */
+void rpc_call_watch_close(struct rpc_call *call);
 
 /* Fills the op that sends the recorded status; trailers and text are valid while storage is. */
 struct rpc_status_op {

@@ -22,7 +22,7 @@ static void on_answered(void *owner, struct rpc_thread *thread, bool ok)
 /* Sends the recorded status, and reply before it unless NULL. Under the call's lock. */
 static void send_locked(struct rpc_call *call, grpc_byte_buffer *reply)
 {
-    grpc_op ops[3] = { { .op = GRPC_OP_SEND_INITIAL_METADATA } };
+    grpc_op ops[4] = { { .op = GRPC_OP_SEND_INITIAL_METADATA } };
     size_t count = 1;
     if (reply != NULL) {
         ops[count] = (grpc_op){ .op = GRPC_OP_SEND_MESSAGE };
@@ -30,6 +30,11 @@ static void send_locked(struct rpc_call *call, grpc_byte_buffer *reply)
     }
     struct rpc_status_op storage;
     rpc_call_fill_status(call, &storage, &ops[count++]);
+    if (!call->watches_close) {
+        call->watches_close = true;
+        ops[count] = (grpc_op){ .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
+        ops[count++].data.recv_close_on_server.cancelled = &call->close_canceled;
+    }
     call->t_status = (struct rpc_tag){ .done = on_answered, .owner = call };
     if (!rpc_call_batch(call, ops, count, &call->t_status)) {
         log_error("rpc_status_refused", LOG_STR("call", call->id));
@@ -196,6 +201,11 @@ static void give_to_worker(
 {
     call->task.run = run;
     rpc_call_ref(call);
+    lock_acquire(&call->lock);
+    if (!call->answered && !call->watches_close) {
+        rpc_call_watch_close(call);
+    }
+    lock_release(&call->lock);
     if (!rpc_pool_push(call->server->pool, &call->task)) {
         rpc_unary_refuse(call, RPC_RESOURCE_EXHAUSTED, "the server is busy; try again later");
         rpc_call_unref(call);
@@ -241,9 +251,11 @@ static void on_read(void *owner, struct rpc_thread *thread, bool ok)
 {
     struct rpc_call *call = owner;
     if (!ok || call->in == NULL) {
-        /* When the caller went away on_close tells; else it ended its half without a message. */
+        /* The caller went away, or ended its half without a message. */
         if (ok && grpc_call_failed_before_recv_message(call->core) == 0) {
             rpc_unary_refuse(call, RPC_INVALID_ARGUMENT, "the request carries no message");
+        } else {
+            rpc_unary_closed(call);
         }
     } else if (grpc_byte_buffer_length(call->in) > call->method->max_request_bytes) {
         char text[96];

@@ -21,6 +21,7 @@ struct timer_wheel {
     size_t capacity;
     struct map *by_id;
     uint64_t last_id;
+    struct mono_us wakes_at; /* the thread looks by itself at this time; INT64_MIN: soon */
     bool stopping;
     struct thread thread;
 };
@@ -84,7 +85,9 @@ static struct entry *wait_due(struct timer_wheel *wheel)
                 return take_locked(wheel, 0);
             }
         }
+        wheel->wakes_at = until;
         (void)lock_cond_wait_until(&wheel->changed, &wheel->lock, until);
+        wheel->wakes_at.value = INT64_MIN;
     }
     return NULL;
 }
@@ -101,6 +104,7 @@ static void run(void *context)
 enum err_code timer_wheel_start(struct timer_wheel **ret_wheel, struct err_info *err)
 {
     struct timer_wheel *wheel = mem_alloc(sizeof(*wheel));
+    wheel->wakes_at.value = INT64_MIN;
     lock_init(&wheel->lock, LOCK_RANK_TIMER);
     lock_cond_init(&wheel->changed);
     wheel->by_id = map_create();
@@ -150,7 +154,10 @@ uint64_t timer_wheel_add(
     (void)map_put(wheel->by_id, map_key_of(&key), entry);
     place(wheel, wheel->count++, entry);
     sift_up(wheel, wheel->count - 1);
-    if (entry->at == 0) {
+    /* Most entries are cancelled long before their time: waking the thread for each would cost
+     * more than all the rest. */
+    if (entry->deadline.value < wheel->wakes_at.value) {
+        wheel->wakes_at = entry->deadline;
         lock_cond_signal(&wheel->changed);
     }
     return entry->id;

@@ -1,5 +1,6 @@
 /* The server's program without its threads: what app.c and housekeeping.c make and do. */
 #include "cmd/server/api/api.h"
+#include "cmd/server/auth/call_metrics.h"
 #include "cmd/server/auth/credentials.h"
 #include "cmd/server/auth/gate.h"
 #include "cmd/server/core/identity.h"
@@ -132,6 +133,8 @@ void cluster_server_start(struct cluster_server *server)
     do_work(server, make_partitions);
     server->tables[0] = gateway_methods();
     server->tables[1] = api_methods();
+    service->calls =
+        call_metrics_create(service->metrics, server->tables, ARRAY_LENGTH(server->tables));
     const struct sim_server_options options = { .tables = server->tables,
                                                 .table_count = ARRAY_LENGTH(server->tables),
                                                 .gate = gate_create(service),
@@ -171,6 +174,7 @@ void cluster_server_kill(struct cluster_server *server)
     throttle_destroy(service->throttle);
     presence_destroy(service->presence);
     credentials_destroy(service->credentials);
+    call_metrics_destroy(service->calls);
     hub_destroy(service->hub);
     metrics_destroy(service->metrics);
 }

@@ -1,5 +1,6 @@
 #include "cmd/server/auth/gate.h"
 
+#include "cmd/server/auth/call_metrics.h"
 #include "cmd/server/auth/credentials.h"
 #include "cmd/server/core/throttle.h"
 #include "cmd/server/core/work.h"
@@ -217,32 +218,7 @@ static void finished(
     struct service *service = context;
     const struct rpc_method *method = rpc_call_method(call);
     const struct principal *principal = rpc_call_principal(call);
-    char labels[192];
-    (void)snprintf(
-        labels,
-        sizeof(labels),
-        "method=\"%s\",status=\"%s\"",
-        method->path + 1,
-        rpc_status_name(status));
-    metric_add(
-        metric_get(
-            service->metrics,
-            METRIC_COUNTER,
-            "belay_rpc_calls_total",
-            "Calls ended, by method and status",
-            labels),
-        1);
-    (void)snprintf(labels, sizeof(labels), "method=\"%s\"", method->path + 1);
-    if (method->kind == RPC_UNARY) {
-        metric_observe_us(
-            metric_get(
-                service->metrics,
-                METRIC_HISTOGRAM,
-                "belay_rpc_seconds",
-                "Time of unary calls",
-                labels),
-            elapsed_us);
-    }
+    call_metrics_count(service->calls, method, status, elapsed_us);
     bool quiet = status == RPC_OK && principal != NULL && principal->kind == PRINCIPAL_AGENT;
     enum log_level level = quiet ? LOG_DEBUG : LOG_INFO;
     if (log_get_level() > level) {

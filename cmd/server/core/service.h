@@ -15,10 +15,11 @@
 #include <stdatomic.h>
 
 struct wire_schema;
-struct credentials; /* auth/credentials.h */
-struct ingest;      /* ingest/ingest.h */
-struct presence;    /* gateway/presence.h */
-struct throttle;    /* core/throttle.h */
+struct call_metrics; /* auth/call_metrics.h */
+struct credentials;  /* auth/credentials.h */
+struct ingest;       /* ingest/ingest.h */
+struct presence;     /* gateway/presence.h */
+struct throttle;     /* core/throttle.h */
 
 struct service_settings {
     int64_t heartbeat_us;      /* told to agents */
@@ -34,6 +35,7 @@ struct service {
     const struct wire_schema *schema;
     struct metrics *metrics;
     struct hub *hub;
+    struct call_metrics *calls;
     struct credentials *credentials;
     struct ingest *ingest;
     struct presence *presence;

@@ -40,6 +40,33 @@ static void test_unique(void **state)
     map_destroy(map, NULL);
 }
 
+static void test_a_source_counts_and_draws_anew(void **state)
+{
+    (void)state;
+    struct wall_us now = { 0 };
+    struct id_source source = ID_SOURCE_INIT;
+    struct id_source other = ID_SOURCE_INIT;
+    struct map *map = map_create();
+    char id[ID_TEXT_BYTES];
+    for (int i = 0; i < 2000; i++) {
+        id_source_next(&source, "req", now, id);
+        assert_int_equal(strlen(id), 4 + 26);
+        assert_memory_equal(id, "req_0000000000", 14);
+        assert_null(map_put(map, str_of(id), map));
+        id_source_next(&other, "req", now, id);
+        assert_null(map_put(map, str_of(id), map));
+    }
+    uint64_t drawn = source.drawn;
+    source.count = UINT32_MAX; /* the last of this draw */
+    id_source_next(&source, "req", now, id);
+    assert_null(map_put(map, str_of(id), map));
+    assert_int_equal(source.drawn, drawn);
+    id_source_next(&source, "req", now, id);
+    assert_null(map_put(map, str_of(id), map));
+    assert_int_not_equal(source.drawn, drawn);
+    map_destroy(map, NULL);
+}
+
 static void test_random_below_covers_its_range(void **state)
 {
     (void)state;
@@ -62,6 +89,7 @@ int main(void)
         cmocka_unit_test(test_form),
         cmocka_unit_test(test_sorts_by_time),
         cmocka_unit_test(test_unique),
+        cmocka_unit_test(test_a_source_counts_and_draws_anew),
         cmocka_unit_test(test_random_below_covers_its_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
