@@ -223,6 +223,34 @@ enum err_code sql_transact(
     return code;
 }
 
+static enum err_code run_script(struct sql_conn *conn, const char *text, struct err_info *err)
+{
+    return note(conn, conn->driver->exec_script(conn, text, err));
+}
+
+enum err_code sql_attempt(
+    struct sql_conn *conn,
+    enum err_code (*fn)(struct sql_conn *conn, void *context, struct err_info *err),
+    void *context,
+    struct err_info *err)
+{
+    TRY(check_ready(conn, "attempt", err));
+    if (conn->transaction != SQL_TRANSACTION_WRITE) {
+        return ERR_SET(err, ERR_INTERNAL, "attempt: there is no transaction for writing");
+    }
+    TRY(run_script(conn, "SAVEPOINT attempt", err));
+    enum err_code code = fn(conn, context, err);
+    if (code == ERR_OK) {
+        return run_script(conn, "RELEASE SAVEPOINT attempt", err);
+    }
+    if (conn->driver->is_usable(conn) && conn->driver->is_in_transaction(conn)) {
+        static const char undo[] = "ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt";
+        struct err_info detail = ERR_INFO_INIT;
+        conn->transaction_failed = conn->driver->exec_script(conn, undo, &detail) != ERR_OK;
+    }
+    return code;
+}
+
 static bool is_plain_text(struct str_view text)
 {
     return text.len == 0 || (memchr(text.ptr, '\0', text.len) == NULL && str_is_utf8(text, NULL));

@@ -145,6 +145,16 @@ enum err_code sql_transact(
     void *context,
     struct err_info *err) MUST_CHECK;
 
+/*
+ * Inside a transaction for writing: runs fn so that it may fail. When it does, what it has done is
+ * undone and the transaction goes on as if it had not run; the error is fn's. Not nested.
+ */
+enum err_code sql_attempt(
+    struct sql_conn *conn,
+    enum err_code (*fn)(struct sql_conn *conn, void *context, struct err_info *err),
+    void *context,
+    struct err_info *err) MUST_CHECK;
+
 /* ret_changed (may be NULL): rows inserted, updated or deleted. */
 enum err_code sql_exec(
     struct sql_conn *conn,

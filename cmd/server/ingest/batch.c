@@ -24,10 +24,24 @@ struct columns {
 
 struct write {
     struct work *work;
-    struct series_cache *cache;
+    struct batch_memory *memory;
     struct columns samples;
     struct columns latest;    /* one row per series */
     struct map *latest_place; /* series id -> size_t index into latest */
+};
+
+/* The records of one agent. */
+struct group {
+    struct record *const *records;
+    size_t count;
+};
+
+struct groups {
+    size_t count;
+    struct group *items;
+    struct agent_marks *marks; /* and, columns for the store: */
+    int64_t *workspace_ids;
+    int64_t *agent_ids;
 };
 
 static void columns_deinit(struct columns *columns)
@@ -96,7 +110,7 @@ static enum err_code add_telemetry(
     }
     const int64_t owner[2] = { record->source.workspace_id, record->source.agent_id };
     const struct series_request request = { owner[0], owner[1], names, batch->n_series };
-    TRY(series_cache_resolve(write->cache, write->work->conn, &request, ids, err));
+    TRY(series_cache_resolve(write->memory->cache, write->work->conn, &request, ids, err));
     for (size_t i = 0; i < batch->n_samples; i++) {
         const Agentgateway__V1__TelemetrySample *sample = batch->samples[i];
         int64_t id = ids[sample->series];
@@ -170,71 +184,87 @@ static enum err_code add_record(
     return store_upload_add(write->work->conn, &upload, err);
 }
 
-/* All records of one agent: its marks are locked first, so that replicas take turns. */
+/* All records of one agent; moves marks as far as they get. */
 static enum err_code write_agent(
     struct write *write,
-    struct record *const *records,
-    size_t count,
+    const struct group *group,
+    struct agent_marks *marks,
     struct batch_result *results,
     struct err_info *err)
 {
-    const struct record_source source = records[0]->source;
-    struct sql_conn *conn = write->work->conn;
-    struct agent_marks marks;
-    TRY(store_agent_marks(conn, source.workspace_id, source.agent_id, &marks, err));
-    int64_t sequence[2] = { marks.telemetry_sequence, marks.events_sequence };
-    for (size_t i = 0; i < count; i++) {
-        int64_t *mark = &sequence[records[i]->is_event_stream ? 1 : 0];
-        bool fenced = records[i]->source.epoch != marks.session_epoch;
-        bool repeat = records[i]->sequence != 0 && records[i]->sequence <= *mark;
+    for (size_t i = 0; i < group->count; i++) {
+        const struct record *record = group->records[i];
+        int64_t *mark =
+            record->is_event_stream ? &marks->events_sequence : &marks->telemetry_sequence;
+        bool fenced = record->source.epoch != marks->session_epoch;
+        bool repeat = record->sequence != 0 && record->sequence <= *mark;
         results[i].code = fenced ? ERR_UNAUTHENTICATED : ERR_OK;
         if (!fenced && !repeat) {
-            TRY(add_record(write, records[i], err));
-            *mark = records[i]->sequence != 0 ? records[i]->sequence : *mark;
+            TRY(add_record(write, record, err));
+            *mark = record->sequence != 0 ? record->sequence : *mark;
         }
         results[i].acked_sequence = *mark;
-    }
-    if (sequence[0] > marks.telemetry_sequence) {
-        TRY(store_agent_mark(conn, source.workspace_id, source.agent_id, false, sequence[0], err));
-    }
-    if (sequence[1] > marks.events_sequence) {
-        TRY(store_agent_mark(conn, source.workspace_id, source.agent_id, true, sequence[1], err));
     }
     return ERR_OK;
 }
 
-static enum err_code write_all(
-    struct write *write,
-    struct record *const *records,
-    size_t count,
-    struct batch_result *results,
-    struct err_info *err)
+/* Parts the records by agent. */
+static void divide(struct groups *groups, struct record *const *records, size_t count)
 {
-    size_t start = 0;
-    while (start < count) {
-        size_t end = start + 1;
-        while (end < count && records[end]->source.agent_id == records[start]->source.agent_id) {
-            end++;
+    groups->items = mem_alloc_array(count, sizeof(*groups->items));
+    groups->marks = mem_alloc_array(count, sizeof(*groups->marks));
+    groups->workspace_ids = mem_alloc_array(count, sizeof(*groups->workspace_ids));
+    groups->agent_ids = mem_alloc_array(count, sizeof(*groups->agent_ids));
+    for (size_t i = 0; i < count; i++) {
+        const struct record_source *source = &records[i]->source;
+        if (groups->count == 0 || groups->agent_ids[groups->count - 1] != source->agent_id) {
+            groups->items[groups->count].records = records + i;
+            groups->workspace_ids[groups->count] = source->workspace_id;
+            groups->agent_ids[groups->count++] = source->agent_id;
         }
-        TRY(write_agent(write, records + start, end - start, results + start, err));
-        start = end;
+        groups->items[groups->count - 1].count++;
     }
+}
+
+static void groups_deinit(struct groups *groups)
+{
+    mem_free(groups->items);
+    mem_free(groups->marks);
+    mem_free(groups->workspace_ids);
+    mem_free(groups->agent_ids);
+}
+
+/* The marks of all agents are locked first, so that replicas take turns. */
+static enum err_code write_all(
+    struct write *write, struct groups *groups, struct batch_result *results, struct err_info *err)
+{
+    struct sql_conn *conn = write->work->conn;
+    const struct agent_columns agents = { groups->count, groups->workspace_ids, groups->agent_ids };
+    TRY(store_agent_marks_all(conn, &agents, groups->marks, err));
+    for (size_t i = 0; i < groups->count; i++) {
+        TRY(write_agent(write, &groups->items[i], &groups->marks[i], results, err));
+        results += groups->items[i].count;
+    }
+    TRY(store_agent_mark_all(conn, &agents, groups->marks, err));
     struct sample_columns samples = view_of(&write->samples);
     struct sample_columns latest = view_of(&write->latest);
-    TRY(store_sample_put(write->work->conn, &samples, err));
-    return store_series_latest(write->work->conn, &latest, err);
+    TRY(store_sample_put(conn, &samples, &write->memory->habit, err));
+    return store_series_latest(conn, &latest, err);
 }
 
 enum err_code batch_write(
     struct work *work,
-    struct series_cache *cache,
+    struct batch_memory *memory,
     struct record *const *records,
     size_t count,
     struct batch_result *results,
     struct err_info *err)
 {
-    struct write write = { .work = work, .cache = cache, .latest_place = map_create() };
-    enum err_code code = write_all(&write, records, count, results, err);
+    struct write write = { .work = work, .memory = memory, .latest_place = map_create() };
+    struct groups groups = { .count = 0 };
+    divide(&groups, records, count);
+    enum err_code code = write_all(&write, &groups, results, err);
+    groups_deinit(&groups);
     map_destroy(write.latest_place, mem_free);
     columns_deinit(&write.samples);
     columns_deinit(&write.latest);

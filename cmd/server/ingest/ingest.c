@@ -33,7 +33,7 @@ struct waiter {
 struct ingest {
     struct service *service;
     struct worker *worker;
-    struct series_cache *cache;
+    struct batch_memory memory;
     struct lock lock;
     struct lock_cond ready;
     struct list items;
@@ -110,12 +110,13 @@ static enum err_code write_work(struct work *work, void *context, struct err_inf
 {
     struct batch *batch = context;
     if (batch->attempts++ > 0) {
-        series_cache_clear(batch->ingest->cache); /* it may name series that were rolled back */
+        series_cache_clear(
+            batch->ingest->memory.cache); /* it may name series that were rolled back */
     }
-    enum err_code code =
-        batch_write(work, batch->ingest->cache, batch->records, batch->count, batch->results, err);
+    enum err_code code = batch_write(
+        work, &batch->ingest->memory, batch->records, batch->count, batch->results, err);
     if (code != ERR_OK) {
-        series_cache_clear(batch->ingest->cache);
+        series_cache_clear(batch->ingest->memory.cache);
     }
     return code;
 }
@@ -128,7 +129,7 @@ static enum err_code write_batch(struct ingest *ingest, struct batch *batch)
     enum err_code code =
         work_run(ingest->worker, arena, SQL_ALL_WORKSPACES, write_work, batch, &err);
     if (code != ERR_OK) {
-        series_cache_clear(ingest->cache);
+        series_cache_clear(ingest->memory.cache);
         log_warn(
             "ingest_failed",
             LOG_STR("code", err_name(code)),
@@ -310,7 +311,7 @@ enum err_code ingest_open(struct service *service, struct ingest **ret_ingest, s
     list_init(&ingest->waiters);
     lock_init(&ingest->lock, LOCK_RANK_INGEST);
     lock_cond_init(&ingest->ready);
-    ingest->cache = series_cache_create();
+    ingest->memory.cache = series_cache_create();
     ingest->batch = mem_alloc(sizeof(*ingest->batch));
     ingest->batch->ingest = ingest;
     register_metrics(ingest);
@@ -361,7 +362,7 @@ void ingest_stop(struct ingest *ingest)
     fail_rest(ingest);
     wake_waiters(&ingest->waiters);
     worker_close(ingest->service, ingest->worker);
-    series_cache_destroy(ingest->cache);
+    series_cache_destroy(ingest->memory.cache);
     mem_free(ingest->batch);
     lock_cond_deinit(&ingest->ready);
     lock_deinit(&ingest->lock);

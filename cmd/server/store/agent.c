@@ -357,18 +357,95 @@ enum err_code store_agent_marks(
     return ERR_OK;
 }
 
-enum err_code store_agent_mark(
+static enum err_code read_marks(
+    struct sql_rows *rows,
+    const struct agent_columns *agents,
+    struct agent_marks *ret_marks,
+    struct err_info *err)
+{
+    for (size_t i = 0; i < agents->count; i++) {
+        TRY(sql_rows_next(rows, err));
+        if (sql_int(rows, 0) != agents->ids[i]) {
+            return ERR_SET(err, ERR_NOT_FOUND, "an agent is gone");
+        }
+        ret_marks[i].telemetry_sequence = sql_int(rows, 1);
+        ret_marks[i].events_sequence = sql_int(rows, 2);
+        ret_marks[i].session_epoch = sql_int(rows, 3);
+    }
+    return ERR_OK;
+}
+
+enum err_code store_agent_marks_all(
     struct sql_conn *conn,
-    int64_t workspace_id,
-    int64_t id,
-    bool events,
+    const struct agent_columns *agents,
+    struct agent_marks *ret_marks,
+    struct err_info *err)
+{
+    if (sql_engine_of(conn) == SQL_POSTGRES) {
+        AUTO_ROWS struct sql_rows *rows = NULL;
+        TRY(sql_query(
+            conn,
+            &SQL_AGENT_MARKS_ALL,
+            SQL_ARGS(
+                SQL_INTS(agents->workspace_ids, agents->count),
+                SQL_INTS(agents->ids, agents->count)),
+            &rows,
+            err));
+        return read_marks(rows, agents, ret_marks, err);
+    }
+    for (size_t i = 0; i < agents->count; i++) {
+        TRY(store_agent_marks(conn, agents->workspace_ids[i], agents->ids[i], &ret_marks[i], err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code raise_postgres(
+    struct sql_conn *conn,
+    const struct agent_columns *agents,
+    const struct agent_marks *marks,
+    struct err_info *err)
+{
+    AUTO_FREE int64_t *sequences = mem_alloc_array(2 * agents->count, sizeof(*sequences));
+    for (size_t i = 0; i < agents->count; i++) {
+        sequences[i] = marks[i].telemetry_sequence;
+        sequences[agents->count + i] = marks[i].events_sequence;
+    }
+    return sql_exec(
+        conn,
+        &SQL_AGENT_MARK_ALL,
+        SQL_ARGS(
+            SQL_INTS(agents->workspace_ids, agents->count),
+            SQL_INTS(agents->ids, agents->count),
+            SQL_INTS(sequences, agents->count),
+            SQL_INTS(sequences + agents->count, agents->count)),
+        NULL,
+        err);
+}
+
+static enum err_code raise_one(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const int64_t key[2],
     int64_t sequence,
     struct err_info *err)
 {
     return sql_exec(
-        conn,
-        events ? &SQL_AGENT_MARK_EVENTS : &SQL_AGENT_MARK_TELEMETRY,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id), SQL_INT(sequence)),
-        NULL,
-        err);
+        conn, statement, SQL_ARGS(SQL_INT(key[0]), SQL_INT(key[1]), SQL_INT(sequence)), NULL, err);
+}
+
+enum err_code store_agent_mark_all(
+    struct sql_conn *conn,
+    const struct agent_columns *agents,
+    const struct agent_marks *marks,
+    struct err_info *err)
+{
+    if (sql_engine_of(conn) == SQL_POSTGRES) {
+        return raise_postgres(conn, agents, marks, err);
+    }
+    for (size_t i = 0; i < agents->count; i++) {
+        const int64_t key[2] = { agents->workspace_ids[i], agents->ids[i] };
+        TRY(raise_one(conn, &SQL_AGENT_MARK_TELEMETRY, key, marks[i].telemetry_sequence, err));
+        TRY(raise_one(conn, &SQL_AGENT_MARK_EVENTS, key, marks[i].events_sequence, err));
+    }
+    return ERR_OK;
 }

@@ -172,12 +172,26 @@ enum err_code store_agent_marks(
     int64_t id,
     struct agent_marks *ret_marks,
     struct err_info *err) MUST_CHECK;
-enum err_code store_agent_mark(
+
+/* Of agents by their rising ids, each once. */
+struct agent_columns {
+    size_t count;
+    const int64_t *workspace_ids;
+    const int64_t *ids;
+};
+
+/* As store_agent_marks for each, at the price of one: ret_marks holds agents->count. */
+enum err_code store_agent_marks_all(
     struct sql_conn *conn,
-    int64_t workspace_id,
-    int64_t id,
-    bool events,
-    int64_t sequence,
+    const struct agent_columns *agents,
+    struct agent_marks *ret_marks,
+    struct err_info *err) MUST_CHECK;
+
+/* Raises each agent's marks to marks[i]; one that is higher already stays. */
+enum err_code store_agent_mark_all(
+    struct sql_conn *conn,
+    const struct agent_columns *agents,
+    const struct agent_marks *marks,
     struct err_info *err) MUST_CHECK;
 
 #endif

@@ -99,11 +99,23 @@ WHERE workspace_id = $1 AND id = $2 AND last_seen_at <= $3
 UPDATE agent SET command_sequence = command_sequence + 1 WHERE workspace_id = $1 AND id = $2 AND state IN (2, 3)
 RETURNING command_sequence
 
--- name: agent_mark_telemetry
+-- name: agent_marks_all [postgres]
+-- $1 workspaces, $2 ids (arrays): as agent_marks for each; locked in the order of their ids, so that replicas take turns
+SELECT a.id, a.telemetry_sequence, a.events_sequence, a.session_epoch
+FROM agent a JOIN unnest(CAST($1 AS bigint[]), CAST($2 AS bigint[])) AS n (workspace_id, id) ON a.workspace_id = n.workspace_id AND a.id = n.id
+ORDER BY a.id FOR UPDATE OF a
+
+-- name: agent_mark_all [postgres]
+-- $1 workspaces, $2 ids, $3 telemetry, $4 events sequences (arrays): the high-water marks, in the transaction of the rows
+UPDATE agent a SET telemetry_sequence = GREATEST(a.telemetry_sequence, n.telemetry), events_sequence = GREATEST(a.events_sequence, n.events)
+FROM unnest(CAST($1 AS bigint[]), CAST($2 AS bigint[]), CAST($3 AS bigint[]), CAST($4 AS bigint[])) AS n (workspace_id, id, telemetry, events)
+WHERE a.workspace_id = n.workspace_id AND a.id = n.id AND (a.telemetry_sequence < n.telemetry OR a.events_sequence < n.events)
+
+-- name: agent_mark_telemetry [sqlite]
 -- $1 workspace, $2 id, $3 sequence: the high-water mark, in the transaction of the rows
 UPDATE agent SET telemetry_sequence = $3 WHERE workspace_id = $1 AND id = $2 AND telemetry_sequence < $3
 
--- name: agent_mark_events
+-- name: agent_mark_events [sqlite]
 -- $1 workspace, $2 id, $3 sequence
 UPDATE agent SET events_sequence = $3 WHERE workspace_id = $1 AND id = $2 AND events_sequence < $3
 

@@ -98,32 +98,35 @@ enum err_code store_series_put(
     return ERR_OK;
 }
 
-static enum err_code put_columns(
+static enum err_code put_whole(
     struct sql_conn *conn,
-    const struct sql_statement *whole,
-    const struct sql_statement *one,
+    const struct sql_statement *statement,
+    const struct sample_columns *rows,
+    int64_t *ret_changed,
+    struct err_info *err)
+{
+    return sql_exec(
+        conn,
+        statement,
+        SQL_ARGS(
+            SQL_INTS(rows->workspace_ids, rows->count),
+            SQL_INTS(rows->series_ids, rows->count),
+            SQL_INTS(rows->times_us, rows->count),
+            SQL_REALS(rows->values, rows->count)),
+        ret_changed,
+        err);
+}
+
+static enum err_code put_each(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
     const struct sample_columns *rows,
     struct err_info *err)
 {
-    if (rows->count == 0) {
-        return ERR_OK;
-    }
-    if (sql_engine_of(conn) == SQL_POSTGRES) {
-        return sql_exec(
-            conn,
-            whole,
-            SQL_ARGS(
-                SQL_INTS(rows->workspace_ids, rows->count),
-                SQL_INTS(rows->series_ids, rows->count),
-                SQL_INTS(rows->times_us, rows->count),
-                SQL_REALS(rows->values, rows->count)),
-            NULL,
-            err);
-    }
     for (size_t i = 0; i < rows->count; i++) {
         TRY(sql_exec(
             conn,
-            one,
+            statement,
             SQL_ARGS(
                 SQL_INT(rows->workspace_ids[i]),
                 SQL_INT(rows->series_ids[i]),
@@ -135,16 +138,50 @@ static enum err_code put_columns(
     return ERR_OK;
 }
 
-enum err_code store_sample_put(
-    struct sql_conn *conn, const struct sample_columns *samples, struct err_info *err)
+static enum err_code add_all(struct sql_conn *conn, void *context, struct err_info *err)
 {
-    return put_columns(conn, &SQL_SAMPLE_PUT, &SQL_SAMPLE_PUT_ONE, samples, err);
+    return put_whole(conn, &SQL_SAMPLE_ADD, context, NULL, err);
+}
+
+enum {
+    WARY_BATCHES = 32
+};
+
+enum err_code store_sample_put(
+    struct sql_conn *conn,
+    const struct sample_columns *samples,
+    struct sample_habit *habit,
+    struct err_info *err)
+{
+    if (samples->count == 0) {
+        return ERR_OK;
+    }
+    if (sql_engine_of(conn) != SQL_POSTGRES) {
+        return put_each(conn, &SQL_SAMPLE_PUT_ONE, samples, err);
+    }
+    if (habit->wary == 0) {
+        struct sample_columns rows = *samples;
+        enum err_code code = sql_attempt(conn, add_all, &rows, err);
+        if (code != ERR_EXISTS) {
+            return code;
+        }
+        habit->wary = WARY_BATCHES;
+    }
+    int64_t added = 0;
+    TRY(put_whole(conn, &SQL_SAMPLE_PUT, samples, &added, err));
+    habit->wary = added < (int64_t)samples->count ? WARY_BATCHES : habit->wary - 1;
+    return ERR_OK;
 }
 
 enum err_code store_series_latest(
     struct sql_conn *conn, const struct sample_columns *latest, struct err_info *err)
 {
-    return put_columns(conn, &SQL_SERIES_LATEST, &SQL_SERIES_LATEST_ONE, latest, err);
+    if (latest->count == 0) {
+        return ERR_OK;
+    }
+    return sql_engine_of(conn) == SQL_POSTGRES
+        ? put_whole(conn, &SQL_SERIES_LATEST, latest, NULL, err)
+        : put_each(conn, &SQL_SERIES_LATEST_ONE, latest, err);
 }
 
 static struct str_view or_any(struct str_view text)

@@ -81,9 +81,20 @@ enum err_code store_series_put(
     int64_t *ret_ids,
     struct err_info *err) MUST_CHECK;
 
+/*
+ * How the last batches went: whether some of their samples stood already. PostgreSQL inserts at
+ * half the price when it need not reckon with that, and pays double when it then does.
+ */
+struct sample_habit {
+    unsigned wary; /* batches that still reckon with it; 0 from the start */
+};
+
 /* Inserts samples; one that stands already (same series and time) is left alone. */
 enum err_code store_sample_put(
-    struct sql_conn *conn, const struct sample_columns *samples, struct err_info *err) MUST_CHECK;
+    struct sql_conn *conn,
+    const struct sample_columns *samples,
+    struct sample_habit *habit,
+    struct err_info *err) MUST_CHECK;
 
 /* Newest value of each series; at most one row per series. */
 enum err_code store_series_latest(

@@ -19,6 +19,13 @@ SELECT id, metric, device, instance FROM series WHERE workspace_id = $1 AND agen
 -- $1 workspace, $2 agent, $3 metric, $4 device, $5 instance
 SELECT id FROM series WHERE workspace_id = $1 AND agent_id = $2 AND metric = $3 AND device = $4 AND instance = $5
 
+-- name: sample_add [postgres]
+-- as sample_put, but fails when one stands already: without that test, PostgreSQL writes half as much
+INSERT INTO sample (workspace_id, series_id, time_us, value)
+SELECT s.workspace_id, s.id, n.time_us, n.value
+FROM unnest(CAST($1 AS bigint[]), CAST($2 AS bigint[]), CAST($3 AS bigint[]), CAST($4 AS double precision[])) AS n (workspace_id, series_id, time_us, value)
+JOIN series s ON s.workspace_id = n.workspace_id AND s.id = n.series_id
+
 -- name: sample_put [postgres]
 -- $1 workspaces, $2 series, $3 times, $4 values (arrays): the series row gives the workspace, so no row can cross
 INSERT INTO sample (workspace_id, series_id, time_us, value)

@@ -454,6 +454,32 @@ static void test_failed_transaction(void **state)
     assert_ok_err(err, add_id(conn, 1, &err));
 }
 
+/* Adds the id that it is given, then the id 1 once more. */
+static enum err_code add_two(struct sql_conn *conn, void *context, struct err_info *err)
+{
+    TRY(add_id(conn, *(const int64_t *)context, err));
+    return add_id(conn, 1, err);
+}
+
+static void test_an_attempt_that_fails_leaves_the_transaction_whole(void **state)
+{
+    struct sql_conn *conn = conn_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    int64_t id = 2;
+    assert_code(ERR_INTERNAL, sql_attempt(conn, add_two, &id, &err));
+    assert_ok_err(err, sql_begin(conn, 1, &err));
+    assert_ok_err(err, add_id(conn, 1, &err));
+    assert_code(ERR_EXISTS, sql_attempt(conn, add_two, &id, &err));
+    assert_ok_err(err, add_id(conn, 3, &err));
+    assert_ok_err(err, sql_commit(conn, &err));
+    assert_int_equal(count_values(conn), 2);
+    assert_ok_err(err, sql_begin(conn, 1, &err));
+    assert_ok_err(err, sql_exec(conn, &VALUE_REMOVE_ABOVE, SQL_ARGS(SQL_INT(0)), NULL, &err));
+    assert_ok_err(err, sql_attempt(conn, add_two, &id, &err));
+    assert_ok_err(err, sql_commit(conn, &err));
+    assert_int_equal(count_values(conn), 2);
+}
+
 static void test_reading_transaction(void **state)
 {
     struct sql_conn *conn = conn_of(state);
@@ -578,6 +604,8 @@ static void test_commit_fails(void **state)
         cmocka_unit_test_setup_teardown(test_unsound_text_is_refused, setup, teardown),  \
         cmocka_unit_test_setup_teardown(test_commit_and_rollback, setup, teardown),      \
         cmocka_unit_test_setup_teardown(test_failed_transaction, setup, teardown),       \
+        cmocka_unit_test_setup_teardown(                                                 \
+            test_an_attempt_that_fails_leaves_the_transaction_whole, setup, teardown),   \
         cmocka_unit_test_setup_teardown(test_reading_transaction, setup, teardown),      \
         cmocka_unit_test_setup_teardown(test_one_set_of_rows, setup, teardown),          \
         cmocka_unit_test_setup_teardown(test_statements_of_one_engine, setup, teardown), \

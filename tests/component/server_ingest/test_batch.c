@@ -8,7 +8,7 @@ struct bench {
     struct place *place;
     struct service service;
     struct wire_schema *schema;
-    struct series_cache *cache;
+    struct batch_memory memory;
     int64_t agent;
     int64_t epoch;
 };
@@ -18,7 +18,7 @@ static void bench_init(struct bench *bench, void **state)
     struct err_info err = ERR_INFO_INIT;
     *bench = (struct bench){ .place = place_of(state) };
     bench->schema = payload_schema();
-    bench->cache = series_cache_create();
+    bench->memory.cache = series_cache_create();
     bench->service.clock = clock_system();
     bench->service.engine = sql_engine_of(bench->place->conn);
     bench->agent = place_add_agent(bench->place, WORKSPACE_DEFAULT, "edge", 1);
@@ -33,7 +33,7 @@ static void bench_init(struct bench *bench, void **state)
 static void bench_deinit(struct bench *bench)
 {
     wire_schema_destroy(bench->schema);
-    series_cache_destroy(bench->cache);
+    series_cache_destroy(bench->memory.cache);
 }
 
 /* One sample of `metric` at PLACE_NOW + sequence. */
@@ -61,7 +61,9 @@ static enum err_code write_in(
                          .conn = bench->place->conn,
                          .arena = bench->place->arena,
                          .now = PLACE_NOW };
-    return batch_write(&work, bench->cache, records, count, results, &err);
+    enum err_code code = batch_write(&work, &bench->memory, records, count, results, &err);
+    mem_free(work.wakes);
+    return code;
 }
 
 /* Writes one record and commits; gives the mark that is acknowledged. */
@@ -173,7 +175,7 @@ static void test_rows_and_mark_go_together(void **state)
     sql_rollback(bench.place->conn);
     assert_int_equal(count_of(&bench, &SAMPLES), 0);
     /* The series it made are gone with it: the writer forgets them. */
-    series_cache_clear(bench.cache);
+    series_cache_clear(bench.memory.cache);
     place_begin(bench.place, SQL_ALL_WORKSPACES);
     assert_ok(write_in(&bench, &record, 1, &result));
     place_commit(bench.place);
@@ -271,7 +273,8 @@ static void test_a_copy_is_stored_once_with_its_record(void **state)
     assert_int_equal(write_all_of(&bench, &copy, 1), 0);
     assert_int_equal(count_of(&bench, &SAMPLES), 1);
     expect_latest(&bench, "m", PLACE_NOW.value + 9);
-    series_cache_clear(bench.cache); /* as after a restart: the series is found, not made again */
+    series_cache_clear(
+        bench.memory.cache); /* as after a restart: the series is found, not made again */
     for (uint64_t sequence = 1; sequence <= 8; sequence++) {
         assert_int_equal(write_one(&bench, sequence), (int64_t)sequence);
     }

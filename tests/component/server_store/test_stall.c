@@ -37,7 +37,8 @@ static enum err_code write_row(
     const double value = 1;
     const struct sample_columns columns = { 1, &workspace, &writer->series_id, &time_us, &value };
     TRY(sql_begin(conn, WORKSPACE_DEFAULT, err));
-    TRY(store_sample_put(conn, &columns, err));
+    struct sample_habit habit = { .wary = 0 };
+    TRY(store_sample_put(conn, &columns, &habit, err));
     TRY(store_series_latest(conn, &columns, err));
     return sql_commit(conn, err);
 }

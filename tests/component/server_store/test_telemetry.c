@@ -29,7 +29,8 @@ static void put_sample(struct place *place, int64_t series_id, int64_t time_us, 
     struct err_info err = ERR_INFO_INIT;
     const int64_t workspace = WORKSPACE_DEFAULT;
     const struct sample_columns columns = { 1, &workspace, &series_id, &time_us, &value };
-    assert_ok_err(err, store_sample_put(place->conn, &columns, &err));
+    struct sample_habit habit = { .wary = 0 };
+    assert_ok_err(err, store_sample_put(place->conn, &columns, &habit, &err));
     assert_ok_err(err, store_series_latest(place->conn, &columns, &err));
 }
 
@@ -115,10 +116,12 @@ static void test_many_samples_in_one_call(void **state)
     const struct sample_columns columns = {
         COUNT, numbers, numbers + COUNT, numbers + 2 * COUNT, values
     };
-    assert_ok_err(err, store_sample_put(place->conn, &columns, &err));
+    struct sample_habit habit = { .wary = 0 };
+    assert_ok_err(err, store_sample_put(place->conn, &columns, &habit, &err));
     assert_int_equal(count_samples(place, ids[0], PLACE_NOW.value, PLACE_NOW.value + 500), 500);
+    assert_int_equal(habit.wary > 0, sql_engine_of(place->conn) == SQL_POSTGRES);
     const struct sample_columns none = { .count = 0 };
-    assert_ok_err(err, store_sample_put(place->conn, &none, &err));
+    assert_ok_err(err, store_sample_put(place->conn, &none, &habit, &err));
     place_commit(place);
     mem_free(numbers);
     mem_free(values);
