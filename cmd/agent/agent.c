@@ -8,6 +8,7 @@
 #include "common/crypto/secret.h"
 
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -32,6 +33,11 @@ static const struct {
       verb_reset,
       0,
       "reset --yes          forget the enrollment, the keys and the spool" },
+    { "sandbox",
+      verb_sandbox,
+      SIZE_MAX - 1,
+      "sandbox run -- PROGRAM   run a program in a sandbox here and now; 'sandbox probe' tells what\n"
+      "                       this machine can protect" },
     { "config",
       verb_config,
       1,

@@ -295,18 +295,17 @@ bool loop_turn(struct loop *loop)
     return ran_tasks || ran_timers;
 }
 
-static int wait_ms(struct loop *loop)
+/* Milliseconds until the next timer, at most max_ms (-1: any time). */
+static int wait_ms(struct loop *loop, int max_ms)
 {
     int64_t deadline = loop_deadline(loop).value;
     if (deadline == INT64_MAX) {
-        return -1;
+        return max_ms;
     }
     int64_t left_us = deadline - loop_now(loop).value;
-    if (left_us <= 0) {
-        return 0;
-    }
-    int64_t ms = (left_us + US_PER_MS - 1) / US_PER_MS;
-    return ms > 60000 ? 60000 : (int)ms;
+    int64_t ms = left_us <= 0 ? 0 : (left_us + US_PER_MS - 1) / US_PER_MS;
+    int64_t most = max_ms < 0 || max_ms > 60000 ? 60000 : max_ms;
+    return (int)(ms > most ? most : ms);
 }
 
 static void dispatch(struct loop *loop, const struct epoll_event *event)
@@ -321,16 +320,21 @@ static void dispatch(struct loop *loop, const struct epoll_event *event)
     }
 }
 
-void loop_run(struct loop *loop)
+void loop_step(struct loop *loop, int max_ms)
 {
     struct epoll_event events[EVENTS_PER_TURN];
+    int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_TURN, wait_ms(loop, max_ms));
+    for (int i = 0; i < count; i++) {
+        dispatch(loop, &events[i]);
+    }
+    (void)loop_turn(loop);
+    free_watches(&loop->removed);
+}
+
+void loop_run(struct loop *loop)
+{
     while (!atomic_load(&loop->stopping)) {
-        int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_TURN, wait_ms(loop));
-        for (int i = 0; i < count; i++) {
-            dispatch(loop, &events[i]);
-        }
-        (void)loop_turn(loop);
-        free_watches(&loop->removed);
+        loop_step(loop, -1);
     }
     lock_acquire(&loop->lock);
     loop->closed = true;

@@ -57,6 +57,9 @@ enum err_code loop_signals(
 bool loop_turn(struct loop *loop);
 struct mono_us loop_deadline(const struct loop *loop); /* of the next timer; INT64_MAX: none */
 
+/* One wait, at most max_ms (-1: as long as it takes), and what came of it. */
+void loop_step(struct loop *loop, int max_ms);
+
 void loop_run(struct loop *loop);  /* until loop_stop */
 void loop_stop(struct loop *loop); /* any thread */
 struct mono_us loop_now(const struct loop *loop);

@@ -29,3 +29,19 @@ if(TARGET belay-server)
             $<TARGET_FILE:belay-server>)
   set_tests_properties(component_server_start PROPERTIES LABELS component TIMEOUT 300)
 endif()
+
+# Real sandboxes, by the shim of this build, on each driver.
+foreach(test IN LISTS component_tests)
+  if(test MATCHES "^component_agent_sandbox_")
+    target_sources(${test} PRIVATE component/agent_sandbox/fixture.c)
+    target_compile_definitions(${test} PRIVATE "BELAY_SHIM_PATH=\"$<TARGET_FILE:belay-shim>\"")
+    add_dependencies(${test} belay-shim)
+    set_tests_properties(${test} PROPERTIES ENVIRONMENT "BELAY_TEST_DRIVER=native")
+    # bubblewrap is for who is not root: root steps down for it.
+    add_test(NAME ${test}_bwrap COMMAND sh -c
+      "if [ $(id -u) = 0 ]; then exec setpriv --reuid=65534 --regid=65534 --clear-groups $0; else exec $0; fi"
+      $<TARGET_FILE:${test}>)
+    set_tests_properties(${test}_bwrap PROPERTIES
+      LABELS component TIMEOUT 120 ENVIRONMENT "BELAY_TEST_DRIVER=bwrap")
+  endif()
+endforeach()

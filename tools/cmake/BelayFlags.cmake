@@ -48,6 +48,18 @@ if(BELAY_COVERAGE)
   target_link_options(belay_flags INTERFACE --coverage)
 endif()
 
+# A static program of our own sources alone, never instrumented: what runs inside sandboxes.
+add_library(belay_static_flags INTERFACE)
+target_compile_definitions(belay_static_flags INTERFACE _GNU_SOURCE)
+target_include_directories(belay_static_flags INTERFACE "${CMAKE_SOURCE_DIR}")
+target_compile_options(belay_static_flags INTERFACE
+  -O2 -g1 -fno-common -fno-strict-aliasing -fno-delete-null-pointer-checks -fwrapv
+  -fvisibility=hidden -ffunction-sections -fdata-sections -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+  -fstack-protector-strong -fstack-clash-protection -fcf-protection=full
+  "-ffile-prefix-map=${CMAKE_SOURCE_DIR}/=" "-ffile-prefix-map=${CMAKE_BINARY_DIR}/=")
+target_link_options(belay_static_flags INTERFACE
+  -static-pie LINKER:--gc-sections LINKER:-z,relro,-z,now LINKER:-z,noexecstack)
+
 # Warnings apply to our own code; generated protobuf-c code uses belay_flags alone.
 add_library(belay_warnings INTERFACE)
 target_compile_options(belay_warnings INTERFACE

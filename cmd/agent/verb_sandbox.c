@@ -1,0 +1,272 @@
+/*
+ * sandbox: a program in a sandbox of this machine, without a server; and what this machine can
+ * protect. Everything is made in a folder of its own and gone at the end.
+ */
+#include "cmd/agent/agent.h"
+#include "cmd/agent/outcome.h"
+#include "cmd/agent/sandbox/sandbox.h"
+#include "cmd/agent/verbs.h"
+#include "common/base/cleanup.h"
+#include "common/sys/fd.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    ARGUMENTS_MAX = 1024,
+    SIGNAL_STATUS = 128, /* + number, as shells tell it */
+    TIMEOUT_STATUS = 124
+};
+
+#define ID "local"
+
+struct run {
+    struct loop *loop;
+    struct sandboxes *all;
+    char dir[64];
+    struct loop_watch *input_watch;
+    uint64_t input_sent;
+    uint64_t input_taken;
+    struct sandbox_exit exit;
+    enum sandbox_status status;
+    int number; /* errno of the program's start */
+};
+
+static void on_output(
+    void *context, const char *id, uint64_t exec, const struct message_output *output)
+{
+    struct run *run = context;
+    enum err_code code =
+        fd_write_all(output->stream == 1 ? 1 : 2, output->data.ptr, output->data.len, NULL);
+    (void)code; /* a reader that is gone: the program is not ours to stop for that */
+    sandbox_taken(run->all, id, exec, (unsigned)output->stream, output->offset + output->data.len);
+}
+
+static void stop_input(struct run *run)
+{
+    loop_watch_remove(run->input_watch);
+    run->input_watch = NULL;
+    sandbox_input_end(run->all, ID, 0);
+}
+
+/* Reads no more than the window has room for; the watch rests meanwhile. */
+static void on_input(void *context, uint32_t events)
+{
+    struct run *run = context;
+    char data[MESSAGE_DATA_BYTES_MAX];
+    uint64_t open = SANDBOX_INPUT_WINDOW_BYTES - (run->input_sent - run->input_taken);
+    (void)events;
+    if (open < sizeof(data)) {
+        if (loop_watch_set(run->input_watch, 0) != ERR_OK) {
+            stop_input(run);
+        }
+        return;
+    }
+    ssize_t got = read(0, data, sizeof(data));
+    if (got <= 0 || sandbox_input(run->all, ID, 0, str_from(data, (size_t)got), NULL) != ERR_OK) {
+        stop_input(run);
+        return;
+    }
+    run->input_sent += (uint64_t)got;
+}
+
+static void on_input_taken(void *context, const char *id, uint64_t exec, uint64_t offset)
+{
+    struct run *run = context;
+    (void)id;
+    (void)exec;
+    run->input_taken = offset;
+    if (run->input_watch != NULL && loop_watch_set(run->input_watch, EPOLLIN) != ERR_OK) {
+        stop_input(run);
+    }
+}
+
+static void on_ready(void *context, const char *id)
+{
+    struct run *run = context;
+    (void)id;
+    /* A file cannot be watched: it is read as fast as the window lets it. */
+    if (loop_watch_add(run->loop, 0, EPOLLIN, on_input, run, &run->input_watch, NULL) != ERR_OK) {
+        sandbox_input_end(run->all, ID, 0);
+    }
+}
+
+static void on_started(void *context, const char *id, uint64_t exec, int number)
+{
+    struct run *run = context;
+    (void)id;
+    (void)exec;
+    run->number = number;
+}
+
+static void on_ended(void *context, const struct sandbox_info *info)
+{
+    struct run *run = context;
+    run->exit = *info->exit;
+    run->status = info->status;
+    loop_watch_remove(run->input_watch);
+    run->input_watch = NULL;
+    if (sandbox_remove(run->all, ID, NULL) != ERR_OK) {
+        loop_stop(run->loop);
+    }
+}
+
+static void on_removed(void *context, const char *id)
+{
+    struct run *run = context;
+    (void)id;
+    loop_stop(run->loop);
+}
+
+static void on_signal(void *context, int number)
+{
+    struct run *run = context;
+    sandbox_signal(run->all, ID, 0, number);
+    if (number == SIGTERM && sandbox_stop(run->all, ID, US_PER_SECOND, NULL) != ERR_OK) {
+        loop_stop(run->loop);
+    }
+}
+
+static const struct sandbox_ops ops = { .ready = on_ready,
+                                        .ended = on_ended,
+                                        .removed = on_removed,
+                                        .started = on_started,
+                                        .output = on_output,
+                                        .input_taken = on_input_taken };
+
+static enum err_code open_run(struct run *run, struct err_info *err)
+{
+    const char *base = getenv("TMPDIR");
+    struct sandboxes_options options = { .loop = NULL };
+    (void)snprintf(
+        run->dir, sizeof(run->dir), "%.40s/belay-sandbox-XXXXXX", base == NULL ? "/tmp" : base);
+    if (mkdtemp(run->dir) == NULL) {
+        int number = errno;
+        run->dir[0] = '\0';
+        return ERR_SET_ERRNO(err, ERR_DENIED, number, "a folder for the sandbox");
+    }
+    TRY(loop_create(clock_system(), &run->loop, err));
+    TRY(loop_signals(run->loop, on_signal, run, err));
+    options = (struct sandboxes_options){
+        .loop = run->loop, .clock = clock_system(), .dir = run->dir, .ops = &ops, .context = run
+    };
+    return sandboxes_open(&options, &run->all, err);
+}
+
+static void close_run(struct run *run)
+{
+    struct err_info err = ERR_INFO_INIT;
+    sandboxes_close(run->all);
+    loop_destroy(run->loop);
+    if (run->dir[0] != '\0' && sandboxes_erase(run->dir, &err) != ERR_OK) {
+        (void)fprintf(stderr, "belay-agent: %s\n", err.text);
+    }
+}
+
+static enum sandbox_driver driver_of(const struct config *config)
+{
+    const char *name = config_text(config, "driver");
+    return strcmp(name, "native") == 0 ? SANDBOX_DRIVER_NATIVE
+        : strcmp(name, "bwrap") == 0   ? SANDBOX_DRIVER_BWRAP
+                                       : (enum sandbox_driver)0;
+}
+
+/* The program's status; what only the sandbox knows is told in words. */
+static int status_of(const struct run *run)
+{
+    if (run->status == SANDBOX_STATUS_ENDED && run->exit.has_status) {
+        return WIFSIGNALED(run->exit.status) ? SIGNAL_STATUS + WTERMSIG(run->exit.status)
+                                             : WEXITSTATUS(run->exit.status);
+    }
+    if (run->exit.reason == SANDBOX_END_TIMEOUT) {
+        (void)fprintf(stderr, "belay-agent: the sandbox's time is over\n");
+        return TIMEOUT_STATUS;
+    }
+    (void)fprintf(
+        stderr,
+        "belay-agent: the sandbox ended without its program's status%s%s\n",
+        run->exit.error[0] == '\0' ? "" : ": ",
+        run->exit.error);
+    return run->number == ENOENT ? 127 : run->number != 0 ? 126 : AGENT_EXIT_FAILURE;
+}
+
+static int run_program(const struct config *config)
+{
+    struct run run = { .status = SANDBOX_STATUS_STARTING };
+    struct err_info err = ERR_INFO_INIT;
+    const char *argv[ARGUMENTS_MAX + 1] = { NULL };
+    size_t count = config_word_count(config) - 2;
+    if (count == 0 || count > ARGUMENTS_MAX) {
+        (void)fprintf(stderr, "belay-agent: sandbox run [options] -- PROGRAM [ARGUMENT...]\n");
+        return AGENT_EXIT_USAGE;
+    }
+    for (size_t i = 0; i < count; i++) {
+        argv[i] = config_word(config, i + 2);
+    }
+    struct sandbox_spec spec = { .id = ID,
+                                 .driver = driver_of(config),
+                                 .argv = argv,
+                                 .memory_bytes = (uint64_t)config_int(config, "memory"),
+                                 .cpu_milli = (uint64_t)config_int(config, "cpu"),
+                                 .pids = (uint64_t)config_int(config, "pids"),
+                                 .disk_bytes = (uint64_t)config_int(config, "disk"),
+                                 .wall_us = (uint64_t)config_int(config, "time") };
+    enum err_code code = open_run(&run, &err);
+    if (code == ERR_OK) {
+        code = sandbox_create(run.all, &spec, &err);
+    }
+    if (code == ERR_OK) {
+        loop_run(run.loop);
+    }
+    close_run(&run);
+    return code == ERR_OK ? status_of(&run) : outcome_fail(code, &err);
+}
+
+static void print_driver(const char *name, bool works, const char *reason)
+{
+    (void)printf("%-10s %s%s\n", name, works ? "yes" : "no: ", works ? "" : reason);
+}
+
+static void print_version(const char *name, unsigned version)
+{
+    (void)printf("%-10s ", name);
+    (void)(version == 0 ? printf("no\n") : printf("yes (version %u)\n", version));
+}
+
+static int probe(void)
+{
+    struct run run = { .status = SANDBOX_STATUS_STARTING };
+    struct err_info err = ERR_INFO_INIT;
+    enum err_code code = open_run(&run, &err);
+    if (code == ERR_OK) {
+        const struct sandbox_report *report = sandboxes_report(run.all);
+        print_driver("native", report->native, report->native_reason);
+        print_driver("bwrap", report->bwrap, report->bwrap_reason);
+        print_version("landlock", report->landlock_abi);
+        print_version("memory", report->memory);
+        print_version("pids", report->pids);
+        print_version("cpu", report->cpu);
+        print_version("io", report->io);
+        print_driver("disk", report->disk_cap, "needs native, loop devices and mkfs.ext4");
+    }
+    close_run(&run);
+    return code == ERR_OK ? AGENT_EXIT_OK : outcome_fail(code, &err);
+}
+
+int verb_sandbox(const struct config *config)
+{
+    const char *what = config_word_count(config) < 2 ? "" : config_word(config, 1);
+    if (strcmp(what, "run") == 0) {
+        return run_program(config);
+    }
+    if (strcmp(what, "probe") == 0) {
+        return probe();
+    }
+    (void)fprintf(stderr, "belay-agent: sandbox: one of run, probe\n");
+    return AGENT_EXIT_USAGE;
+}

@@ -1,0 +1,32 @@
+/*
+ * Builders: they turn a spec into a running init. What they make is the same for the shim: a
+ * process to watch and a socket to speak with.
+ */
+#ifndef SHIM_BUILDER_BUILDER_H
+#define SHIM_BUILDER_BUILDER_H
+
+#include "common/sandbox/cgroup.h"
+#include "common/sandbox/message.h"
+
+struct build {
+    const struct message_spec *spec;
+    const struct cgroup_set *cgroups;
+    const char *dir; /* of the sandbox, absolute */
+    int dir_fd;
+    int program_fd; /* this program, for init */
+};
+
+struct built {
+    pid_t pid; /* init, in our numbers */
+    int pidfd;
+    int socket;   /* to init */
+    pid_t helper; /* bwrap's own process, our child, or 0 */
+};
+
+/* What went wrong is in err; nothing is left behind. */
+enum err_code native_build(const struct build *build, struct built *ret_built, struct err_info *err)
+    MUST_CHECK;
+enum err_code bwrap_build(const struct build *build, struct built *ret_built, struct err_info *err)
+    MUST_CHECK;
+
+#endif

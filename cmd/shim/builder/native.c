@@ -1,0 +1,421 @@
+/*
+ * The native builder. Two processes: the shim, root of the host, and its child, which takes itself
+ * apart step by step until it is init. The order is what makes it hold: every namespace but the
+ * user namespace is made by the host's root and so belongs to the host; only then does the child
+ * enter a user namespace, in which it has no right over any of them.
+ */
+#include "cmd/shim/builder/builder.h"
+#include "cmd/shim/builder/filter.h"
+#include "cmd/shim/builder/mounts.h"
+#include "cmd/shim/builder/rootfs.h"
+#include "common/base/cleanup.h"
+#include "common/sandbox/channel.h"
+#include "common/sandbox/process.h"
+#include "common/sandbox/spec.h"
+#include "common/sys/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    INIT_SOCKET = 3, /* the number under which init finds its socket */
+    FD_FLOOR = 10,   /* what is needed to the end is moved above */
+    OOM_SCORE = 500
+};
+
+/* What the two say to each other, one byte each; a failure has its step and errno behind it. */
+enum word {
+    WORD_JOINED = 'j', /* shim: you are in the control groups */
+    WORD_USERNS = 'u', /* child: I am in the new user namespace */
+    WORD_MAPPED = 'm', /* shim: its ids are mapped */
+    WORD_FAILED = 'x'
+};
+
+struct word_failed {
+    char word;
+    uint8_t step;
+    int32_t number;
+};
+
+struct child {
+    struct build build;
+    const struct filter *filter;
+    int sync;   /* to the shim */
+    int init;   /* the socket init will have */
+    int root;   /* the new root, as a path */
+    int sysctl; /* /proc/sys/user while it could be written */
+    int program;
+};
+
+static int say(int fd, char word)
+{
+    return send(fd, &word, 1, MSG_NOSIGNAL) == 1 ? 0 : -1;
+}
+
+static int await(int fd, char word)
+{
+    char got = 0;
+    ssize_t bytes = -1;
+    do {
+        bytes = recv(fd, &got, 1, 0);
+    } while (bytes < 0 && errno == EINTR);
+    if (bytes != 1 || got != word) {
+        errno = bytes == 0 ? EPIPE : EPROTO;
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- The steps of the child, in their order ---- */
+
+static int detach_mounts(struct child *child)
+{
+    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
+        return -1;
+    }
+    /* Opened again: a tree can only be cloned within one's own mount namespace. */
+    child->build.dir_fd = open(child->build.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return child->build.dir_fd < 0 ? -1 : 0;
+}
+
+static int make_root(struct child *child)
+{
+    AUTO_FREE char *point = mem_printf("%s/" SANDBOX_FILE_ROOT, child->build.dir);
+    if (mount("tmpfs", point, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m,nr_inodes=4096")
+        != 0) {
+        return -1;
+    }
+    child->root = open(point, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return child->root < 0 ? -1 : 0;
+}
+
+static int mount_programs(struct child *child)
+{
+    return rootfs_programs_mount(&child->build, child->root);
+}
+
+static int mount_writable(struct child *child)
+{
+    return rootfs_writable_mount(&child->build, child->root);
+}
+
+static int mount_binds(struct child *child)
+{
+    return rootfs_binds_mount(&child->build, child->root);
+}
+
+static int mount_dev(struct child *child)
+{
+    return rootfs_dev_mount(&child->build, child->root);
+}
+
+static int mount_proc(struct child *child)
+{
+    return rootfs_proc_mount(&child->build, child->root, &child->sysctl);
+}
+
+static int enter_root(struct child *child)
+{
+    if (fchdir(child->root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0
+        || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0) {
+        return -1;
+    }
+    return mounts_seal(child->root);
+}
+
+static int raise_loopback(struct child *child)
+{
+    struct ifreq request = { .ifr_name = "lo" };
+    if (child->build.spec->network == SANDBOX_NETWORK_HOST) {
+        return 0;
+    }
+    AUTO_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    request.ifr_flags = IFF_UP | IFF_RUNNING;
+    return fd < 0 ? -1 : ioctl(fd, SIOCSIFFLAGS, &request);
+}
+
+static int set_name(struct child *child)
+{
+    return sethostname(child->build.spec->hostname.ptr, child->build.spec->hostname.len);
+}
+
+static int raise_oom_score(struct child *child)
+{
+    char text[16];
+    (void)child;
+    /* The host's /proc is gone from here; the sandbox's shows us as process 1. */
+    AUTO_FD int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    (void)snprintf(text, sizeof(text), "%d", OOM_SCORE);
+    return fd >= 0 && write(fd, text, strlen(text)) > 0 ? 0 : -1;
+}
+
+/* Only once we are in our groups: else the namespace's root would be the agent's group. */
+static int hide_cgroups(struct child *child)
+{
+    return await(child->sync, WORD_JOINED) != 0 ? -1 : unshare(CLONE_NEWCGROUP);
+}
+
+static int enter_userns(struct child *child)
+{
+    if (unshare(CLONE_NEWUSER) != 0 || say(child->sync, WORD_USERNS) != 0) {
+        return -1;
+    }
+    return await(child->sync, WORD_MAPPED);
+}
+
+/* Even without the filter, the sandbox can make no further namespaces: its own limits say so. */
+static int forbid_namespaces(struct child *child)
+{
+    static const char *const names[] = { "max_user_namespaces",
+                                         "max_mnt_namespaces",
+                                         "max_net_namespaces" };
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        AUTO_FD int fd = openat(child->sysctl, names[i], O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || write(fd, "0", 1) != 1) {
+            return -1;
+        }
+    }
+    fd_close(&child->sysctl);
+    return 0;
+}
+
+static int drop_bounding(void)
+{
+    for (int capability = 0; capability <= 63; capability++) {
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) {
+            return errno == EINVAL && capability > 0 ? 0 : -1; /* past the last one */
+        }
+    }
+    return 0;
+}
+
+/* Explicitly: the change of user clears nothing, since the old user was not root in there. */
+static int drop_rights(struct child *child)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct none[2] = { { .effective = 0 } };
+    uid_t uid = (uid_t)child->build.spec->uid;
+    if (drop_bounding() != 0 || setgroups(0, NULL) != 0 || setresgid(uid, uid, uid) != 0
+        || setresuid(uid, uid, uid) != 0) {
+        return -1;
+    }
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0
+        || syscall(SYS_capset, &header, none) != 0) {
+        return -1;
+    }
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+static int filter_calls(struct child *child)
+{
+    if ((child->build.spec->flags & SANDBOX_FLAG_UNFILTERED) != 0) {
+        return 0;
+    }
+    int number = filter_load(child->filter);
+    errno = number;
+    return number == 0 ? 0 : -1;
+}
+
+static int become_init(struct child *child)
+{
+    char name[] = "belay-init";
+    char *arguments[] = { name, NULL };
+    char *environment[] = { NULL };
+    if (dup3(child->init, INIT_SOCKET, 0) < 0
+        || syscall(SYS_close_range, INIT_SOCKET + 1, ~0U, CLOSE_RANGE_CLOEXEC) != 0) {
+        return -1;
+    }
+    return execveat(child->program, "", arguments, environment, AT_EMPTY_PATH);
+}
+
+static const struct {
+    const char *what;
+    int (*run)(struct child *child);
+} steps[] = {
+    { "making the mounts private", detach_mounts },
+    { "mounting the new root", make_root },
+    { "mounting the programs", mount_programs },
+    { "mounting the workspace and /tmp", mount_writable },
+    { "mounting what the sandbox asked for", mount_binds },
+    { "mounting /dev", mount_dev },
+    { "mounting /proc", mount_proc },
+    { "entering the new root", enter_root },
+    { "raising the loopback", raise_loopback },
+    { "setting the host name", set_name },
+    { "setting the score for out of memory", raise_oom_score },
+    { "hiding the control groups", hide_cgroups },
+    { "entering the user namespace", enter_userns },
+    { "forbidding further namespaces", forbid_namespaces },
+    { "dropping rights", drop_rights },
+    { "loading the system call filter", filter_calls },
+    { "starting init", become_init },
+};
+
+static void run_child(struct child *child)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(steps); i++) {
+        if (steps[i].run(child) != 0) {
+            struct word_failed failed = { WORD_FAILED, (uint8_t)i, errno };
+            ssize_t sent = send(child->sync, &failed, sizeof(failed), MSG_NOSIGNAL);
+            (void)sent;
+            _exit(1);
+        }
+    }
+}
+
+/* ---- The shim's side ---- */
+
+static enum err_code write_map(pid_t pid, const char *name, uint64_t base, struct err_info *err)
+{
+    char path[64];
+    char text[64];
+    (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+    (void)snprintf(text, sizeof(text), "0 %" PRIu64 " %d\n", base, SANDBOX_UID_COUNT);
+    AUTO_FD int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, strlen(text)) < 0) {
+        return ERR_SET_ERRNO(err, ERR_UNSUPPORTED, errno, "%s", path);
+    }
+    return ERR_OK;
+}
+
+/* The end of the conversation: the socket closes when init starts, or a failure comes. */
+static enum err_code await_child(int sync, pid_t pid, uint64_t uid_base, struct err_info *err)
+{
+    struct word_failed word = { .word = 0 };
+    for (;;) {
+        ssize_t bytes = recv(sync, &word, sizeof(word), 0);
+        if (bytes < 0 && errno == EINTR) {
+            continue;
+        }
+        if (bytes == 0) {
+            return ERR_OK;
+        }
+        if (bytes == 1 && word.word == WORD_USERNS) {
+            TRY(write_map(pid, "gid_map", uid_base, err));
+            TRY(write_map(pid, "uid_map", uid_base, err));
+            if (say(sync, WORD_MAPPED) == 0) {
+                continue;
+            }
+        }
+        if (bytes == (ssize_t)sizeof(word) && word.word == WORD_FAILED
+            && word.step < ARRAY_LENGTH(steps)) {
+            return ERR_SET_ERRNO(err, ERR_UNSUPPORTED, word.number, "%s", steps[word.step].what);
+        }
+        return ERR_SET(err, ERR_INTERNAL, "the builder's child is not to be understood");
+    }
+}
+
+/* The kernel writes through ret_pidfd. NOLINTNEXTLINE(readability-non-const-parameter) */
+static pid_t clone_child(const struct build *build, int *ret_pidfd, int *ret_in_core)
+{
+    AUTO_FD int core = cgroup_set_open_core(build->cgroups);
+    struct clone_args arguments = {
+        .flags = (uint64_t)(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD),
+        .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
+        .exit_signal = SIGCHLD
+    };
+    if (build->spec->network != SANDBOX_NETWORK_HOST) {
+        arguments.flags |= (uint64_t)CLONE_NEWNET;
+    }
+    if (core >= 0) {
+        arguments.flags |= (uint64_t)CLONE_INTO_CGROUP;
+        arguments.cgroup = (unsigned)core;
+    }
+    *ret_in_core = core >= 0;
+    return (pid_t)syscall(SYS_clone3, &arguments, sizeof(arguments));
+}
+
+/* Above the numbers that init will use; the original is closed. */
+static int move_up(int fd)
+{
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
+    (void)close(fd);
+    return moved;
+}
+
+static void start_child(const struct build *build, const struct filter *filter, int sync, int init)
+{
+    struct child child = { .build = *build,
+                           .filter = filter,
+                           .sync = move_up(sync),
+                           .init = move_up(init),
+                           .root = -1,
+                           .sysctl = -1,
+                           .program = move_up(build->program_fd) };
+    (void)umask(022); /* folders made on the way are for the sandbox to read */
+    run_child(&child);
+    _exit(1);
+}
+
+static enum err_code make_points(const struct build *build, struct err_info *err)
+{
+    static const char *const names[] = { SANDBOX_FILE_ROOT, SANDBOX_FILE_IMAGE_ROOT };
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        if (mkdirat(build->dir_fd, names[i], 0700) != 0 && errno != EEXIST) {
+            return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "%s/%s: mkdir", build->dir, names[i]);
+        }
+    }
+    return ERR_OK;
+}
+
+enum err_code native_build(const struct build *build, struct built *ret_built, struct err_info *err)
+{
+    struct filter filter;
+    int pair[2] = { -1, -1 };
+    int in_core = 0;
+    struct built built = { .pidfd = -1, .socket = -1 };
+    TRY(make_points(build, err));
+    filter_build(&filter, (build->spec->flags & SANDBOX_FLAG_DEBUG) != 0);
+    TRY(channel_pair(pair, err));
+    AUTO_FD int ours = pair[0];
+    AUTO_FD int inits = pair[1];
+    int talk[2] = { -1, -1 };
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, talk) != 0) {
+        return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "socketpair");
+    }
+    AUTO_FD int sync = talk[0];
+    AUTO_FD int childs = talk[1];
+    built.pid = clone_child(build, &built.pidfd, &in_core);
+    if (built.pid == 0) {
+        (void)close(talk[0]);
+        (void)close(pair[0]);
+        start_child(build, &filter, talk[1], pair[1]);
+    }
+    if (built.pid < 0) {
+        return ERR_SET_ERRNO(err, ERR_UNSUPPORTED, errno, "clone3 with new namespaces");
+    }
+    fd_close(&childs);
+    fd_close(&inits);
+    enum err_code code = cgroup_set_attach(build->cgroups, built.pid, in_core == 0, err);
+    if (code == ERR_OK && say(sync, WORD_JOINED) != 0) {
+        code = ERR_OK; /* it has failed before, and says how */
+    }
+    if (code == ERR_OK) {
+        code = await_child(sync, built.pid, build->spec->uid_base, err);
+    }
+    if (code != ERR_OK) {
+        process_kill(built.pidfd, SIGKILL);
+        (void)waitpid(built.pid, NULL, 0);
+        fd_close(&built.pidfd);
+        return code;
+    }
+    built.socket = fd_steal(&ours);
+    *ret_built = built;
+    return ERR_OK;
+}

@@ -1,0 +1,151 @@
+#include "cmd/shim/builder/workspace.h"
+
+#include "common/base/cleanup.h"
+#include "common/sandbox/spec.h"
+#include "common/sys/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/loop.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    LOOP_TRIES = 64,
+    IMAGE_NAME_FD = 3
+};
+
+#define IMAGE_NEW SANDBOX_FILE_IMAGE ".new"
+
+static const char *const mkfs_paths[] = { "/usr/sbin/mkfs.ext4",
+                                          "/sbin/mkfs.ext4",
+                                          "/usr/bin/mkfs.ext4" };
+
+/* In the child: mkfs gets the image as descriptor 3 and nothing else. */
+static void run_mkfs(int image, uid_t uid)
+{
+    char owner[64];
+    char *environment[] = { NULL };
+    sigset_t none;
+    (void)snprintf(owner, sizeof(owner), "root_owner=%u:%u,nodiscard", uid, uid);
+    char *arguments[] = { CONST_CAST(char *, "mkfs.ext4"),
+                          CONST_CAST(char *, "-q"),
+                          CONST_CAST(char *, "-F"),
+                          CONST_CAST(char *, "-m"),
+                          CONST_CAST(char *, "0"),
+                          CONST_CAST(char *, "-E"),
+                          owner,
+                          CONST_CAST(char *, "/proc/self/fd/3"),
+                          NULL };
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0 || dup2(image, IMAGE_NAME_FD) < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0
+        || dup2(null, 2) < 0) {
+        _exit(126);
+    }
+    (void)fcntl(IMAGE_NAME_FD, F_SETFD, 0); /* it may have been this number before */
+    (void)sigemptyset(&none);
+    (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
+    for (size_t i = 0; i < ARRAY_LENGTH(mkfs_paths); i++) {
+        (void)execve(mkfs_paths[i], arguments, environment);
+    }
+    _exit(127);
+}
+
+static enum err_code format_image(int image, uid_t uid, struct err_info *err)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        run_mkfs(image, uid);
+    }
+    if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+        return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "workspace image: mkfs.ext4");
+    }
+    if (status != 0) {
+        return ERR_SET(
+            err,
+            ERR_UNSUPPORTED,
+            "workspace image: mkfs.ext4 %s",
+            WIFEXITED(status) && WEXITSTATUS(status) == 127
+                ? "is not installed (package e2fsprogs)"
+                : "failed; is the disk full, or the size below 1 MiB?");
+    }
+    return ERR_OK;
+}
+
+static enum err_code make_image(int dir, uint64_t bytes, uid_t uid, struct err_info *err)
+{
+    if (faccessat(dir, SANDBOX_FILE_IMAGE, F_OK, 0) == 0) {
+        return ERR_OK;
+    }
+    (void)unlinkat(dir, IMAGE_NEW, 0); /* of an attempt that was cut off */
+    AUTO_FD int image = openat(dir, IMAGE_NEW, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (image < 0 || ftruncate(image, (off_t)bytes) != 0) {
+        return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "workspace image of %" PRIu64 " bytes", bytes);
+    }
+    TRY(format_image(image, uid, err));
+    if (renameat(dir, IMAGE_NEW, dir, SANDBOX_FILE_IMAGE) != 0) {
+        return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "workspace image: rename");
+    }
+    return ERR_OK;
+}
+
+enum err_code workspace_prepare(int dir, uint64_t disk_bytes, uid_t uid, struct err_info *err)
+{
+    if (disk_bytes > 0) {
+        return make_image(dir, disk_bytes, uid, err);
+    }
+    if (mkdirat(dir, SANDBOX_FILE_WORKSPACE, 0755) != 0 && errno != EEXIST) {
+        return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "workspace: mkdir");
+    }
+    AUTO_FD int folder =
+        openat(dir, SANDBOX_FILE_WORKSPACE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    /* Who is not root has one user for all: the sandbox is that one, in a namespace. */
+    if (folder < 0 || fchmod(folder, 0755) != 0
+        || (geteuid() == 0 && fchown(folder, uid, uid) != 0)) {
+        return ERR_SET_ERRNO(err, ERR_DENIED, errno, "workspace: chown to %u", uid);
+    }
+    return ERR_OK;
+}
+
+int workspace_loop(int file, int read_only, char ret_path[32])
+{
+    AUTO_FD int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+    for (int i = 0; control >= 0 && i < LOOP_TRIES; i++) {
+        struct loop_config config = { .fd = (unsigned)file,
+                                      .info = { .lo_flags = LO_FLAGS_AUTOCLEAR
+                                                    | (read_only != 0 ? (unsigned)LO_FLAGS_READ_ONLY
+                                                                      : 0U) } };
+        int number = ioctl(control, LOOP_CTL_GET_FREE);
+        if (number < 0) {
+            return -1;
+        }
+        (void)snprintf(ret_path, 32, "/dev/loop%d", number);
+        AUTO_FD int device = open(ret_path, (read_only != 0 ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+        if (device < 0) {
+            return -1;
+        }
+        if (ioctl(device, LOOP_CONFIGURE, &config) == 0) {
+            return fd_steal(&device);
+        }
+        if (errno != EBUSY) {
+            return -1;
+        }
+    }
+    return -1;
+}
+
+uint64_t workspace_bytes(int dir)
+{
+    struct stat info;
+    if (fstatat(dir, SANDBOX_FILE_IMAGE, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+        return 0;
+    }
+    return (uint64_t)info.st_blocks * 512;
+}

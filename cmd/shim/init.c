@@ -1,0 +1,337 @@
+#include "cmd/shim/init.h"
+
+#include "cmd/shim/fence.h"
+#include "common/base/cleanup.h"
+#include "common/base/list.h"
+#include "common/sandbox/channel.h"
+#include "common/sys/fd.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    SOCKET = 3,
+    LISTEN_BACKLOG = 128,
+    LOCKED_BYTES_MAX = 64 * 1024 * 1024,
+    PRIVATE_FDS = 16 /* what a child needs until its exec lies from here on */
+};
+
+struct program {
+    struct list link;
+    uint64_t id;
+    pid_t pid;
+};
+
+struct init {
+    int signals;
+    struct channel_buffer buffer;
+    struct list programs;
+};
+
+static void set_limit(int what, rlim_t value)
+{
+    struct rlimit limit;
+    if (getrlimit((unsigned)what, &limit) == 0 && limit.rlim_max > value) {
+        limit.rlim_cur = value;
+        limit.rlim_max = value;
+        (void)setrlimit((unsigned)what, &limit);
+    }
+}
+
+/* In the sandbox's network, before anything of the sandbox runs. */
+static int open_listener(uint64_t port)
+{
+    int on = 1;
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons((uint16_t)port),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    AUTO_FD int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0
+        || listen(fd, LISTEN_BACKLOG) != 0) {
+        return -1;
+    }
+    return fd_steal(&fd);
+}
+
+static bool set_up(const struct message_setup *setup, unsigned *ret_abi)
+{
+    set_limit(RLIMIT_CORE, 0);
+    set_limit(RLIMIT_MEMLOCK, LOCKED_BYTES_MAX);
+    if (setup->open_files > 0) {
+        set_limit(RLIMIT_NOFILE, setup->open_files);
+    }
+    *ret_abi = fence_abi();
+    if (setup->want_landlock == 0 || (setup->want_landlock == 2 && *ret_abi == 0)) {
+        *ret_abi = 0;
+        return true;
+    }
+    return fence_raise(&setup->read_only, &setup->read_write) == 0;
+}
+
+/* Takes the first message and answers it. */
+static bool greet(struct init *init)
+{
+    struct message message;
+    struct channel_fds fds = CHANNEL_FDS_NONE;
+    unsigned abi = 0;
+    if (channel_receive(SOCKET, &init->buffer, &message, NULL, NULL) != ERR_OK
+        || message.type != MESSAGE_SETUP) {
+        return false;
+    }
+    fds.fds[fds.count++] = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (message.setup.listen_port != 0) {
+        fds.fds[fds.count++] = open_listener(message.setup.listen_port);
+    }
+    bool good = true;
+    for (size_t i = 0; i < fds.count; i++) {
+        good = good && fds.fds[i] >= 0;
+    }
+    good = good && set_up(&message.setup, &abi);
+    struct message hello = { .type = MESSAGE_HELLO, .hello = { .landlock_abi = abi } };
+    good = good && channel_send(SOCKET, &hello, &fds, NULL) == ERR_OK;
+    channel_fds_close(&fds);
+    return good;
+}
+
+/* ---- The child, until it is the program ---- */
+
+static void arrange_fds(const struct channel_fds *fds)
+{
+    int kept[3];
+    for (size_t i = 0; i < 3; i++) {
+        kept[i] = fcntl(fds->fds[fds->count == 1 ? 0 : i], F_DUPFD_CLOEXEC, PRIVATE_FDS);
+    }
+    for (int i = 0; i < 3; i++) {
+        (void)dup2(kept[i], i);
+    }
+}
+
+static int try_exec(const char *path, char *const *argv, char *const *env, int worst)
+{
+    (void)execve(path, argv, env);
+    return errno == ENOENT || errno == ENOTDIR ? worst : errno;
+}
+
+static const char *find_path(char *const *env)
+{
+    for (size_t i = 0; env[i] != NULL; i++) {
+        if (strncmp(env[i], "PATH=", 5) == 0) {
+            return env[i] + 5;
+        }
+    }
+    return "/usr/local/bin:/usr/bin:/bin";
+}
+
+/* As a shell would find it. Returns the errno of the failure. */
+static int exec_program(char *const *argv, char *const *env)
+{
+    int worst = ENOENT;
+    if (strchr(argv[0], '/') != NULL) {
+        return try_exec(argv[0], argv, env, worst);
+    }
+    struct str_view rest = str_of(find_path(env));
+    bool more = rest.len > 0;
+    while (more && argv[0][0] != '\0') {
+        struct str_view folder = rest;
+        struct str_view tail = STR_NONE;
+        more = str_cut(rest, ':', &folder, &tail);
+        folder = more ? folder : rest;
+        rest = tail;
+        AUTO_FREE char *path =
+            mem_printf("%.*s/%s", (int)folder.len, folder.len == 0 ? "." : folder.ptr, argv[0]);
+        worst = try_exec(path, argv, env, worst);
+    }
+    return worst;
+}
+
+static void run_program(const struct message_exec *spawn, const struct channel_fds *fds, int report)
+{
+    AUTO_FREE char *cwd = mem_printf("%.*s", STR_ARG(spawn->cwd));
+    char **argv = CONST_CAST(char **, message_list_array(&spawn->argv));
+    char **env = CONST_CAST(char **, message_list_array(&spawn->env));
+    sigset_t none;
+    int number = 0;
+    (void)setsid();
+    arrange_fds(fds);
+    if (spawn->tty != 0) {
+        (void)ioctl(0, TIOCSCTTY, 0);
+    }
+    (void)sigemptyset(&none);
+    (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
+    (void)umask(022);
+    if (spawn->cwd.len > 0 && chdir(cwd) != 0) {
+        number = errno;
+    } else {
+        number = exec_program(argv, env);
+    }
+    ssize_t written = write(report, &number, sizeof(number));
+    (void)written;
+    _exit(127);
+}
+
+/* ---- Process 1 ---- */
+
+static struct program *find_program(struct init *init, uint64_t id, pid_t pid)
+{
+    LIST_FOR_EACH(node, &init->programs)
+    {
+        struct program *program = LIST_ENTRY(node, struct program, link);
+        if (pid == 0 ? program->id == id : program->pid == pid) {
+            return program;
+        }
+    }
+    return NULL;
+}
+
+static bool report_spawned(uint64_t id, pid_t pid, int number)
+{
+    struct message message = { .type = MESSAGE_SPAWNED, .id = id };
+    message.started.pid = number == 0 ? (uint64_t)pid : 0;
+    message.started.number = (uint64_t)number;
+    return channel_send(SOCKET, &message, NULL, NULL) == ERR_OK;
+}
+
+static bool spawn(struct init *init, const struct message *message, const struct channel_fds *fds)
+{
+    int report[2] = { -1, -1 };
+    int number = 0;
+    if (pipe2(report, O_CLOEXEC) != 0) {
+        return report_spawned(message->id, 0, errno);
+    }
+    AUTO_FD int ours = report[0];
+    AUTO_FD int childs = fcntl(report[1], F_DUPFD_CLOEXEC, PRIVATE_FDS);
+    (void)close(report[1]);
+    pid_t pid = fork();
+    if (pid == 0) {
+        run_program(&message->exec, fds, childs);
+    }
+    if (pid < 0) {
+        return report_spawned(message->id, 0, errno);
+    }
+    fd_close(&childs);
+    if (read(ours, &number, sizeof(number)) != (ssize_t)sizeof(number)) {
+        number = 0; /* closed by the exec: it runs */
+    }
+    if (number == 0) {
+        struct program *program = mem_alloc(sizeof(*program));
+        program->id = message->id;
+        program->pid = pid;
+        list_append(&init->programs, &program->link);
+    }
+    return report_spawned(message->id, pid, number);
+}
+
+static uint64_t us_of(struct timeval time)
+{
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
+static bool reap(struct init *init)
+{
+    int status = 0;
+    struct rusage usage;
+    pid_t pid = 0;
+    while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+        struct program *program = find_program(init, 0, pid);
+        if (program == NULL) {
+            continue; /* an orphan, or an exec that failed and was reported */
+        }
+        struct message message = { .type = MESSAGE_REAPED, .id = program->id };
+        message.exited = (struct message_exited){ .status = (uint64_t)status,
+                                                  .user_us = us_of(usage.ru_utime),
+                                                  .system_us = us_of(usage.ru_stime),
+                                                  .peak_kib = (uint64_t)usage.ru_maxrss };
+        list_remove(&program->link);
+        mem_free(program);
+        if (channel_send(SOCKET, &message, NULL, NULL) != ERR_OK) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool obey(struct init *init)
+{
+    struct message message;
+    struct channel_fds fds = CHANNEL_FDS_NONE;
+    bool good = true;
+    if (channel_receive(SOCKET, &init->buffer, &message, &fds, NULL) != ERR_OK) {
+        return false;
+    }
+    if (message.type == MESSAGE_SPAWN && message.exec.argv.len > 0
+        && fds.count == (message.exec.tty != 0 ? 1U : 3U)) {
+        good = spawn(init, &message, &fds);
+    } else if (message.type == MESSAGE_KILL) {
+        const struct program *program = find_program(init, message.id, 0);
+        if (program != NULL) {
+            (void)kill(-program->pid, (int)message.signal.number);
+        }
+    } else {
+        good = false;
+    }
+    channel_fds_close(&fds);
+    return good;
+}
+
+/* Descriptors 0 to 2 exist, so that nothing of ours ever gets their numbers. */
+static bool fill_standard_fds(void)
+{
+    for (int fd = 0; fd < 3; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) {
+            return false;
+        }
+    }
+    return fcntl(SOCKET, F_SETFD, FD_CLOEXEC) == 0 && close_range(SOCKET + 1, ~0U, 0) == 0;
+}
+
+static int open_signals(void)
+{
+    sigset_t all;
+    sigset_t child;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, NULL);
+    (void)sigemptyset(&child);
+    (void)sigaddset(&child, SIGCHLD);
+    return signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+int init_main(void)
+{
+    struct init init = { .signals = -1 };
+    list_init(&init.programs);
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || !fill_standard_fds()) {
+        return 1;
+    }
+    init.signals = open_signals();
+    if (init.signals < 0 || !greet(&init)) {
+        return 1;
+    }
+    struct pollfd watched[] = { { .fd = SOCKET, .events = POLLIN },
+                                { .fd = init.signals, .events = POLLIN } };
+    bool good = true;
+    while (good) {
+        struct signalfd_siginfo info;
+        if (poll(watched, ARRAY_LENGTH(watched), -1) < 0 && errno != EINTR) {
+            break;
+        }
+        if (watched[1].revents != 0) {
+            while (read(init.signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+            }
+            good = reap(&init);
+        }
+        good = good && (watched[0].revents == 0 || obey(&init));
+    }
+    return 0;
+}

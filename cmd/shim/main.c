@@ -1,0 +1,63 @@
+/*
+ * belay-shim: two programs in one small static file, told apart by argv[0]. The agent starts
+ * "belay-shim FOLDER" with its socket as descriptor 3; the shim starts "belay-init" in the sandbox.
+ */
+#include "cmd/shim/init.h"
+#include "cmd/shim/shim.h"
+#include "common/sys/fd.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    AGENT_SOCKET = 3,
+    USAGE = 64
+};
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash == NULL ? path : slash + 1;
+}
+
+/* Away from whoever started us: a session of our own, and a parent that is gone. */
+static int leave(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    struct stat info;
+    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0) {
+        return -1;
+    }
+    fd_close(&null);
+    int agent = fstat(AGENT_SOCKET, &info) == 0 && S_ISSOCK(info.st_mode) ? AGENT_SOCKET : -1;
+    if (agent >= 0 && fcntl(agent, F_SETFD, FD_CLOEXEC) != 0) {
+        return -1;
+    }
+    (void)close_range(AGENT_SOCKET + 1, ~0U, 0);
+    return agent;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 0 && strcmp(base_name(argv[0]), "belay-init") == 0) {
+        return init_main();
+    }
+    if (argc != 2 || argv[1][0] != '/') {
+        (void)fprintf(
+            stderr,
+            "usage: belay-shim FOLDER\n"
+            "Started by belay-agent, one for each sandbox; not for people.\n");
+        return USAGE;
+    }
+    int agent = leave();
+    pid_t pid = fork();
+    if (pid != 0) {
+        return pid < 0 ? 1 : 0;
+    }
+    (void)setsid();
+    (void)umask(077);
+    return shim_main(argv[1], agent);
+}

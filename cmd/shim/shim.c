@@ -1,0 +1,500 @@
+#include "cmd/shim/shim.h"
+
+#include "cmd/shim/builder/workspace.h"
+#include "common/base/cleanup.h"
+#include "common/sandbox/process.h"
+#include "common/sys/fd.h"
+#include "common/sys/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    DEVPTS_MAGIC = 0x1cd1,
+    HELLO_SECONDS = 30
+};
+
+#define REMOVE_RETRY_US (10 * US_PER_MS)
+/* After the end: how long an agent that is away may come for what it has not taken, and one that is
+ * here may take to hang up. */
+#define LINGER_US          (5 * US_PER_MINUTE)
+#define REMOVE_PATIENCE_US (5 * US_PER_SECOND)
+
+static void spawn_failed(struct shim *shim, uint64_t id, int number)
+{
+    struct message message = { .type = MESSAGE_STARTED, .id = id };
+    message.started.number = (uint64_t)number;
+    shim_send(shim, &message, -1);
+}
+
+static void fail(struct shim *shim, int number, const char *text)
+{
+    struct message message = { .type = MESSAGE_FAILED };
+    (void)snprintf(shim->error, sizeof(shim->error), "%s", text);
+    message.failed.number = (uint64_t)number;
+    message.failed.text = str_of(shim->error);
+    if (message.failed.text.len > MESSAGE_TEXT_BYTES_MAX) {
+        message.failed.text.len = MESSAGE_TEXT_BYTES_MAX;
+    }
+    shim_send(shim, &message, -1);
+}
+
+/* ---- The end ---- */
+
+static bool waits_for_agent(const struct shim *shim)
+{
+    LIST_FOR_EACH(node, &shim->programs)
+    {
+        if (LIST_ENTRY(node, struct program, link)->id != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void tell_end(struct shim *shim)
+{
+    struct message ended = { .type = MESSAGE_ENDED };
+    struct message sample = { .type = MESSAGE_SAMPLE, .sample = shim->sample };
+    shim_send(shim, &sample, -1);
+    ended.ended = (struct message_ended){ shim->has_status ? 1 : 0, shim->status, shim->reason };
+    shim_send(shim, &ended, -1);
+}
+
+/* The last act: nothing of the sandbox is left, so its groups can go. */
+static void on_linger(void *context)
+{
+    struct shim *shim = context;
+    bool late = loop_now(shim->loop).value - shim->sampled.value > LINGER_US + REMOVE_PATIENCE_US;
+    if (!cgroup_set_remove(&shim->cgroups) && !late) {
+        cgroup_set_kill(&shim->cgroups);
+        loop_timer_arm_after(shim->linger_timer, REMOVE_RETRY_US);
+        return;
+    }
+    loop_stop(shim->loop);
+}
+
+/* Everything in the sandbox is dead: what it said is in the pipes, what it used in the groups. */
+static void finish(struct shim *shim)
+{
+    struct err_info err = ERR_INFO_INIT;
+    shim->phase = SANDBOX_OVER;
+    LIST_FOR_EACH(node, &shim->programs)
+    {
+        struct program *program = LIST_ENTRY(node, struct program, link);
+        if (program->running) {
+            struct message_exited killed = { .status = SIGKILL };
+            program_reaped(program, &killed);
+        }
+    }
+    shim_measure(shim);
+    if (shim_write_exit(shim, &err) != ERR_OK && shim->error[0] == '\0') {
+        fail(shim, 0, err.text); /* the disk is full or gone: the agent at least hears of it */
+    }
+    tell_end(shim);
+    shim_pump(shim);
+    bool waits = shim->agent >= 0 || waits_for_agent(shim);
+    loop_timer_arm_after(shim->linger_timer, waits ? LINGER_US : 0);
+}
+
+static void on_pidfd(void *context, uint32_t events)
+{
+    struct shim *shim = context;
+    (void)events;
+    loop_watch_remove(shim->pidfd_watch);
+    shim->pidfd_watch = NULL;
+    if (shim->phase == SANDBOX_RUNNING) {
+        shim->reason = shim->stopping ? SANDBOX_END_STOPPED : SANDBOX_END_DIED;
+    }
+    loop_watch_remove(shim->init_watch);
+    shim->init_watch = NULL;
+    while (waitpid(-1, NULL, WNOHANG) > 0) {
+    }
+    cgroup_set_kill(&shim->cgroups);
+    finish(shim);
+}
+
+void shim_end(struct shim *shim, enum sandbox_end reason)
+{
+    if (shim->phase >= SANDBOX_ENDING) {
+        return;
+    }
+    shim->phase = SANDBOX_ENDING;
+    shim->reason = reason;
+    loop_timer_disarm(shim->wall_timer);
+    loop_timer_disarm(shim->kill_timer);
+    loop_timer_disarm(shim->sample_timer);
+    shim_measure(shim); /* the counters of memory are about to fall to nothing */
+    if (shim->built.pidfd < 0) {
+        finish(shim);
+        return;
+    }
+    process_kill(shim->built.pidfd, SIGKILL);
+}
+
+void shim_main_ended(struct shim *shim, uint64_t status)
+{
+    if (shim->phase == SANDBOX_OVER) {
+        return; /* it was killed with the rest */
+    }
+    shim->has_status = true;
+    shim->status = status;
+    if ((shim->spec.flags & SANDBOX_FLAG_KEEP) == 0) {
+        shim_end(shim, shim->stopping ? SANDBOX_END_STOPPED : SANDBOX_END_MAIN);
+    }
+}
+
+static void on_wall(void *context)
+{
+    shim_end(context, SANDBOX_END_TIMEOUT);
+}
+
+static void on_grace_over(void *context)
+{
+    shim_end(context, SANDBOX_END_STOPPED);
+}
+
+static void on_sample(void *context)
+{
+    struct shim *shim = context;
+    shim_measure(shim);
+    struct message message = { .type = MESSAGE_SAMPLE, .sample = shim->sample };
+    shim_send(shim, &message, -1);
+    loop_timer_arm_after(shim->sample_timer, (int64_t)shim->spec.sample_us);
+}
+
+/* ---- What the agent says ---- */
+
+static void signal_program(struct shim *shim, uint64_t id, uint64_t number)
+{
+    struct message message = { .type = MESSAGE_KILL, .id = id };
+    message.signal.number = number;
+    enum err_code code =
+        shim->built.socket < 0 ? ERR_OK : channel_send(shim->built.socket, &message, NULL, NULL);
+    if (code != ERR_OK && code != ERR_BUSY) {
+        shim_end(shim, SANDBOX_END_DIED);
+    }
+}
+
+static void stop(struct shim *shim, uint64_t grace_us)
+{
+    shim->stopping = true;
+    if (shim->main == NULL || !shim->main->running || grace_us == 0) {
+        shim_end(shim, SANDBOX_END_STOPPED);
+        return;
+    }
+    signal_program(shim, 0, SIGTERM);
+    loop_timer_arm_after(shim->kill_timer, (int64_t)grace_us);
+}
+
+static void start_program(struct shim *shim, uint64_t id, const struct message_exec *exec)
+{
+    struct message_exec resolved = *exec;
+    int number = EINVAL;
+    resolved.uid = shim->spec.uid;
+    if (shim->phase != SANDBOX_RUNNING) {
+        number = ESRCH;
+    } else if (id != 0 && program_find(shim, id) == NULL && exec->argv.len > 0) {
+        number = program_start(shim, id, &resolved);
+    }
+    if (number != 0) {
+        spawn_failed(shim, id, number);
+    }
+}
+
+static void obey_program(struct shim *shim, struct program *program, const struct message *message)
+{
+    switch (message->type) {
+    case MESSAGE_INPUT:
+        program_input(program, message->input.data);
+        break;
+    case MESSAGE_INPUT_END:
+        program_input_end(program);
+        break;
+    case MESSAGE_TAKEN:
+        program_taken(program, (unsigned)message->taken.stream, message->taken.offset);
+        break;
+    case MESSAGE_RESIZE:
+        program_resize(program, message->resize.rows, message->resize.columns);
+        break;
+    case MESSAGE_SIGNAL:
+        signal_program(shim, program->id, message->signal.number);
+        break;
+    case MESSAGE_RELEASE:
+        if (program->ended && program->id != 0) {
+            program_destroy(program);
+        }
+        break;
+    default:
+        break; /* of a version that we do not speak: refused by the decoder before */
+    }
+}
+
+void shim_obey(struct shim *shim, const struct message *message)
+{
+    struct program *program = NULL;
+    switch (message->type) {
+    case MESSAGE_EXEC:
+        start_program(shim, message->id, &message->exec);
+        return;
+    case MESSAGE_STOP:
+        stop(shim, message->stop.grace_us);
+        return;
+    case MESSAGE_MEASURE:
+        if (shim->phase == SANDBOX_RUNNING) {
+            loop_timer_disarm(shim->sample_timer);
+            on_sample(shim);
+        }
+        return;
+    default:
+        break;
+    }
+    program = program_find(shim, message->id);
+    if (program != NULL) {
+        obey_program(shim, program, message);
+    }
+}
+
+/* ---- What init says: data from the sandbox's side ---- */
+
+static void on_init_message(struct shim *shim, const struct message *message)
+{
+    struct program *program = program_find(shim, message->id);
+    if (program == NULL) {
+        return;
+    }
+    if (message->type == MESSAGE_SPAWNED && program->pid == 0) {
+        bool is_main = program->id == 0;
+        int number = (int)message->started.number;
+        program_started(program, &message->started);
+        if (is_main && number != 0) {
+            char text[128];
+            (void)snprintf(
+                text, sizeof(text), "the main program could not be started (errno %d)", number);
+            fail(shim, number, text);
+            shim_end(shim, SANDBOX_END_FAILED);
+        }
+    } else if (message->type == MESSAGE_REAPED && program->pid != 0 && program->running) {
+        program_reaped(program, &message->exited);
+    }
+}
+
+static void on_init(void *context, uint32_t events)
+{
+    struct shim *shim = context;
+    struct message message;
+    enum err_code code = ERR_OK;
+    (void)events;
+    while (code == ERR_OK && shim->init_watch != NULL) {
+        code = channel_receive(shim->built.socket, &shim->from_init, &message, NULL, NULL);
+        if (code == ERR_OK) {
+            on_init_message(shim, &message);
+        }
+    }
+    if (code != ERR_BUSY && code != ERR_OK) {
+        /* Closed, or nonsense: an init that is not ours any more. */
+        loop_watch_remove(shim->init_watch);
+        shim->init_watch = NULL;
+        shim_end(shim, shim->stopping ? SANDBOX_END_STOPPED : SANDBOX_END_DIED);
+    }
+}
+
+/* ---- The start ---- */
+
+static bool is_devpts(int fd)
+{
+    struct statfs info;
+    return fstatfs(fd, &info) == 0 && info.f_type == DEVPTS_MAGIC;
+}
+
+static bool is_listener(int fd)
+{
+    int listening = 0;
+    int domain = 0;
+    socklen_t bytes = sizeof(int);
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &bytes) == 0 && listening == 1
+        && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &bytes) == 0 && domain == AF_INET;
+}
+
+/* The first words with init, before anything of the workload runs. */
+static enum err_code greet(struct shim *shim, struct err_info *err)
+{
+    const struct message_spec *spec = &shim->spec;
+    struct message message = { .type = MESSAGE_SETUP };
+    struct channel_fds fds = CHANNEL_FDS_NONE;
+    struct timeval patience = { .tv_sec = HELLO_SECONDS };
+    bool listens = spec->network == SANDBOX_NETWORK_PROXY;
+    message.setup = (struct message_setup){ .listen_port = listens ? SANDBOX_PROXY_PORT : 0,
+                                            .open_files = spec->open_files,
+                                            .want_landlock = spec->landlock,
+                                            .read_only = spec->read_only,
+                                            .read_write = spec->read_write };
+    (void)setsockopt(shim->built.socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    TRY(channel_send(shim->built.socket, &message, NULL, err));
+    enum err_code code = channel_receive(shim->built.socket, &shim->from_init, &message, &fds, err);
+    if (code != ERR_OK) {
+        return ERR_SET(
+            err, ERR_UNSUPPORTED, "init did not answer: Landlock, /dev/pts or the listener failed");
+    }
+    bool good = message.type == MESSAGE_HELLO && fds.count == (listens ? 2U : 1U)
+        && is_devpts(fds.fds[0]) && (!listens || is_listener(fds.fds[1]));
+    if (!good) {
+        channel_fds_close(&fds);
+        return ERR_SET(err, ERR_INTERNAL, "init's first words are not as agreed");
+    }
+    shim->pts = fds.fds[0];
+    shim->listener = listens ? fds.fds[1] : -1;
+    return channel_set_nonblocking(shim->built.socket, err);
+}
+
+static enum err_code start_main(struct shim *shim, struct err_info *err)
+{
+    const struct message_spec *spec = &shim->spec;
+    struct message_exec exec = { .tty = (spec->flags & SANDBOX_FLAG_TTY) != 0 ? 1 : 0,
+                                 .rows = spec->rows,
+                                 .columns = spec->columns,
+                                 .uid = spec->uid,
+                                 .cwd = spec->cwd,
+                                 .argv = spec->argv,
+                                 .env = spec->env };
+    if (spec->argv.len == 0) {
+        return ERR_OK;
+    }
+    int number = program_start(shim, 0, &exec);
+    return number == 0 ? ERR_OK
+                       : ERR_SET_ERRNO(err, ERR_LIMIT, number, "starting the main program");
+}
+
+static enum err_code watch_sandbox(struct shim *shim, struct err_info *err)
+{
+    TRY(loop_watch_add(
+        shim->loop, shim->built.pidfd, EPOLLIN, on_pidfd, shim, &shim->pidfd_watch, err));
+    return loop_watch_add(
+        shim->loop, shim->built.socket, EPOLLIN, on_init, shim, &shim->init_watch, err);
+}
+
+static enum err_code launch(struct shim *shim, struct err_info *err)
+{
+    const struct message_spec *spec = &shim->spec;
+    struct build build = { .spec = spec,
+                           .cgroups = &shim->cgroups,
+                           .dir = shim->dir,
+                           .dir_fd = shim->dir_fd,
+                           .program_fd = shim->program_fd };
+    TRY(workspace_prepare(
+        shim->dir_fd, spec->disk_bytes, (uid_t)(spec->uid_base + spec->uid), err));
+    TRY(spec->driver == SANDBOX_DRIVER_NATIVE ? native_build(&build, &shim->built, err)
+                                              : bwrap_build(&build, &shim->built, err));
+    TRY(watch_sandbox(shim, err));
+    TRY(greet(shim, err));
+    shim->started = clock_wall(shim->clock);
+    shim->started_mono = loop_now(shim->loop);
+    shim->sampled = shim->started_mono;
+    TRY(shim_write_state(shim, err));
+    shim->phase = SANDBOX_RUNNING;
+    struct message ready = { .type = MESSAGE_READY };
+    shim_send(shim, &ready, shim->listener);
+    if (spec->wall_us > 0) {
+        loop_timer_arm_after(shim->wall_timer, (int64_t)spec->wall_us);
+    }
+    if (spec->sample_us > 0) {
+        loop_timer_arm_after(shim->sample_timer, (int64_t)spec->sample_us);
+    }
+    return start_main(shim, err);
+}
+
+static void on_launch(void *context)
+{
+    struct shim *shim = context;
+    struct err_info err = ERR_INFO_INIT;
+    enum err_code code = launch(shim, &err);
+    if (code != ERR_OK) {
+        fail(shim, 0, err.text);
+        shim_end(shim, SANDBOX_END_FAILED);
+    }
+}
+
+static enum err_code read_spec(struct shim *shim, struct err_info *err)
+{
+    struct message message;
+    AUTO_FREE char *path = mem_printf("%s/" SANDBOX_FILE_SPEC, shim->dir);
+    TRY(file_read(path, MESSAGE_BYTES_MAX, &shim->spec_bytes, err));
+    TRY(message_decode(buf_view(&shim->spec_bytes), &message, err));
+    if (message.type != MESSAGE_SPEC) {
+        return ERR_SET(err, ERR_INVALID, "%s: not a spec", path);
+    }
+    shim->spec = message.spec;
+    shim->sample.sequence = message.spec.generation << 32;
+    return cgroup_set_parse(&message.spec.cgroups, &shim->cgroups, err);
+}
+
+static enum err_code open_all(struct shim *shim, int agent, struct err_info *err)
+{
+    shim->dir_fd = open(shim->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    shim->program_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (shim->dir_fd < 0 || shim->program_fd < 0) {
+        return ERR_SET_ERRNO(err, ERR_NOT_FOUND, errno, "%s", shim->dir);
+    }
+    TRY(read_spec(shim, err));
+    TRY(loop_create(shim->clock, &shim->loop, err));
+    shim->sample_timer = loop_timer_create(shim->loop, on_sample, shim);
+    shim->wall_timer = loop_timer_create(shim->loop, on_wall, shim);
+    shim->kill_timer = loop_timer_create(shim->loop, on_grace_over, shim);
+    shim->linger_timer = loop_timer_create(shim->loop, on_linger, shim);
+    return shim_agent_open(shim, agent, err);
+}
+
+static void close_all(struct shim *shim)
+{
+    LIST_FOR_EACH(node, &shim->programs)
+    {
+        program_destroy(LIST_ENTRY(node, struct program, link));
+    }
+    if (shim->loop != NULL) {
+        shim_agent_close(shim);
+    }
+    loop_timer_destroy(shim->sample_timer);
+    loop_timer_destroy(shim->wall_timer);
+    loop_timer_destroy(shim->kill_timer);
+    loop_timer_destroy(shim->linger_timer);
+    loop_destroy(shim->loop);
+    cgroup_set_deinit(&shim->cgroups);
+    channel_buffer_deinit(&shim->from_init);
+    buf_deinit(&shim->spec_bytes);
+}
+
+int shim_main(const char *dir, int agent)
+{
+    struct shim shim = { .clock = clock_system(),
+                         .dir = dir,
+                         .dir_fd = -1,
+                         .program_fd = -1,
+                         .spec_bytes = BUF_INIT(MESSAGE_BYTES_MAX),
+                         .built = { .pidfd = -1, .socket = -1 },
+                         .pts = -1,
+                         .listener = -1,
+                         .socket = -1,
+                         .agent = -1 };
+    struct err_info err = ERR_INFO_INIT;
+    list_init(&shim.programs);
+    list_init(&shim.queue);
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    (void)signal(SIGPIPE, SIG_IGN);
+    enum err_code code = open_all(&shim, agent, &err);
+    if (code == ERR_OK) {
+        struct loop_timer *launch_timer = loop_timer_create(shim.loop, on_launch, &shim);
+        loop_timer_arm_after(launch_timer, 0);
+        loop_run(shim.loop);
+        loop_timer_destroy(launch_timer);
+    }
+    close_all(&shim);
+    return code == ERR_OK ? 0 : 1;
+}

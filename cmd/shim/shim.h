@@ -1,0 +1,88 @@
+/*
+ * The shim: the one process of a sandbox outside of it. It starts the sandbox, holds everything
+ * that must outlive the agent (init's socket and pidfd, terminals, output that nobody took yet, the
+ * clock of the wall time), and writes down how it ended. One thread, one loop; at most one agent is
+ * connected, the newest.
+ */
+#ifndef SHIM_SHIM_H
+#define SHIM_SHIM_H
+
+#include "cmd/shim/builder/builder.h"
+#include "cmd/shim/program.h"
+#include "common/base/list.h"
+#include "common/sandbox/channel.h"
+#include "common/sandbox/spec.h"
+#include "common/sys/loop.h"
+
+struct shim {
+    const struct clock *clock;
+    struct loop *loop;
+    const char *dir;
+    int dir_fd;
+    int program_fd;
+    struct buf spec_bytes; /* what spec borrows from */
+    struct message_spec spec;
+    struct cgroup_set cgroups;
+    enum sandbox_phase phase;
+    struct built built;
+    uint64_t init_start;
+    int pts;      /* /dev/pts of the sandbox */
+    int listener; /* of the egress proxy, in the sandbox's network */
+    struct loop_watch *init_watch;
+    struct loop_watch *pidfd_watch;
+    struct channel_buffer from_init;
+
+    /* The agent's side. */
+    int socket;    /* listening */
+    int agent;     /* connected, or -1 */
+    bool attached; /* it has said ATTACH */
+    bool blocked;  /* its socket is full: wait for EPOLLOUT */
+    struct loop_watch *socket_watch;
+    struct loop_watch *agent_watch;
+    struct channel_buffer from_agent;
+    struct list queue; /* of struct outgoing, when the agent is slow */
+    size_t queued;
+
+    struct list programs;
+    size_t program_count;
+    struct program *main; /* NULL: none, or gone */
+
+    struct wall_us started;
+    struct mono_us started_mono;
+    struct mono_us sampled;
+    struct message_sample sample; /* the latest */
+    struct loop_timer *sample_timer;
+    struct loop_timer *wall_timer;
+    struct loop_timer *kill_timer;   /* the grace of a stop */
+    struct loop_timer *linger_timer; /* after the end */
+    enum sandbox_end reason;
+    bool stopping;
+    bool has_status;
+    uint64_t status;
+    char error[ERR_TEXT_BYTES]; /* of a failure */
+};
+
+/* Runs the sandbox of this folder to its end; agent: a connected socket, or -1. Exit status. */
+int shim_main(const char *dir, int agent);
+
+/* To the agent if one is attached; keeps order, never waits. */
+void shim_send(struct shim *shim, const struct message *message, int fd);
+/* Output and exits that the agent can take now. */
+void shim_pump(struct shim *shim);
+/* A message from the agent. */
+void shim_obey(struct shim *shim, const struct message *message);
+/* Begins the end: everything in the sandbox is killed. */
+void shim_end(struct shim *shim, enum sandbox_end reason);
+/* The main program is gone. */
+void shim_main_ended(struct shim *shim, uint64_t status);
+
+/* agent.c: the connection. */
+enum err_code shim_agent_open(struct shim *shim, int agent, struct err_info *err) MUST_CHECK;
+void shim_agent_close(struct shim *shim);
+
+/* account.c: figures and records. */
+void shim_measure(struct shim *shim);
+enum err_code shim_write_state(struct shim *shim, struct err_info *err) MUST_CHECK;
+enum err_code shim_write_exit(struct shim *shim, struct err_info *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,492 @@
+/*
+ * The escape suite: one hostile program (tests/security/sandbox_probe.py) outside, where what it
+ * tries must be seen to work, then inside, where nothing may, and each time a look at what could
+ * have happened: the process it aimed at, the files, the sockets, the kernel's settings.
+ */
+#include "common/base/cleanup.h"
+#include "common/sys/fd.h"
+#include "common/sys/file.h"
+#include "tests/component/agent_sandbox/fixture.h"
+#include "tests/support/test.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    SCRIPT_BYTES_MAX = 65536,
+    ANSWER_BYTES_MAX = 65536
+};
+
+#define TOKEN  "belay-token-5fe1c0d4"
+#define SECRET "belay-secret-91ab77"
+
+struct target {
+    char *dir;
+    pid_t pid; /* a process of the host with the token in its environment */
+    int tcp;
+    unsigned port;
+    int abstract;
+    int local;
+    int shm;
+    char *goals;
+    struct buf core_pattern;
+    struct stat files[4];
+};
+
+static const char *const watched[] = { "/etc/passwd", "/usr/bin/env", BELAY_SHIM_PATH, "/usr" };
+
+static int listen_unix(const char *path, bool abstract)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    size_t bytes = strlen(path);
+    memcpy(address.sun_path + (abstract ? 1 : 0), path, bytes);
+    (void)unlink(path); /* of a test before that failed */
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    socklen_t length =
+        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + bytes + (abstract ? 1 : 0));
+    assert_int_equal(bind(fd, (const struct sockaddr *)&address, length), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    return fd;
+}
+
+static void listen_tcp(struct target *target)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    socklen_t bytes = sizeof(address);
+    target->tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(target->tcp, (const struct sockaddr *)&address, bytes), 0);
+    assert_int_equal(listen(target->tcp, 8), 0);
+    assert_int_equal(getsockname(target->tcp, (struct sockaddr *)&address, &bytes), 0);
+    target->port = ntohs(address.sin_port);
+}
+
+static pid_t start_process(void)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        char name[] = "sleep";
+        char time[] = "600";
+        char token[] = "TOKEN=" TOKEN;
+        char *arguments[] = { name, time, NULL };
+        char *environment[] = { token, NULL };
+        (void)execve("/bin/sleep", arguments, environment);
+        _exit(127);
+    }
+    return pid;
+}
+
+/* "/dev/vda": the disk below the root, which nobody inside may open. */
+static const char *disk_name(void)
+{
+    return access("/dev/vda", F_OK) == 0 ? "/dev/vda" : "/dev/sda";
+}
+
+static void target_open(struct target *target)
+{
+    memset(target, 0, sizeof(*target));
+    target->dir = test_dir_create();
+    AUTO_FREE char *secret = mem_printf("%s/secret", target->dir);
+    AUTO_FREE char *local = mem_printf("%s/socket", target->dir);
+    AUTO_FREE char *abstract = mem_printf("belay-escape-%d", (int)getpid());
+    assert_ok(file_write_atomic(secret, SECRET, strlen(SECRET), 0644, NULL));
+    target->pid = start_process();
+    listen_tcp(target);
+    target->abstract = listen_unix(abstract, true);
+    target->local = listen_unix(local, false);
+    target->shm = shmget((key_t)(0x6265000 + getpid()), 4096, IPC_CREAT | 0666);
+    assert_true(target->shm >= 0);
+    target->core_pattern = (struct buf)BUF_INIT(4096);
+    assert_ok(file_read("/proc/sys/kernel/core_pattern", 4096, &target->core_pattern, NULL));
+    for (size_t i = 0; i < ARRAY_LENGTH(watched); i++) {
+        assert_int_equal(stat(watched[i], &target->files[i]), 0);
+    }
+    target->goals = mem_printf(
+        "{\"token\":\"%s\",\"pid\":%d,\"init\":%%d,\"port\":%u,\"address\":\"127.0.0.2\",\"abstract\":"
+        "\"@%s\",\"unix\":\"%s\",\"secret\":\"%s\",\"scratch\":\"%%s\",\"shm\":%d,\"disk\":\"%s\"}",
+        TOKEN,
+        (int)target->pid,
+        target->port,
+        abstract,
+        local,
+        secret,
+        0x6265000 + (int)getpid(),
+        disk_name());
+}
+
+static bool was_called(int fd)
+{
+    int taken = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    if (taken >= 0) {
+        (void)close(taken);
+    }
+    return taken >= 0;
+}
+
+/* Nothing of the host has changed. */
+static void assert_untouched(struct target *target)
+{
+    AUTO_BUF struct buf pattern = BUF_INIT(4096);
+    assert_int_equal(kill(target->pid, 0), 0);
+    assert_int_equal(waitpid(target->pid, NULL, WNOHANG), 0);
+    assert_false(was_called(target->tcp));
+    assert_false(was_called(target->abstract));
+    assert_false(was_called(target->local));
+    assert_ok(file_read("/proc/sys/kernel/core_pattern", 4096, &pattern, NULL));
+    assert_string_equal(buf_text(&pattern), buf_text(&target->core_pattern));
+    for (size_t i = 0; i < ARRAY_LENGTH(watched); i++) {
+        struct stat info;
+        assert_int_equal(stat(watched[i], &info), 0);
+        assert_int_equal(info.st_mode, target->files[i].st_mode);
+        assert_int_equal(info.st_size, target->files[i].st_size);
+        assert_int_equal(info.st_mtim.tv_sec, target->files[i].st_mtim.tv_sec);
+    }
+    assert_int_not_equal(access("/usr/belay-probe", F_OK), 0);
+}
+
+static void target_close(struct target *target)
+{
+    (void)kill(target->pid, SIGKILL);
+    (void)waitpid(target->pid, NULL, 0);
+    (void)close(target->tcp);
+    (void)close(target->abstract);
+    (void)close(target->local);
+    (void)shmctl(target->shm, IPC_RMID, NULL);
+    buf_deinit(&target->core_pattern);
+    mem_free(target->goals);
+    test_dir_remove(target->dir);
+}
+
+static char *read_script(void)
+{
+    AUTO_BUF struct buf text = BUF_INIT(SCRIPT_BYTES_MAX);
+    AUTO_FREE char *path = mem_printf("%s/tests/security/sandbox_probe.py", test_source_dir());
+    assert_ok(file_read(path, SCRIPT_BYTES_MAX, &text, NULL));
+    return buf_steal(&text);
+}
+
+static char *goals_for(const struct target *target, int init, const char *scratch)
+{
+    AUTO_BUF struct buf text = BUF_INIT(8192);
+    struct str_view rest = str_of(target->goals);
+    struct str_view head = STR_NONE;
+    /* The two places left open: %d and %s. */
+    while (str_cut(rest, '%', &head, &rest)) {
+        buf_append_str(&text, head);
+        if (rest.ptr[0] == 'd') {
+            buf_printf(&text, "%d", init);
+        } else {
+            buf_append_str(&text, str_of(scratch));
+        }
+        rest = str_from(rest.ptr + 1, rest.len - 1);
+    }
+    buf_append_str(&text, rest);
+    return buf_steal(&text);
+}
+
+static bool says(const char *answer, const char *name, const char *verdict)
+{
+    AUTO_FREE char *wanted = mem_printf("\"%s\": \"%s", name, verdict);
+    return strstr(answer, wanted) != NULL;
+}
+
+/* What can be shown to work outside, without harm: as root, in a mount and host name namespace of
+ * the control's own; as anybody else. */
+static const char *const works_as_root[] = { "kill_host",
+                                             "proc_init_environ",
+                                             "token_in_proc",
+                                             "mount_tmpfs",
+                                             "fsopen",
+                                             "open_tree",
+                                             "chroot",
+                                             "unshare_user",
+                                             "unshare_net",
+                                             "unshare_mount",
+                                             "clone3_user",
+                                             "setns",
+                                             "make_device",
+                                             "read_shadow",
+                                             "read_secret",
+                                             "write_passwd",
+                                             "socket_raw",
+                                             "socket_packet",
+                                             "socket_netfilter",
+                                             "socket_sock_diag",
+                                             "connect_host_port",
+                                             "connect_abstract",
+                                             "connect_unix",
+                                             "shared_memory",
+                                             "host_tasks",
+                                             "become_root",
+                                             "become_unmapped",
+                                             "drop_groups",
+                                             "call_keyctl",
+                                             "call_syslog",
+                                             "call_sethostname",
+                                             "call_personality",
+                                             "realtime",
+                                             "nice",
+                                             "cgroup_mount",
+                                             "read_secret_by_root",
+                                             "proc_init_root",
+                                             "privileges",
+                                             "ptrace_init",
+                                             NULL };
+static const char *const works_for_all[] = {
+    "read_secret",      "connect_host_port", "connect_abstract", "shared_memory", "host_tasks",
+    "call_personality", "cgroup_mount",      "unshare_user",     "setuid_mounts", NULL
+};
+
+/* Not tried outside: they would do harm there, or end the control. */
+#define SKIPPED                                                                                        \
+    "for name in ('unmount_proc','pivot_root','remount_root','write_core_pattern','write_ip_forward'," \
+    "'create_in_usr','chmod_program','read_sysrq','call_clock_settime','call_reboot'):\n"              \
+    "    ATTEMPTS.pop(name, None)\n"
+
+static char *run_outside(const struct target *target, const char *script)
+{
+    AUTO_BUF struct buf answer = BUF_INIT(ANSWER_BYTES_MAX);
+    AUTO_BUF struct buf text = BUF_INIT(SCRIPT_BYTES_MAX * 2);
+    AUTO_FREE char *goals = goals_for(target, (int)target->pid, target->dir);
+    const char *results = strstr(script, "RESULTS = {}");
+    int pair[2];
+    assert_non_null(results);
+    buf_append(&text, script, (size_t)(results - script));
+    buf_append_str(&text, STR(SKIPPED));
+    buf_append_str(&text, str_of(results));
+    assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        (void)dup2(pair[1], 1);
+        if (geteuid() == 0) {
+            (void)execlp(
+                "unshare",
+                "unshare",
+                "--mount",
+                "--uts",
+                "python3",
+                "-c",
+                buf_text(&text),
+                goals,
+                NULL);
+        } else {
+            (void)execlp("python3", "python3", "-c", buf_text(&text), goals, NULL);
+        }
+        _exit(127);
+    }
+    (void)close(pair[1]);
+    char part[4096];
+    ssize_t got = 0;
+    while ((got = read(pair[0], part, sizeof(part))) > 0) {
+        buf_append(&answer, part, (size_t)got);
+    }
+    (void)close(pair[0]);
+    (void)waitpid(pid, NULL, 0);
+    return mem_strdup(buf_text(&answer));
+}
+
+static void assert_control(struct target *target, const char *script)
+{
+    AUTO_FREE char *answer = run_outside(target, script);
+    const char *const *works = geteuid() == 0 ? works_as_root : works_for_all;
+    bool all = true;
+    for (size_t i = 0; works[i] != NULL; i++) {
+        if (!says(answer, works[i], "done")) {
+            print_error("outside, %s did not work\n", works[i]);
+            all = false;
+        }
+    }
+    if (!all) {
+        print_error("%s\n", answer);
+    }
+    assert_true(all);
+    while (was_called(target->tcp) || was_called(target->abstract) || was_called(target->local)) {
+    }
+}
+
+static void print_allowed(const char *answer)
+{
+    const char *at = answer;
+    while ((at = strstr(at, "\": \"")) != NULL) {
+        const char *name = at;
+        while (name > answer && name[-1] != '"') {
+            name--;
+        }
+        const char *verdict = at + 4;
+        if (strncmp(verdict, "done", 4) == 0 || strncmp(verdict, "broken", 6) == 0) {
+            print_error("inside, %.*s: %.60s\n", (int)(at - name), name, verdict);
+        }
+        at = verdict;
+    }
+}
+
+static char *run_inside(struct fixture *fixture, const char *script, const char *goals)
+{
+    const char *const argv[] = { "python3", "-c", script, goals, NULL };
+    struct recorded_program *program = fixture_run(fixture, "cage", argv);
+    if (program->out.len == 0) {
+        print_error("%s\n", buf_text(&program->err));
+    }
+    assert_true(program->out.len > 100);
+    return mem_strdup(buf_text(&program->out));
+}
+
+static void test_nothing_of_what_a_program_tries_leaves_the_sandbox(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    struct target target;
+    target_open(&target);
+    AUTO_FREE char *script = read_script();
+    AUTO_FREE char *goals = goals_for(&target, 1, "/tmp");
+    assert_control(&target, script);
+    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "cage", .open_files = 256 });
+    AUTO_FREE char *answer = run_inside(fixture, script, goals);
+    print_allowed(answer);
+    assert_null(strstr(answer, "\"done\""));
+    assert_null(strstr(answer, "\"broken"));
+    assert_null(strstr(answer, SECRET));
+    assert_true(says(answer, "foreign_call_32", "killed by 31"));
+    assert_true(says(answer, "foreign_call_x32", "killed by 31"));
+    assert_true(says(answer, "call_above_ceiling", "ENOSYS"));
+    assert_true(says(answer, "clone3_user", "ENOSYS"));
+    assert_untouched(&target);
+    fixture_destroy(fixture);
+    target_close(&target);
+}
+
+/* The namespaces must hold by themselves, should the filter ever have a hole. */
+static void test_the_namespaces_hold_without_the_filter(void **unused)
+{
+    (void)unused;
+    static const char *const starred[] = { "kill_host",
+                                           "ptrace_init",
+                                           "proc_init_environ",
+                                           "proc_init_mem",
+                                           "proc_init_fd",
+                                           "proc_init_root",
+                                           "token_in_proc",
+                                           "descriptors",
+                                           "mount_tmpfs",
+                                           "remount_root",
+                                           "unmount_proc",
+                                           "fsopen",
+                                           "open_tree",
+                                           "mount_setattr",
+                                           "pivot_root",
+                                           "chroot",
+                                           "unshare_user",
+                                           "unshare_net",
+                                           "unshare_mount",
+                                           "clone3_user",
+                                           "setns",
+                                           "write_core_pattern",
+                                           "write_ip_forward",
+                                           "read_sysrq",
+                                           "write_oom_score",
+                                           "open_/dev/kmsg",
+                                           "open_/dev/mem",
+                                           "open_/dev/kvm",
+                                           "read_kcore",
+                                           "make_device",
+                                           "write_passwd",
+                                           "create_in_usr",
+                                           "chmod_program",
+                                           "read_shadow",
+                                           "read_secret",
+                                           "read_secret_by_root",
+                                           "read_secret_by_init",
+                                           "write_own_program",
+                                           "write_init_program",
+                                           "become_root",
+                                           "become_unmapped",
+                                           "drop_groups",
+                                           "socket_raw",
+                                           "socket_packet",
+                                           "connect_host_port",
+                                           "connect_host_address",
+                                           "connect_abstract",
+                                           "connect_unix",
+                                           "connect_metadata",
+                                           "send_dns",
+                                           "connect_ipv6",
+                                           "shared_memory",
+                                           "host_tasks",
+                                           "cgroup_path",
+                                           "cgroup_mount",
+                                           "realtime",
+                                           "privileges",
+                                           "setuid_mounts" };
+    struct fixture *fixture = fixture_create();
+    struct target target;
+    target_open(&target);
+    AUTO_FREE char *script = read_script();
+    AUTO_FREE char *goals = goals_for(&target, 1, "/tmp");
+    struct sandbox_spec spec = { .id = "cage", .flags = SANDBOX_FLAG_UNFILTERED };
+    fixture_create_sandbox(fixture, &spec);
+    AUTO_FREE char *answer = run_inside(fixture, script, goals);
+    for (size_t i = 0; i < ARRAY_LENGTH(starred); i++) {
+        if (says(answer, starred[i], "done") || says(answer, starred[i], "broken")) {
+            print_error("without the filter, %s: %s\n", starred[i], answer);
+            fail();
+        }
+    }
+    assert_true(says(answer, "unshare_user", "ENOSPC"));
+    assert_untouched(&target);
+    fixture_destroy(fixture);
+    target_close(&target);
+}
+
+/* A bind source that is, or passes through, a symbolic link is refused, whoever made it so. */
+static void test_a_link_on_the_way_of_a_bind_is_refused(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    char *dir = test_dir_create();
+    AUTO_FREE char *real = mem_printf("%s/real", dir);
+    AUTO_FREE char *link = mem_printf("%s/link", dir);
+    AUTO_FREE char *file = mem_printf("%s/real/file", dir);
+    AUTO_FREE char *through = mem_printf("%s/link/file", dir);
+    assert_int_equal(chmod(dir, 0755), 0);
+    assert_int_equal(mkdir(real, 0755), 0);
+    assert_ok(file_write_atomic(file, "bound\n", 6, 0644, NULL));
+    assert_int_equal(symlink(real, link), 0);
+    struct sandbox_bind good = { .source = real, .destination = "/srv/data" };
+    struct sandbox_spec spec = { .id = "good", .binds = &good, .bind_count = 1 };
+    fixture_create_sandbox(fixture, &spec);
+    struct recorded_program *program = fixture_shell(
+        fixture, "good", "cat /srv/data/file; echo x 2>/dev/null >/srv/data/file || echo refused");
+    assert_string_equal(buf_text(&program->out), "bound\nrefused\n");
+    const char *const sources[] = { link, through };
+    for (size_t i = 0; i < ARRAY_LENGTH(sources); i++) {
+        struct sandbox_bind bad = { .source = sources[i], .destination = "/srv/data" };
+        char id[] = { 'b', (char)('0' + i), '\0' };
+        spec = (struct sandbox_spec){
+            .id = id, .driver = fixture->driver, .binds = &bad, .bind_count = 1
+        };
+        assert_ok(sandbox_create(fixture->all, &spec, NULL));
+        fixture_wait_count(fixture, &fixture->ended_count, (unsigned)i + 1);
+        assert_int_equal(fixture->exit.reason, SANDBOX_END_FAILED);
+    }
+    fixture_destroy(fixture);
+    test_dir_remove(dir);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nothing_of_what_a_program_tries_leaves_the_sandbox),
+        cmocka_unit_test(test_the_namespaces_hold_without_the_filter),
+        cmocka_unit_test(test_a_link_on_the_way_of_a_bind_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

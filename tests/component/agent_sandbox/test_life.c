@@ -1,0 +1,345 @@
+/* The life of a sandbox: made, used, stopped, started again, removed; and the agent's own deaths.
+ */
+#include "common/base/cleanup.h"
+#include "tests/component/agent_sandbox/fixture.h"
+#include "tests/support/test.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void test_a_program_runs_and_its_end_is_told(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    fixture_start(fixture, "one");
+    struct recorded_program *program =
+        fixture_shell(fixture, "one", "echo hello; echo oops >&2; id -u; pwd; exit 7");
+    assert_string_equal(buf_text(&program->out), "hello\n1000\n/sandbox\n");
+    assert_string_equal(buf_text(&program->err), "oops\n");
+    assert_int_equal(WEXITSTATUS(program->status), 7);
+    program = fixture_shell(fixture, "one", "kill -9 $$");
+    assert_true(WIFSIGNALED(program->status));
+    assert_int_equal(WTERMSIG(program->status), 9);
+    const char *const missing[] = { "no-such-program", NULL };
+    program = fixture_run(fixture, "one", missing);
+    assert_int_equal(program->number, 2); /* ENOENT */
+    const char *const python[] = { "python3", "-c", "import ssl, sqlite3; print(6 * 7)", NULL };
+    program = fixture_run(fixture, "one", python);
+    assert_string_equal(buf_text(&program->out), "42\n");
+    fixture_destroy(fixture);
+}
+
+static void test_the_main_program_ends_the_sandbox(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    const char *const argv[] = { "sh", "-c", "echo main; exit 17", NULL };
+    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "main", .argv = argv });
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_int_equal(fixture->status, SANDBOX_STATUS_ENDED);
+    assert_int_equal(fixture->exit.reason, SANDBOX_END_MAIN);
+    assert_true(fixture->exit.has_status);
+    assert_int_equal(WEXITSTATUS(fixture->exit.status), 17);
+    assert_string_equal(buf_text(&fixture_program(fixture, "main", 0)->out), "main\n");
+    fixture_destroy(fixture);
+}
+
+static void test_a_main_program_that_is_not_there_fails_in_words(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    const char *const argv[] = { "/no/such/program", NULL };
+    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "none", .argv = argv });
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_int_equal(fixture->exit.reason, SANDBOX_END_FAILED);
+    assert_non_null(strstr(fixture->exit.error, "errno 2"));
+    fixture_destroy(fixture);
+}
+
+static void test_input_reaches_the_program_and_its_end_too(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    const char *const argv[] = { "wc", "-c", NULL };
+    struct sandbox_exec exec = { .argv = argv };
+    uint64_t number = 0;
+    size_t total = 3 * 1024 * 1024;
+    size_t sent = 0;
+    AUTO_FREE char *data = mem_alloc(65536);
+    fixture_start(fixture, "in");
+    assert_ok(sandbox_exec(fixture->all, "in", &exec, &number, NULL));
+    struct recorded_program *program = fixture_program(fixture, "in", number);
+    while (sent < total) {
+        if (sent - program->input_taken + 65536 > SANDBOX_INPUT_WINDOW_BYTES) {
+            loop_step(fixture->loop, 50);
+            continue;
+        }
+        assert_ok(sandbox_input(fixture->all, "in", number, str_from(data, 65536), NULL));
+        sent += 65536;
+    }
+    sandbox_input_end(fixture->all, "in", number);
+    fixture_wait(fixture, &program->exited);
+    assert_string_equal(buf_text(&program->out), "3145728\n");
+    fixture_destroy(fixture);
+}
+
+static void test_a_reader_that_takes_nothing_stops_the_program(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    const char *const argv[] = {
+        "sh", "-c", "head -c 8000000 /dev/zero | tr '\\0' x; echo done >/tmp/done", NULL
+    };
+    struct sandbox_exec exec = { .argv = argv };
+    uint64_t number = 0;
+    fixture_start(fixture, "slow");
+    assert_ok(sandbox_exec(fixture->all, "slow", &exec, &number, NULL));
+    struct recorded_program *program = fixture_program(fixture, "slow", number);
+    program->hold = true;
+    fixture_turn(fixture, 30);
+    assert_true(program->out.len > 0);
+    assert_true(program->out.len <= 300 * 1024);
+    assert_int_equal(WEXITSTATUS(fixture_shell(fixture, "slow", "test -e /tmp/done")->status), 1);
+    program = fixture_program(fixture, "slow", number);
+    program->hold = false;
+    sandbox_taken(fixture->all, "slow", number, 1, program->received[0]);
+    fixture_wait(fixture, &program->exited);
+    assert_int_equal(program->out.len, 8000000);
+    fixture_destroy(fixture);
+}
+
+static void test_a_terminal_has_a_size_and_a_controlling_session(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    const char *const argv[] = {
+        "sh", "-c", "tty; stty size; read line; stty size; sleep 60", NULL
+    };
+    struct sandbox_exec exec = { .argv = argv, .tty = true, .rows = 30, .columns = 100 };
+    uint64_t number = 0;
+    fixture_start(fixture, "tty");
+    assert_ok(sandbox_exec(fixture->all, "tty", &exec, &number, NULL));
+    struct recorded_program *program = fixture_program(fixture, "tty", number);
+    for (int i = 0; i < 1000 && strstr(buf_text(&program->out), "30 100") == NULL; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_non_null(strstr(buf_text(&program->out), "/dev/pts/0"));
+    assert_non_null(strstr(buf_text(&program->out), "30 100"));
+    sandbox_resize(fixture->all, "tty", number, 50, 132);
+    assert_ok(sandbox_input(fixture->all, "tty", number, STR("go\n"), NULL));
+    for (int i = 0; i < 1000 && strstr(buf_text(&program->out), "50 132") == NULL; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_non_null(strstr(buf_text(&program->out), "50 132"));
+    assert_ok(sandbox_input(fixture->all, "tty", number, STR("\x03"), NULL));
+    fixture_wait(fixture, &program->exited);
+    assert_true(WIFSIGNALED(program->status) || WEXITSTATUS(program->status) == 130);
+    fixture_destroy(fixture);
+}
+
+static void test_a_signal_reaches_the_group(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    const char *const argv[] = {
+        "sh", "-c", "trap 'echo got; exit 3' TERM; echo up; sleep 60 & wait", NULL
+    };
+    struct sandbox_exec exec = { .argv = argv };
+    uint64_t number = 0;
+    fixture_start(fixture, "sig");
+    assert_ok(sandbox_exec(fixture->all, "sig", &exec, &number, NULL));
+    struct recorded_program *program = fixture_program(fixture, "sig", number);
+    for (int i = 0; i < 1000 && program->out.len == 0; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    sandbox_signal(fixture->all, "sig", number, SIGTERM);
+    fixture_wait(fixture, &program->exited);
+    assert_int_equal(WEXITSTATUS(program->status), 3);
+    fixture_destroy(fixture);
+}
+
+static void test_stop_and_start_keep_the_workspace(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    struct sandbox_info info;
+    fixture_start(fixture, "keep");
+    (void)fixture_shell(fixture, "keep", "echo kept >/sandbox/file; echo gone >/tmp/file");
+    assert_code(ERR_PRECONDITION, sandbox_start(fixture->all, "keep", NULL));
+    assert_ok(sandbox_stop(fixture->all, "keep", US_PER_SECOND, NULL));
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_int_equal(fixture->exit.reason, SANDBOX_END_STOPPED);
+    assert_ok(sandbox_start(fixture->all, "keep", NULL));
+    fixture_wait_count(fixture, &fixture->ready_count, 2);
+    struct recorded_program *program =
+        fixture_shell(fixture, "keep", "cat /sandbox/file; cat /tmp/file 2>/dev/null");
+    assert_string_equal(buf_text(&program->out), "kept\n");
+    assert_true(sandbox_find(fixture->all, "keep", &info));
+    assert_int_equal(info.generation, 2);
+    fixture_destroy(fixture);
+}
+
+static void test_an_agent_that_goes_and_comes_back_misses_nothing(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    const char *const argv[] = { "sh", "-c", "echo first; read go; echo second; exit 5", NULL };
+    struct sandbox_exec exec = { .argv = argv };
+    uint64_t number = 0;
+    fixture_start(fixture, "stay");
+    assert_ok(sandbox_exec(fixture->all, "stay", &exec, &number, NULL));
+    struct recorded_program *program = fixture_program(fixture, "stay", number);
+    program->hold = true; /* received, but never taken: it must come again */
+    for (int i = 0; i < 1000 && program->out.len == 0; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_string_equal(buf_text(&program->out), "first\n");
+    fixture_close(fixture);
+    fixture->ready_count = 0;
+    program->hold = false;
+    program->received[0] = 0;
+    buf_clear(&program->out);
+    fixture_open(fixture);
+    fixture_wait_count(fixture, &fixture->ready_count, 1);
+    assert_ok(sandbox_input(fixture->all, "stay", number, STR("go\n"), NULL));
+    fixture_wait(fixture, &program->exited);
+    assert_string_equal(buf_text(&program->out), "first\nsecond\n");
+    assert_int_equal(WEXITSTATUS(program->status), 5);
+    fixture_destroy(fixture);
+}
+
+/* The sandbox ends while no agent is there: its exit and its output wait on the disk. */
+static void test_an_end_without_an_agent_is_kept(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    AUTO_FREE char *path = mem_printf("%s/sandboxes/run/alone/exit.json", fixture->dir);
+    const char *const argv[] = { "sh", "-c", "sleep 0.3; echo late; exit 17", NULL };
+    struct stat info;
+    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "alone", .argv = argv });
+    fixture_close(fixture);
+    for (int i = 0; i < 2000 && stat(path, &info) != 0; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    fixture_open(fixture);
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_int_equal(fixture->status, SANDBOX_STATUS_ENDED);
+    assert_int_equal(WEXITSTATUS(fixture->exit.status), 17);
+    assert_string_equal(buf_text(&fixture_program(fixture, "alone", 0)->out), "late\n");
+    fixture_destroy(fixture);
+}
+
+static uint64_t field_of(const struct fixture *fixture, const char *id, const char *name)
+{
+    AUTO_FREE char *command = mem_printf("%s/sandboxes/run/%s/state.json", fixture->dir, id);
+    char text[4096] = { 0 };
+    FILE *file = fopen(command, "re");
+    assert_non_null(file);
+    (void)fread(text, 1, sizeof(text) - 1, file);
+    (void)fclose(file);
+    const char *at = strstr(text, name);
+    assert_non_null(at);
+    return strtoull(strchr(at, ':') + 1, NULL, 10);
+}
+
+static void test_a_dead_shim_ends_its_sandbox_and_is_told_as_lost(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    struct sandbox_info info;
+    fixture_start(fixture, "dead");
+    pid_t init = (pid_t)field_of(fixture, "dead", "init_pid");
+    assert_int_equal(kill(init, 0), 0);
+    assert_int_equal(kill((pid_t)field_of(fixture, "dead", "shim_pid"), SIGKILL), 0);
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_int_equal(fixture->status, SANDBOX_STATUS_LOST);
+    assert_false(fixture->rebooted);
+    for (int i = 0; i < 1000 && kill(init, 0) == 0; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_int_not_equal(kill(init, 0), 0);
+    assert_true(sandbox_find(fixture->all, "dead", &info));
+    fixture_destroy(fixture);
+}
+
+static void test_a_state_of_another_boot_is_told_apart(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    AUTO_FREE char *path = mem_printf("%s/sandboxes/run/boot/state.json", fixture->dir);
+    fixture_start(fixture, "boot");
+    pid_t shim = (pid_t)field_of(fixture, "boot", "shim_pid");
+    fixture_close(fixture);
+    assert_int_equal(kill(shim, SIGKILL), 0);
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    (void)fputs("{ \"boot\": \"00000000-0000-0000-0000-000000000000\", \"init_pid\": 1 }", file);
+    (void)fclose(file);
+    fixture_open(fixture);
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_int_equal(fixture->status, SANDBOX_STATUS_LOST);
+    assert_true(fixture->rebooted);
+    fixture_destroy(fixture);
+}
+
+static void test_the_wall_time_ends_a_sandbox(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    fixture_create_sandbox(
+        fixture, &(struct sandbox_spec){ .id = "wall", .wall_us = 100 * US_PER_MS });
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_int_equal(fixture->exit.reason, SANDBOX_END_TIMEOUT);
+    fixture_destroy(fixture);
+}
+
+static void test_wishes_that_cannot_be_met_are_refused(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    struct err_info err = ERR_INFO_INIT;
+    struct sandbox_bind root = { .source = "/", .destination = "/data" };
+    struct sandbox_bind up = { .source = "/srv/../etc", .destination = "/data" };
+    struct sandbox_bind sockets = { .source = "/run/x", .destination = "/data" };
+    struct sandbox_bind over = { .source = "/srv", .destination = "/etc/x" };
+    const struct sandbox_bind *binds[] = { &root, &up, &sockets, &over };
+    for (size_t i = 0; i < ARRAY_LENGTH(binds); i++) {
+        struct sandbox_spec spec = {
+            .id = "bad", .driver = fixture->driver, .binds = binds[i], .bind_count = 1
+        };
+        assert_int_not_equal(sandbox_create(fixture->all, &spec, &err), ERR_OK);
+    }
+    struct sandbox_spec spec = { .id = "../up", .driver = fixture->driver };
+    assert_code(ERR_INVALID, sandbox_create(fixture->all, &spec, &err));
+    spec = (struct sandbox_spec){ .id = "img", .driver = fixture->driver, .image = "nothing" };
+    assert_code(ERR_NOT_FOUND, sandbox_create(fixture->all, &spec, &err));
+    fixture_start(fixture, "twice");
+    spec = (struct sandbox_spec){ .id = "twice", .driver = fixture->driver };
+    assert_code(ERR_EXISTS, sandbox_create(fixture->all, &spec, &err));
+    fixture_destroy(fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_program_runs_and_its_end_is_told),
+        cmocka_unit_test(test_the_main_program_ends_the_sandbox),
+        cmocka_unit_test(test_a_main_program_that_is_not_there_fails_in_words),
+        cmocka_unit_test(test_input_reaches_the_program_and_its_end_too),
+        cmocka_unit_test(test_a_reader_that_takes_nothing_stops_the_program),
+        cmocka_unit_test(test_a_terminal_has_a_size_and_a_controlling_session),
+        cmocka_unit_test(test_a_signal_reaches_the_group),
+        cmocka_unit_test(test_stop_and_start_keep_the_workspace),
+        cmocka_unit_test(test_an_agent_that_goes_and_comes_back_misses_nothing),
+        cmocka_unit_test(test_an_end_without_an_agent_is_kept),
+        cmocka_unit_test(test_a_dead_shim_ends_its_sandbox_and_is_told_as_lost),
+        cmocka_unit_test(test_a_state_of_another_boot_is_told_apart),
+        cmocka_unit_test(test_the_wall_time_ends_a_sandbox),
+        cmocka_unit_test(test_wishes_that_cannot_be_met_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
