@@ -319,6 +319,23 @@ static void test_who_asks_for_nothing_goes(void **state)
     world_destroy(&world);
 }
 
+static void test_an_old_connection_is_asked_to_go(void **state)
+{
+    (void)state;
+    struct world world;
+    const struct rpc_limits limits = { .age_us = 200 * US_PER_MS };
+    world_create_limited(&world, &limits);
+    struct raw raw = raw_connect(world_listen(&world));
+    struct frame frame = { 0 };
+    (void)raw_call(&raw, GATEWAY "Register", "known");
+    while (frame.type != GOAWAY) {
+        assert_true(raw_read(&raw, &frame));
+    }
+    (void)close(raw.fd);
+    world_wait(&world, &world.finished, 1);
+    world_destroy(&world);
+}
+
 static void test_a_connection_with_a_call_stays(void **state)
 {
     (void)state;
@@ -346,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_watches_of_health_are_counted),
         cmocka_unit_test(test_strangers_are_read_slowly_until_they_are_known),
         cmocka_unit_test(test_who_asks_for_nothing_goes),
+        cmocka_unit_test(test_an_old_connection_is_asked_to_go),
         cmocka_unit_test(test_a_connection_with_a_call_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -190,7 +190,7 @@ static unsigned run_silent(uint16_t port, unsigned scale, const volatile bool *s
 static unsigned run_connects(uint16_t port, unsigned scale, const volatile bool *stop)
 {
     unsigned made = 0;
-    for (; made < scale * 5; made++) {
+    for (; made < scale * 5 && !*stop; made++) {
         int fd = wire_connect(port);
         fd_close(&fd);
     }

@@ -24,7 +24,7 @@
 #define CALL "/grpc.health.v1.Health/Check"
 
 enum {
-    FLOODS_OF_EACH = 5,
+    FLOODS_OF_EACH = 3,
     FLOOD_BYTES_MAX = 8 << 20,
     SERVER_FILES = 3000, /* descriptors of the servers; SIEGE_SCALE is more */
     SIEGE_SCALE = 4000,
