@@ -218,6 +218,9 @@ static enum err_code check_driver(
             native ? "native" : "bwrap",
             native ? report->native_reason : report->bwrap_reason);
     }
+    if (wanted->network == SANDBOX_NETWORK_PROXY) {
+        return ERR_SET(err, ERR_UNSUPPORTED, "network proxy: this agent has no egress proxy yet");
+    }
     if (wanted->disk_bytes > 0 && (!native || !report->disk_cap)) {
         return ERR_SET(
             err,

@@ -1,0 +1,236 @@
+/*
+ * What a sandbox may use: each bomb goes off in one, while another still answers; and after many
+ * lives nothing is left. $BELAY_TEST_CYCLES asks for more lives than the ordinary run has.
+ */
+#include "common/base/cleanup.h"
+#include "tests/component/agent_sandbox/fixture.h"
+#include "tests/support/test.h"
+
+#include <dirent.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    CYCLES = 20
+};
+
+static void need_native(struct fixture *fixture)
+{
+    if (fixture->driver != SANDBOX_DRIVER_NATIVE) {
+        fixture_destroy(fixture);
+        print_message(
+            "skipped: limits by control groups and loop devices are the native driver's\n");
+        skip();
+    }
+}
+
+static void assert_neighbour_answers(struct fixture *fixture)
+{
+    struct recorded_program *program = fixture_shell(fixture, "neighbour", "echo here");
+    assert_string_equal(buf_text(&program->out), "here\n");
+}
+
+static void test_a_fork_bomb_stops_at_its_limit(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    need_native(fixture);
+    fixture_start(fixture, "neighbour");
+    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "bomb", .pids = 24 });
+    const char *const argv[] = { "python3",
+                                 "-c",
+                                 "import os,time\n"
+                                 "n=0\n"
+                                 "try:\n"
+                                 "    while n<200:\n"
+                                 "        if os.fork()==0: time.sleep(60); os._exit(0)\n"
+                                 "        n+=1\n"
+                                 "except BlockingIOError: print('EAGAIN', n<24, flush=True)\n",
+                                 NULL };
+    struct recorded_program *program = fixture_run(fixture, "bomb", argv);
+    assert_string_equal(buf_text(&program->out), "EAGAIN True\n");
+    assert_neighbour_answers(fixture);
+    fixture_destroy(fixture);
+}
+
+static void test_a_memory_bomb_is_killed_and_counted(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    need_native(fixture);
+    fixture_start(fixture, "neighbour");
+    fixture_create_sandbox(
+        fixture, &(struct sandbox_spec){ .id = "bomb", .memory_bytes = 64 << 20 });
+    const char *const argv[] = { "python3", "-c", "x=b'x'*(512<<20)", NULL };
+    struct recorded_program *program = fixture_run(fixture, "bomb", argv);
+    assert_true(WIFSIGNALED(program->status) && WTERMSIG(program->status) == SIGKILL);
+    assert_neighbour_answers(fixture);
+    sandbox_measure(fixture->all, "bomb");
+    for (int i = 0; i < 500 && fixture->sample.oom_kills == 0; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_true(fixture->sample.oom_kills > 0);
+    fixture_destroy(fixture);
+}
+
+/* Files of /tmp and /dev/shm are memory: what fills them is bounded twice. */
+static void test_full_places_say_so(void **unused)
+{
+    (void)unused;
+    static const char *const script =
+        "for place in /tmp /dev/shm /sandbox; do\n"
+        "  head -c 200000000 /dev/zero >$place/fill 2>/dev/null && echo $place has no end\n"
+        "  rm -f $place/fill; true >$place/again || echo $place is broken\n"
+        "done\n"
+        "i=0; mkdir /tmp/many; while [ $i -lt 20000 ] && true >/tmp/many/$i; do i=$((i+1)); done 2>/dev/null\n"
+        "[ $i -lt 20000 ] && echo inodes end\n";
+    struct fixture *fixture = fixture_create();
+    need_native(fixture);
+    fixture_start(fixture, "neighbour");
+    struct sandbox_spec spec = { .id = "bomb", .disk_bytes = 16 << 20, .tmp_bytes = 4 << 20 };
+    fixture_create_sandbox(fixture, &spec);
+    struct recorded_program *program = fixture_shell(fixture, "bomb", script);
+    assert_string_equal(buf_text(&program->out), "inodes end\n");
+    assert_neighbour_answers(fixture);
+    fixture_destroy(fixture);
+}
+
+static void test_a_flood_of_output_is_cut_and_stops_nobody(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    struct stat info;
+    AUTO_FREE char *log = mem_printf("%s/sandboxes/run/flood/out.log", fixture->dir);
+    AUTO_FREE char *older = mem_printf("%s.1", log);
+    const char *const argv[] = { "head", "-c", "30000000", "/dev/zero", NULL };
+    fixture_start(fixture, "neighbour");
+    fixture_program(fixture, "flood", 0)->hold = true; /* an agent that takes nothing of it */
+    fixture_create_sandbox(
+        fixture, &(struct sandbox_spec){ .id = "flood", .argv = argv, .log_bytes = 1 << 20 });
+    assert_neighbour_answers(fixture);
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_int_equal(WEXITSTATUS(fixture->exit.status), 0);
+    assert_int_equal(stat(log, &info), 0);
+    assert_true(info.st_size <= 1 << 20);
+    assert_int_equal(stat(older, &info), 0);
+    assert_true(info.st_size <= 1 << 20);
+    fixture_destroy(fixture);
+}
+
+static void test_descriptors_run_out_inside_alone(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    fixture_start(fixture, "neighbour");
+    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "bomb", .open_files = 64 });
+    const char *const argv[] = { "python3",
+                                 "-c",
+                                 "import socket\n"
+                                 "held=[]\n"
+                                 "try:\n"
+                                 "    while len(held)<100000: held.append(socket.socketpair())\n"
+                                 "except OSError as e: print(e.errno, len(held)<32)\n",
+                                 NULL };
+    struct recorded_program *program = fixture_run(fixture, "bomb", argv);
+    assert_string_equal(buf_text(&program->out), "24 True\n");
+    assert_neighbour_answers(fixture);
+    fixture_destroy(fixture);
+}
+
+static size_t count_entries(const char *path, const char *prefix)
+{
+    size_t count = 0;
+    DIR *dir = opendir(path);
+    for (struct dirent *entry = dir == NULL ? NULL : readdir(dir); entry != NULL;
+         entry = readdir(dir)) {
+        count += strncmp(entry->d_name, prefix, strlen(prefix)) == 0 ? 1 : 0;
+    }
+    if (dir != NULL) {
+        (void)closedir(dir);
+    }
+    return count;
+}
+
+static size_t count_lines(const char *path)
+{
+    size_t count = 0;
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    for (int c = fgetc(file); c != EOF; c = fgetc(file)) {
+        count += c == '\n' ? 1 : 0;
+    }
+    (void)fclose(file);
+    return count;
+}
+
+/* By the name that only this test's agent gives its groups. */
+static void assert_no_groups(const struct fixture *fixture)
+{
+    char instance[17] = { 0 };
+    AUTO_FREE char *path = mem_printf("%s/sandboxes/instance", fixture->dir);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    assert_int_equal(fread(instance, 1, 16, file), 16);
+    (void)fclose(file);
+    AUTO_FREE char *prefix = mem_printf("belay-%s", instance);
+    assert_int_equal(count_entries("/sys/fs/cgroup/pids", prefix), 0);
+    assert_int_equal(count_entries("/sys/fs/cgroup/unified", prefix), 0);
+    assert_int_equal(count_entries("/sys/fs/cgroup", prefix), 0);
+}
+
+static void live_once(struct fixture *fixture, unsigned round)
+{
+    unsigned removed = fixture->removed_count;
+    struct sandbox_spec spec = { .id = "life" };
+    if (fixture->driver == SANDBOX_DRIVER_NATIVE) {
+        spec.memory_bytes = 64 << 20;
+        spec.pids = 16;
+        spec.disk_bytes = round % 5 == 0 ? 8 << 20 : 0;
+    }
+    fixture_create_sandbox(fixture, &spec);
+    assert_int_equal(WEXITSTATUS(fixture_shell(fixture, "life", "exit 3")->status), 3);
+    assert_ok(sandbox_remove(fixture->all, "life", NULL));
+    fixture_wait_count(fixture, &fixture->removed_count, removed + 1);
+}
+
+static void test_many_lives_leave_nothing(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    struct sandbox_info info;
+    const char *wanted = getenv("BELAY_TEST_CYCLES");
+    unsigned long cycles = wanted == NULL ? CYCLES : strtoul(wanted, NULL, 10);
+    AUTO_FREE char *run = mem_printf("%s/sandboxes/run", fixture->dir);
+    live_once(fixture, 0);
+    size_t fds = count_entries("/proc/self/fd", "");
+    size_t mounts = count_lines("/proc/self/mountinfo");
+    for (unsigned long i = 0; i < cycles; i++) {
+        live_once(fixture, (unsigned)i);
+    }
+    assert_int_equal(count_entries("/proc/self/fd", ""), fds);
+    assert_int_equal(count_lines("/proc/self/mountinfo"), mounts);
+    assert_int_equal(count_entries(run, "life"), 0);
+    assert_no_groups(fixture);
+    /* Every time the same slot: none was kept. */
+    fixture_start(fixture, "last");
+    assert_true(sandbox_find(fixture->all, "last", &info));
+    assert_int_equal(info.uid_base, SANDBOX_UID_BASE);
+    fixture_destroy(fixture);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_fork_bomb_stops_at_its_limit),
+        cmocka_unit_test(test_a_memory_bomb_is_killed_and_counted),
+        cmocka_unit_test(test_full_places_say_so),
+        cmocka_unit_test(test_a_flood_of_output_is_cut_and_stops_nobody),
+        cmocka_unit_test(test_descriptors_run_out_inside_alone),
+        cmocka_unit_test(test_many_lives_leave_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
