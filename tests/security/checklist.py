@@ -219,14 +219,14 @@ MUTATIONS = [
         "    struct ack_context",
         "    struct ack_context")),
     Mutation(45, "an older session's records are fenced", CHECKLIST[45][1][0], (
-        "cmd/server/ingest/batch.c", "bool fenced = records[i]->source.epoch != marks.session_epoch;",
+        "cmd/server/ingest/batch.c", "bool fenced = record->source.epoch != marks->session_epoch;",
         "bool fenced = false;")),
     Mutation(46, "what was stored is not stored again",
              "tests/e2e/test_uploads.py:Uploads.test_replayed_events_are_stored_once", (
                  "cmd/server/ingest/batch.c",
-                 "bool repeat = records[i]->sequence != 0 && records[i]->sequence <= *mark;", "bool repeat = false;")),
+                 "bool repeat = record->sequence != 0 && record->sequence <= *mark;", "bool repeat = false;")),
     Mutation(47, "a sequence that was stored stands", CHECKLIST[47][1][0], (
-        "cmd/server/ingest/batch.c", "bool repeat = records[i]->sequence != 0 && records[i]->sequence <= *mark;",
+        "cmd/server/ingest/batch.c", "bool repeat = record->sequence != 0 && record->sequence <= *mark;",
         "bool repeat = false;")),
     Mutation(48, "sequences fit the store", CHECKLIST[48][1][1], (
         "cmd/server/ingest/record.c", "if (upload->sequence > INT64_MAX) {", "if (upload->sequence > UINT64_MAX - 1) {")),
@@ -268,8 +268,10 @@ MUTATIONS = [
         "cmd/server/store/agent.sql", "AND substr(a.name, 1, CAST($4 AS integer)) = $3 AND",
         "AND a.name LIKE $3 || '%' AND CAST($4 AS integer) >= 0 AND")),
     Mutation(72, "metrics are labelled with methods alone", CHECKLIST[72][1][0], (
-        "cmd/server/auth/gate.c", "        \"method=\\\"%s\\\",status=\\\"%s\\\"\",\n        method->path + 1,\n        rpc_status_name(status));",
-        "        \"method=\\\"%s\\\",status=\\\"%s\\\"\",\n        method->path + 1,\n        text == NULL || text[0] == '\\0' ? rpc_status_name(status) : text);")),
+        "cmd/server/auth/gate.c", "    call_metrics_count(service->calls, method, status, elapsed_us);\n",
+        "    call_metrics_count(service->calls, method, status, elapsed_us);\n    char label[300];\n"
+        "    (void)snprintf(label, sizeof(label), \"error=\\\"%.250s\\\"\", text == NULL ? \"\" : text);\n"
+        "    metric_add(metric_get(service->metrics, METRIC_COUNTER, \"belay_errors_total\", \"Errors\", label), 1);\n")),
     Mutation(73, "a record's hash covers the one before", CHECKLIST[73][1][0], (
         "cmd/server/store/audit.c", "        STR(\"belay.audit.v1\"),\n        previous,\n",
         "        STR(\"belay.audit.v1\"),\n        str_from(previous.ptr, 0),\n")),
