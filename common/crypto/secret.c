@@ -14,30 +14,31 @@ struct secret {
     size_t count;
 };
 
-struct secret *secret_try_create_zeroed(size_t bytes, uint8_t **ret_bytes)
+/* NULL: there is no memory of that kind, and take_secret is gone. */
+static struct secret *give_pages(struct secret *take_secret, size_t bytes, uint8_t **ret_bytes)
 {
     /* Repeated calls cost one lock; it keeps callers right that never ran crypto_start. */
-    if (bytes == SIZE_MAX || sodium_init() < 0) {
+    bool is_ready = bytes < SIZE_MAX && sodium_init() >= 0;
+    take_secret->bytes = is_ready ? sodium_malloc(bytes + 1) : NULL;
+    if (take_secret->bytes == NULL) {
+        mem_free(take_secret);
         return NULL;
     }
+    sodium_memzero(take_secret->bytes, bytes + 1);
+    take_secret->count = bytes;
+    *ret_bytes = take_secret->bytes;
+    return take_secret;
+}
+
+struct secret *secret_try_create_zeroed(size_t bytes, uint8_t **ret_bytes)
+{
     struct secret *secret = mem_try_alloc(sizeof(*secret));
-    if (secret == NULL) {
-        return NULL;
-    }
-    secret->bytes = sodium_malloc(bytes + 1);
-    if (secret->bytes == NULL) {
-        mem_free(secret);
-        return NULL;
-    }
-    sodium_memzero(secret->bytes, bytes + 1);
-    secret->count = bytes;
-    *ret_bytes = secret->bytes;
-    return secret;
+    return secret == NULL ? NULL : give_pages(secret, bytes, ret_bytes);
 }
 
 struct secret *secret_create_zeroed(size_t bytes, uint8_t **ret_bytes)
 {
-    struct secret *secret = secret_try_create_zeroed(bytes, ret_bytes);
+    struct secret *secret = give_pages(mem_alloc(sizeof(*secret)), bytes, ret_bytes);
     if (secret == NULL) {
         (void)fputs("{\"level\":\"fatal\",\"event\":\"out_of_secret_memory\"}\n", stderr);
         abort();

@@ -107,6 +107,9 @@ enum err_code gateway_begin_handshake(
     reply->challenge.data = arena_dup(arena, begin.challenge, CHALLENGE_BYTES);
     reply->challenge.len = CHALLENGE_BYTES;
     reply->expires_at = wire_timestamp_new(arena, (struct wall_us){ begin.expires_at });
+    if (reply->challenge.data == NULL || reply->expires_at == NULL) {
+        return ERR_SET(err, ERR_NOMEM, "out of memory");
+    }
     *ret_reply = &reply->base;
     return ERR_OK;
 }
@@ -229,6 +232,9 @@ static enum err_code make_complete_reply(
     reply->events_acked_sequence = (uint64_t)complete->agent.events_sequence;
     reply->session_epoch = (uint64_t)complete->epoch;
     reply->takes_copies = true;
+    if (reply->session_token == NULL || reply->expires_at == NULL) {
+        return ERR_SET(err, ERR_NOMEM, "out of memory");
+    }
     *ret_reply = &reply->base;
     return ERR_OK;
 }

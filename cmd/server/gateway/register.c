@@ -289,7 +289,11 @@ static ProtobufCMessage *make_reply(
             arena_dup(arena, agent->sealed_api_key.ptr, agent->sealed_api_key.len);
         reply->sealed_api_key.len = agent->sealed_api_key.len;
     }
-    return &reply->base;
+    /* A field that memory had no room for must not go out as an empty one. */
+    bool is_whole = reply->identity_fingerprint != NULL && reply->server_id != NULL
+        && reply->command_pubkey.data != NULL
+        && (reply->sealed_api_key.len == 0 || reply->sealed_api_key.data != NULL);
+    return is_whole ? &reply->base : NULL;
 }
 
 enum err_code gateway_register(
