@@ -14,6 +14,8 @@
 #include "cmd/server/http/listener.h"
 #include "cmd/server/ingest/ingest.h"
 #include "cmd/server/local_agent.h"
+#include "cmd/server/openshell/openshell.h"
+#include "cmd/server/relay/relay.h"
 #include "common/base/log.h"
 #include "common/crypto/cert.h"
 #include "common/sys/fd.h"
@@ -168,6 +170,7 @@ static enum err_code make_service(struct app *app, struct err_info *err)
     atomic_store(&service->hears_all, service->engine == SQL_SQLITE); /* one process has it */
     service->credentials = credentials_create(service->clock);
     service->presence = presence_create();
+    service->relays = relays_create();
     service->throttle = throttle_create(
         service->clock,
         (unsigned)config_int(app->config, "bootstrap-burst"),
@@ -178,7 +181,7 @@ static enum err_code make_service(struct app *app, struct err_info *err)
 
 static enum err_code make_rpc(struct app *app, struct err_info *err)
 {
-    const struct rpc_table tables[] = { gateway_methods(), api_methods() };
+    const struct rpc_table tables[] = { gateway_methods(), api_methods(), openshell_methods() };
     app->service.calls = call_metrics_create(app->service.metrics, tables, ARRAY_LENGTH(tables));
     const struct rpc_server_options options = {
         .schema = app->schema,
@@ -503,6 +506,7 @@ static void stop(struct app *app)
     loop_destroy(app->loop);
     throttle_destroy(app->service.throttle);
     presence_destroy(app->service.presence);
+    relays_destroy(app->service.relays);
     credentials_destroy(app->service.credentials);
     call_metrics_destroy(app->service.calls);
     hub_destroy(app->service.hub);

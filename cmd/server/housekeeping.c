@@ -2,6 +2,7 @@
 
 #include "cmd/server/core/work.h"
 #include "cmd/server/gateway/presence.h"
+#include "cmd/server/sandbox/lifecycle.h"
 #include "cmd/server/store/command.h"
 #include "cmd/server/store/enrollment.h"
 #include "cmd/server/store/event.h"
@@ -74,6 +75,7 @@ static const struct task tasks[] = {
     { "partitions", US_PER_HOUR, make_partitions },
     { "expire", EXPIRE_US, expire },
     { "retain", 10 * US_PER_MINUTE, retain },
+    { "sandboxes", EXPIRE_US, lifecycle_sweep },
 };
 
 static void run_task(struct housekeeping *self, const struct task *task)

@@ -43,7 +43,9 @@ def _compile_protos():
     os.mkdir(out)
     here = os.path.join(ROOT, "tests", "e2e")
     contracts = os.path.join(ROOT, "proto")
-    files = ["agentgateway/v1/agentgateway.proto", "agentgateway/v1/admin.proto", "belay/v1/options.proto"]
+    files = ["agentgateway/v1/agentgateway.proto", "agentgateway/v1/admin.proto", "belay/v1/options.proto",
+             "openshell/options/v1/options.proto", "openshell/datamodel/v1/datamodel.proto",
+             "openshell/sandbox/v1/sandbox.proto", "openshell/v1/openshell.proto"]
     subprocess.run(["protoc", "-I", contracts, "-I", here, "--python_out", out, *files, "base.proto"], check=True)
     sys.path.insert(0, out)
 
@@ -53,9 +55,12 @@ import base_pb2 as base  # noqa: E402
 from agentgateway.v1 import admin_pb2 as admin  # noqa: E402
 from agentgateway.v1 import agentgateway_pb2 as gateway  # noqa: E402
 from google.protobuf.timestamp_pb2 import Timestamp  # noqa: E402
+from openshell.sandbox.v1 import sandbox_pb2 as policy_types  # noqa: E402
+from openshell.v1 import openshell_pb2 as openshell  # noqa: E402
 
 GATEWAY_SERVICE = gateway.DESCRIPTOR.services_by_name["AgentGatewayService"]
 ADMIN_SERVICE = admin.DESCRIPTOR.services_by_name["AgentAdminService"]
+OPENSHELL_SERVICE = openshell.DESCRIPTOR.services_by_name["OpenShell"]
 
 
 def message_class(descriptor):
@@ -350,10 +355,10 @@ def stream_kind(method):
 
 
 class Stream:
-    """A bidirectional call driven from a test's own thread."""
+    """A bidirectional call driven from a test's own thread. depth: messages that may wait to be sent; 0: any number."""
 
-    def __init__(self, channel, path, metadata, response=gateway.ControlStreamResponse, timeout=TIMEOUT):
-        self.out = queue.SimpleQueue()
+    def __init__(self, channel, path, metadata, response=gateway.ControlStreamResponse, timeout=TIMEOUT, depth=0):
+        self.out = queue.Queue(depth)
         call = channel.stream_stream(
             path, lambda message: message if isinstance(message, bytes) else message.SerializeToString(),
             response.FromString)

@@ -17,5 +17,5 @@ function(belay_script_tests kind)
   endforeach()
 endfunction()
 
-belay_script_tests(e2e sim base enrollment sessions uploads commands real_agent admin surface node startup database
+belay_script_tests(e2e sim sandboxes base enrollment sessions uploads commands real_agent admin surface node startup database
   backlog crash.Uploads crash.Commands crash.Enrollment)

@@ -28,3 +28,9 @@ add_test(NAME component_common_wire_json
   COMMAND /usr/bin/python3 "${CMAKE_CURRENT_SOURCE_DIR}/proto/check_json.py"
           "$<TARGET_FILE:wire_convert>" "${out}/test.descriptors")
 set_tests_properties(component_common_wire_json PROPERTIES LABELS component TIMEOUT 120)
+
+# The contracts of OpenShell, field by field, against the table of their wire.
+add_test(NAME unit_proto_openshell
+  COMMAND /usr/bin/python3 "${CMAKE_CURRENT_SOURCE_DIR}/proto/check_openshell.py"
+          "${CMAKE_BINARY_DIR}/proto/belay.descriptors" "${CMAKE_CURRENT_SOURCE_DIR}/proto/openshell_wire.tsv")
+set_tests_properties(unit_proto_openshell PROPERTIES LABELS unit TIMEOUT 60)

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """The method matrix, made from the descriptors: every method of both services times every kind of caller, with the
 status expected and no change of state after a refusal. A method without a row here fails the test."""
+import importlib
 import os
 import sys
 
@@ -23,7 +24,7 @@ SCOPES = {
 ALL = ["agent:read", "agent:write", "device:read", "device:write", "command:read", "command:write", "telemetry:read",
        "access:read", "access:write", "audit:read"]
 PUBLIC = {"Register", "BeginAuthHandshake", "CompleteAuthHandshake"}
-SESSION = {"UploadHeartbeat", "UploadTelemetry", "UploadEvents", "ControlStream"}
+SESSION = {"UploadHeartbeat", "UploadTelemetry", "UploadEvents", "ControlStream", "RelayStream"}
 # Kept out of the comparison: what a mere look or a refusal may change.
 TABLES = {
     "enrollment": "*", "challenge": "*", "device": "id, agent_id, name, labels, facts", "command": "*", "series": "*",
@@ -266,7 +267,8 @@ class Matrix(ServerCase):
         return {"UploadHeartbeat": base.UploadHeartbeatRequest(sent_at=now()),
                 "UploadTelemetry": base.UploadTelemetryRequest(payload=b"x", captured_at=now()),
                 "UploadEvents": base.UploadEventsRequest(payload=b"x", captured_at=now()),
-                "ControlStream": base.ControlStreamRequest(hello=base.ControlHello())}[method]
+                "ControlStream": base.ControlStreamRequest(hello=base.ControlHello()),
+                "RelayStream": gateway.RelayFrame(init=gateway.RelayInit(relay_id="rly_" + "0" * 26))}[method]
 
     def test_the_agents_service(self):
         before = self.state()
@@ -283,7 +285,8 @@ class Matrix(ServerCase):
         self.assertEqual(before, self.state())
         for method in SESSION:
             service = Service(self.channel, GATEWAY_SERVICE, self.world.agent.credentials)
-            self.expect(Code.OK, service, method, self.gateway_request(method), "right")
+            right = Code.NOT_FOUND if method == "RelayStream" else Code.OK  # of no relay that was asked for
+            self.expect(right, service, method, self.gateway_request(method), "right")
 
     def test_unknown_methods_and_services(self):
         for path in (ADMIN + "NoSuch", GATEWAY + "NoSuch", "/no.Such/Method", "//", "/agentgateway.v1.AgentAdminService",
@@ -333,6 +336,87 @@ class Matrix(ServerCase):
         counts = {name: int(count) for name, count in rows}
         self.assertEqual((0, 0, 0, 0), (counts["unset"], counts["other"], counts["audit"], counts["sample"]))
         self.assertGreater(counts["own"], 0)
+
+
+class OpenShellMatrix(ServerCase):
+    """openshell.v1.OpenShell: the rule of each method is the one its contract carries."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server.database.query("INSERT INTO workspace (id, name, created_at) VALUES (2, 'other', 0)")
+        cls.channel = cls.server.channel()
+        cls.rules = {}
+        options = importlib.import_module("openshell.options.v1.options_pb2")
+        for method in OPENSHELL_SERVICE.methods:
+            cls.rules[method.name] = method.GetOptions().Extensions[options.authorization]
+        cls.agent = BaseAgent(cls.server, "matrix").enroll(cls.operator)
+
+    def code(self, service, name):
+        def make():
+            reply = getattr(service, name)()
+            if hasattr(reply, "cancel"):
+                next(reply)
+        return code_of(make)
+
+    def with_scopes(self, *scopes, workspace=""):
+        fields = {"workspace": workspace} if workspace else {}
+        key = self.operator.CreateApiKey(name="k", scopes=list(scopes), **fields).secret
+        return Service(self.channel, OPENSHELL_SERVICE, bearer(key))
+
+    def test_every_method_has_a_rule(self):
+        self.assertEqual(67, len(self.rules))
+        for name, rule in self.rules.items():
+            self.assertIn(rule.auth_mode, ("unauthenticated", "bearer", "sandbox", "dual"), name)
+
+    def test_without_and_with_a_wrong_credential(self):
+        for metadata in ((), bearer("blk_" + "A" * 43), bearer("garbage"), bearer(self.agent.api_key)):
+            service = Service(self.channel, OPENSHELL_SERVICE, metadata)
+            for name, rule in self.rules.items():
+                code, text = self.code(service, name)
+                expected = Code.OK if rule.auth_mode == "unauthenticated" else Code.UNAUTHENTICATED
+                self.assertEqual(expected, code, f"{name}: {text}")
+
+    def test_an_agents_session(self):
+        service = Service(self.channel, OPENSHELL_SERVICE, self.agent.credentials)
+        for name, rule in self.rules.items():
+            if rule.auth_mode != "unauthenticated":
+                self.assertEqual(Code.PERMISSION_DENIED, self.code(service, name)[0], name)
+
+    def test_every_scope_but_the_one(self):
+        scopes = sorted({rule.scope for rule in self.rules.values() if rule.scope})
+        self.assertEqual(8, len(scopes))
+        for scope in scopes:
+            service = self.with_scopes(*[other for other in scopes if other != scope])
+            for name, rule in self.rules.items():
+                if rule.scope == scope:
+                    code, text = self.code(service, name)
+                    self.assertEqual(Code.PERMISSION_DENIED, code, name)
+                    self.assertTrue(scope in text or rule.global_role, f"{name}: {text}")
+
+    def test_sandbox_and_platform_methods_are_not_for_keys(self):
+        service = self.with_scopes("*")
+        for name, rule in self.rules.items():
+            code, text = self.code(service, name)
+            if rule.auth_mode == "sandbox":
+                self.assertEqual(Code.PERMISSION_DENIED, code, name)
+            elif rule.global_role:
+                self.assertEqual((Code.PERMISSION_DENIED, "platform admin role required"), (code, text), name)
+            else:
+                self.assertNotIn(code, (Code.PERMISSION_DENIED, Code.UNAUTHENTICATED), f"{name}: {text}")
+
+    def test_what_is_not_served_says_so_after_the_gate(self):
+        served = {"Health", "GetCurrentUser", "GetGatewayInfo", "GetGatewayConfig", "CreateSandbox", "GetSandbox",
+                  "ListSandboxes", "DeleteSandbox", "StopSandbox", "StartSandbox", "WatchSandbox", "ExecSandbox",
+                  "ExecSandboxInteractive", "GetSandboxLogs", "CreateSshSession", "RevokeSshSession", "ForwardTcp",
+                  "GetSandboxConfig", "UpdateConfig", "GetSandboxPolicyStatus", "ListSandboxPolicies"}
+        service = Service(self.server.local_channel(), OPENSHELL_SERVICE)
+        for name, rule in self.rules.items():
+            code, text = self.code(service, name)
+            if rule.auth_mode == "sandbox":
+                self.assertEqual(Code.PERMISSION_DENIED, code, name)
+            else:
+                self.assertEqual(name not in served, code == Code.UNIMPLEMENTED, f"{name}: {text}")
 
 
 if __name__ == "__main__":

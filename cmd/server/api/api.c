@@ -29,6 +29,27 @@ static enum err_code find_workspace(struct work *work, void *context, struct err
     return store_workspace_find(work->conn, lookup->name, work->arena, &lookup->record, err);
 }
 
+static bool flag_field(const ProtobufCMessage *message, const char *name)
+{
+    const ProtobufCFieldDescriptor *field =
+        protobuf_c_message_descriptor_get_field_by_name(message->descriptor, name);
+    return field != NULL && field->type == PROTOBUF_C_TYPE_BOOL
+        && *(const protobuf_c_boolean *)(const void *)((const char *)message + field->offset);
+}
+
+static enum err_code resolve_all_workspaces(
+    struct api_call *api, struct str_view named, struct err_info *err)
+{
+    if (!api->principal->is_platform_admin) {
+        return ERR_SET(err, ERR_DENIED, "platform admin role required");
+    }
+    if (named.len > 0) {
+        return ERR_SET(err, ERR_INVALID, "all_workspaces: excludes workspace");
+    }
+    api->workspace_id = SQL_ALL_WORKSPACES;
+    return ERR_OK;
+}
+
 enum err_code api_resolve_workspace(
     struct api_call *api,
     struct worker *worker,
@@ -40,6 +61,9 @@ enum err_code api_resolve_workspace(
     bool own = lookup.name.len == 0 || str_equal(lookup.name, str_of(principal->workspace));
     api->workspace_id = principal->workspace_id;
     api->workspace = principal->workspace;
+    if (flag_field(request, "all_workspaces")) {
+        return resolve_all_workspaces(api, lookup.name, err);
+    }
     if (own) {
         return ERR_OK;
     }

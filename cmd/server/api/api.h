@@ -18,7 +18,7 @@ struct api_call {
     const struct principal *principal;
     struct work *work; /* the transaction */
     struct arena *arena;
-    int64_t workspace_id;
+    int64_t workspace_id; /* SQL_ALL_WORKSPACES: the request says all_workspaces */
     const char *workspace;
     const char *target; /* set by handlers that change something: "agent/7" */
 };
@@ -48,7 +48,8 @@ enum err_code api_unary(
 
 /*
  * The workspace a request names, as the caller may use it: an API key's own or nothing; for the
- * local operator any. Another's is ERR_NOT_FOUND, as if it did not exist.
+ * local operator any. Another's is ERR_NOT_FOUND, as if it did not exist. all_workspaces is for
+ * platform admins.
  */
 enum err_code api_resolve_workspace(
     struct api_call *api,

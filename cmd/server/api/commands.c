@@ -2,8 +2,7 @@
 #include "cmd/server/api/handlers.h"
 #include "cmd/server/api/map.h"
 #include "cmd/server/api/page.h"
-#include "common/base/id.h"
-#include "common/crypto/command_signature.h"
+#include "cmd/server/core/outbox.h"
 #include "common/crypto/hash.h"
 #include "common/wire/wire.h"
 
@@ -23,29 +22,6 @@ static const char *const command_kinds[] = {
     [AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_SET_CONFIG] = "set_config",
     [AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_DRAIN] = "drain",
 };
-
-static enum err_code sign(struct api_call *api, struct command_record *record, struct err_info *err)
-{
-    AUTO_BUF struct buf message = BUF_INIT(COMMAND_SIGNATURE_MESSAGE_BYTES);
-    const struct command_signature_fields fields = {
-        .server_id = str_of(api->service->server_id),
-        .agent_id = record->agent_id,
-        .sequence = (uint64_t)record->sequence,
-        .command_id = str_of(record->id),
-        .actor = str_of(record->actor),
-        .issued_at = { record->created_at },
-        .expires_at = { record->expires_at },
-        .payload = record->payload,
-    };
-    uint8_t *signature = arena_alloc(api->arena, KEY_SIGNATURE_BYTES);
-    command_signature_message(&fields, &message);
-    if (signature == NULL || !buf_ok(&message)) {
-        return API_OUT_OF_MEMORY(err);
-    }
-    key_sign_message(api->service->command_key, buf_view(&message), signature);
-    record->signature = str_from((const char *)signature, KEY_SIGNATURE_BYTES);
-    return ERR_OK;
-}
 
 static enum err_code pack(
     struct api_call *api,
@@ -75,39 +51,19 @@ static enum err_code queue(
     struct command_record *ret_record,
     struct err_info *err)
 {
-    char id[ID_TEXT_BYTES];
-    int64_t ttl = order->ttl_seconds == 0 ? TTL_SECONDS : order->ttl_seconds;
-    struct command_record record = {
+    struct outbox_order queued = {
         .workspace_id = api->workspace_id,
-        .id = arena_strdup(api->arena, id_create("cmd", api->work->now, id)),
+        .workspace = api->workspace,
         .agent_id = order->agent->id,
         .agent_name = order->agent->name,
-        .state = COMMAND_QUEUED,
         .kind = command_kinds[order->command->command_case],
         .actor = api->principal->subject,
-        .created_at = api->work->now.value,
-        .expires_at = api->work->now.value + ttl * US_PER_SECOND,
-        .error_message = "",
+        .ttl_us = (order->ttl_seconds == 0 ? TTL_SECONDS : order->ttl_seconds) * US_PER_SECOND,
         .idempotency_key = order->idempotency_key,
-        .workspace = api->workspace,
     };
-    if (record.id == NULL) {
-        return API_OUT_OF_MEMORY(err);
-    }
-    TRY(pack(api, order->command, &record.payload, err));
-    TRY(store_agent_take_command_sequence(
-        api->work->conn, api->workspace_id, order->agent->id, &record.sequence, err));
-    TRY(sign(api, &record, err));
-    enum err_code code = store_command_add(api->work->conn, &record, err);
-    if (code == ERR_EXISTS) {
-        /* Another call with this idempotency key came first: the next attempt finds its command. */
-        return ERR_SET(err, ERR_BUSY, "the idempotency key is in use just now; try again");
-    }
-    TRY(code);
-    api->target = arena_printf(api->arena, "command/%s", record.id);
-    work_wake(api->work, HUB_OUTBOX, order->agent->id);
-    work_wake(api->work, HUB_COMMANDS, api->workspace_id);
-    *ret_record = record;
+    TRY(pack(api, order->command, &queued.payload, err));
+    TRY(outbox_queue(api->work, &queued, ret_record, err));
+    api->target = arena_printf(api->arena, "command/%s", ret_record->id);
     return ERR_OK;
 }
 
@@ -128,6 +84,10 @@ static enum err_code check_command(
 {
     if (command->command_case == AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_ROTATE_KEY) {
         return ERR_SET(err, ERR_INVALID, "command.rotate_key: use RotateAgentKey");
+    }
+    if (command_kinds[command->command_case] == NULL) {
+        return ERR_SET(
+            err, ERR_INVALID, "command: sandboxes are ordered through openshell.v1.OpenShell");
     }
     if (command->command_case == AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_SET_CONFIG) {
         uint32_t interval = command->set_config->sample_interval_ms;

@@ -133,6 +133,12 @@ static enum err_code authorise(
             is_agent ? "an agent's session may not call this method"
                      : "only an agent's session may call this method");
     }
+    if (rule->class == AUTH_SANDBOX) {
+        return ERR_SET(err, ERR_DENIED, "only a sandbox's own credential may call this method");
+    }
+    if (rule->needs_platform_admin && !principal->is_platform_admin) {
+        return ERR_SET(err, ERR_DENIED, "platform admin role required");
+    }
     if (rule->class == AUTH_OPERATOR && (principal->scopes & AUTH_SCOPE_BIT(rule->scope)) == 0) {
         return ERR_SET(err, ERR_DENIED, "the scope '%s' is required", auth_scope_name(rule->scope));
     }

@@ -12,6 +12,14 @@ static const char *const scope_names[] = {
     [AUTH_ACCESS_READ] = "access:read",
     [AUTH_ACCESS_WRITE] = "access:write",
     [AUTH_AUDIT_READ] = "audit:read",
+    [AUTH_SANDBOX_READ] = "sandbox:read",
+    [AUTH_SANDBOX_WRITE] = "sandbox:write",
+    [AUTH_CONFIG_READ] = "config:read",
+    [AUTH_CONFIG_WRITE] = "config:write",
+    [AUTH_PROVIDER_READ] = "provider:read",
+    [AUTH_PROVIDER_WRITE] = "provider:write",
+    [AUTH_WORKSPACE_READ] = "workspace:read",
+    [AUTH_WORKSPACE_WRITE] = "workspace:write",
 };
 
 _Static_assert(
@@ -26,6 +34,10 @@ enum err_code auth_scope_parse(struct str_view name, uint32_t *ret_mask)
 {
     if (str_equal(name, STR("*"))) {
         *ret_mask = AUTH_SCOPES_ALL;
+        return ERR_OK;
+    }
+    if (str_equal(name, STR("openshell:all"))) {
+        *ret_mask = AUTH_SCOPES_ALL & ~(AUTH_SCOPE_BIT(AUTH_SANDBOX_READ) - 1);
         return ERR_OK;
     }
     for (int i = 1; i < AUTH_SCOPE_COUNT; i++) {

@@ -15,6 +15,8 @@ enum hub_topic {
     HUB_TELEMETRY, /* key: workspace */
     HUB_EVENTS,    /* key: workspace */
     HUB_AUDIT,     /* key: workspace */
+    HUB_SANDBOXES, /* key: workspace: phases, policies */
+    HUB_RELAYS,    /* key: agent: a relay waits to be opened */
     HUB_SESSION, /* key: agent: its session began or ended; key 0: forget every cached credential */
     HUB_TOPIC_COUNT
 };

@@ -19,6 +19,7 @@ struct call_metrics; /* auth/call_metrics.h */
 struct credentials;  /* auth/credentials.h */
 struct ingest;       /* ingest/ingest.h */
 struct presence;     /* gateway/presence.h */
+struct relays;       /* relay/relay.h */
 struct throttle;     /* core/throttle.h */
 
 struct service_settings {
@@ -39,6 +40,7 @@ struct service {
     struct credentials *credentials;
     struct ingest *ingest;
     struct presence *presence;
+    struct relays *relays;
     struct throttle *throttle;
     const struct key_sign *command_key;
     struct store_options store;

@@ -11,9 +11,11 @@
 #include "cmd/server/core/work.h"
 #include "cmd/server/gateway/gateway.h"
 #include "cmd/server/gateway/presence.h"
+#include "cmd/server/sandbox/lifecycle.h"
 #include "cmd/server/store/agent.h"
 #include "cmd/server/store/audit.h"
 #include "cmd/server/store/command.h"
+#include "cmd/server/store/relay.h"
 #include "cmd/server/store/session.h"
 #include "common/base/id.h"
 #include "common/base/log.h"
@@ -29,12 +31,13 @@
 enum {
     HELLO_US = 5000000,
     ACCEPTED_EVERY_US = 30000000,
-    LOOK_EVERY = 10,       /* times it says accepted, where wakes tell of everything */
-    COMMANDS_PER_TURN = 8, /* of up to 1 MiB each, read twice into the arena */
-    HELLO_BYTES = 16 * 1024,
+    LOOK_EVERY = 10,          /* times it says accepted, where wakes tell of everything */
+    COMMANDS_PER_TURN = 8,    /* of up to 1 MiB each, read twice into the arena */
+    HELLO_BYTES = 256 * 1024, /* kept without its reports, which go their own way */
     ARENA_BYTES = 48 * 1024 * 1024,
     GOAWAY_SPREAD_MS = 5000,
-    DRAIN_US = 5000000, /* for acknowledgements on their way */
+    DRAIN_US = 5000000,     /* for acknowledgements on their way */
+    RELAYS_REMEMBERED = 64, /* as many as one look can find */
 };
 
 enum control_state {
@@ -68,6 +71,9 @@ struct control {
     unsigned unlooked; /* times it said accepted without a look at the outbox */
     struct hub_subscription *outbox;
     struct hub_subscription *session;
+    char (*relays_sent)[ID_TEXT_BYTES]; /* a ring: rows outlive their delivery; NULL until the first
+                                         */
+    unsigned relays_at;
     struct arena *arena; /* of the event that runs now; idle streams hold none */
 };
 
@@ -163,6 +169,8 @@ struct turn { /* one look at the outbox */
     bool is_fenced;
     const struct command_record *commands;
     size_t count;
+    const struct relay_record *relays; /* what the agent is asked to open */
+    size_t relay_count;
 };
 
 /* Reads: is the session still the agent's, and what waits? An idle turn writes nothing. */
@@ -185,10 +193,14 @@ static enum err_code look(struct work *work, void *context, struct err_info *err
         .now = work->now,
         .limit = COMMANDS_PER_TURN,
     };
+    const struct relay_filter relays = { principal->agent_id, work->now };
     struct store_list list;
     TRY(store_command_open(work->conn, principal->workspace_id, &filter, work->arena, &list, err));
     turn->commands = list.records;
     turn->count = list.count;
+    TRY(store_relay_waiting(work->conn, principal->workspace_id, &relays, work->arena, &list, err));
+    turn->relays = list.records;
+    turn->relay_count = list.count;
     return ERR_OK;
 }
 
@@ -252,6 +264,46 @@ static bool send_command(struct control *control, const struct command_record *r
     return true;
 }
 
+static bool was_sent(const struct control *control, const char *relay_id)
+{
+    for (size_t i = 0; control->relays_sent != NULL && i < RELAYS_REMEMBERED; i++) {
+        if (str_equal(str_of(control->relays_sent[i]), str_of(relay_id))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A relay the agent does not open is given up by the operator's side in seconds: nothing here needs
+ * to be kept. */
+static void send_relay(struct control *control, const struct relay_record *record)
+{
+    ProtobufCMessage *order = NULL;
+    response_type *response =
+        wire_new(control->arena, &agentgateway__v1__control_stream_response__descriptor);
+    if (response == NULL || was_sent(control, record->id)
+        || wire_unpack_lenient(
+               control->service->schema,
+               &agentgateway__v1__control_relay_open__descriptor,
+               record->packed.ptr,
+               record->packed.len,
+               control->arena,
+               &order,
+               NULL)
+            != ERR_OK) {
+        return;
+    }
+    response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_RELAY_OPEN;
+    response->relay_open = (Agentgateway__V1__ControlRelayOpen *)order;
+    if (rpc_stream_send(control->stream, &response->base) == ERR_OK) {
+        if (control->relays_sent == NULL) {
+            control->relays_sent = mem_alloc_array(RELAYS_REMEMBERED, ID_TEXT_BYTES);
+        }
+        char *slot = control->relays_sent[control->relays_at++ % RELAYS_REMEMBERED];
+        (void)snprintf(slot, ID_TEXT_BYTES, "%s", record->id);
+    }
+}
+
 /*
  * Sends what is open. To a new stream that is everything without an acknowledgement, also what the
  * agent has seen by its sequence: the acknowledgement may have been lost on the way, and the agent
@@ -266,6 +318,7 @@ static void deliver(struct control *control)
     do {
         arena_reset(control->arena);
         turn.count = 0;
+        turn.relay_count = 0;
         enum err_code code = take_turn(control, &turn, &err);
         if (code != ERR_OK) {
             /* The database is away: the stream stays up and looks again at its next turn. */
@@ -278,6 +331,9 @@ static void deliver(struct control *control)
         if (turn.is_fenced) {
             end(control, ERR_UNAUTHENTICATED, "the session has ended or was replaced");
             return;
+        }
+        for (size_t i = 0; i < turn.relay_count; i++) {
+            send_relay(control, &turn.relays[i]);
         }
         for (size_t i = 0; i < turn.count; i++) {
             if (!send_command(control, &turn.commands[i])) {
@@ -293,12 +349,29 @@ struct hello_context {
     const Agentgateway__V1__ControlHello *hello;
 };
 
+static struct lifecycle lifecycle_of(const struct control *control, struct work *work)
+{
+    return (struct lifecycle){
+        .work = work,
+        .workspace_id = control->principal.workspace_id,
+        .workspace = control->principal.workspace,
+        .actor = control->principal.subject,
+    };
+}
+
 static enum err_code keep_hello(struct work *work, void *context, struct err_info *err)
 {
     const struct hello_context *hello = context;
     const struct principal *principal = &hello->control->principal;
+    const struct lifecycle lifecycle = lifecycle_of(hello->control, work);
     AUTO_BUF struct buf packed = BUF_INIT(HELLO_BYTES);
-    wire_pack(&hello->hello->base, &packed);
+    Agentgateway__V1__ControlHello kept = *hello->hello;
+    kept.n_sandboxes = 0;
+    wire_pack(&kept.base, &packed);
+    if (!buf_ok(&packed)) {
+        return ERR_SET(err, ERR_INVALID, "hello: larger than %d bytes", HELLO_BYTES);
+    }
+    TRY(lifecycle_take_hello(&lifecycle, principal->agent_id, hello->hello, err));
     work_wake(work, HUB_AGENTS, principal->workspace_id);
     const struct agent_hello said = {
         .packed = str_from(buf_text(&packed), packed.len),
@@ -344,6 +417,21 @@ struct ack_context {
     struct command_ack ack;
 };
 
+/* A sandbox whose order could not be carried out hears of it. */
+static enum err_code refuse_order(
+    struct work *work, const struct ack_context *self, struct err_info *err)
+{
+    struct command_record command;
+    const struct lifecycle lifecycle = lifecycle_of(self->control, work);
+    TRY(store_command_get(
+        work->conn, self->ack.workspace_id, str_of(self->ack.id), work->arena, &command, err));
+    if (!str_has_prefix(str_of(command.kind), STR("sandbox_"))) {
+        return ERR_OK;
+    }
+    return lifecycle_take_refusal(
+        &lifecycle, self->ack.agent_id, command.payload, self->ack.error_message, err);
+}
+
 static enum err_code keep_ack(struct work *work, void *context, struct err_info *err)
 {
     const struct ack_context *self = context;
@@ -351,6 +439,9 @@ static enum err_code keep_ack(struct work *work, void *context, struct err_info 
     TRY(store_command_finish(work->conn, &self->ack, work->now, &changed, err));
     if (!changed) {
         return ERR_OK; /* a repeat, or not this agent's: nothing happens */
+    }
+    if (!self->ack.succeeded) {
+        TRY(refuse_order(work, self, err));
     }
     char target[160];
     (void)snprintf(target, sizeof(target), "command/%s", self->ack.id);
@@ -395,6 +486,33 @@ static void on_ack(struct control *control, const Agentgateway__V1__ControlAck *
     }
 }
 
+struct report_context {
+    struct control *control;
+    const Agentgateway__V1__SandboxReport *report;
+};
+
+static enum err_code keep_report(struct work *work, void *context, struct err_info *err)
+{
+    const struct report_context *self = context;
+    const struct lifecycle lifecycle = lifecycle_of(self->control, work);
+    return lifecycle_take_report(&lifecycle, self->control->principal.agent_id, self->report, err);
+}
+
+static void on_report(struct control *control, const Agentgateway__V1__SandboxReport *report)
+{
+    struct err_info err = ERR_INFO_INIT;
+    if (control->sm.state == CONTROL_AWAITING_HELLO) {
+        end(control, ERR_INVALID, "message: hello must come first");
+        return;
+    }
+    struct report_context context = { control, report };
+    enum err_code code = work_on(control, keep_report, &context, &err);
+    if (code != ERR_OK) {
+        /* Not stored: the next stream begins with every report again. */
+        end(control, code == ERR_INVALID ? code : ERR_UNAVAILABLE, err.text);
+    }
+}
+
 static void on_message(struct control *control, const ProtobufCMessage *message)
 {
     const Agentgateway__V1__ControlStreamRequest *request =
@@ -406,6 +524,9 @@ static void on_message(struct control *control, const ProtobufCMessage *message)
     case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_ACK:
         on_ack(control, request->ack);
         break;
+    case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_SANDBOX_REPORT:
+        on_report(control, request->sandbox_report);
+        break;
     case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_CAPACITY:
         if (control->sm.state == CONTROL_AWAITING_HELLO) {
             end(control, ERR_INVALID, "message: hello must come first");
@@ -413,7 +534,9 @@ static void on_message(struct control *control, const ProtobufCMessage *message)
         break;
     case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE__NOT_SET:
     case _AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE__CASE_IS_INT_SIZE:
-        end(control, ERR_INVALID, "message: one of hello, ack, capacity is required");
+        end(control,
+            ERR_INVALID,
+            "message: one of hello, ack, sandbox_report, capacity is required");
         break;
     }
 }
@@ -513,6 +636,7 @@ static void control_closed(struct rpc_stream *stream, void *state)
     hub_unsubscribe(control->outbox);
     hub_unsubscribe(control->session);
     presence_remove_stream(control->service->presence, control->principal.agent_id, stream);
+    mem_free(control->relays_sent);
     hub_publish(control->service->hub, HUB_AGENTS, control->principal.workspace_id);
     mem_free(control);
 }

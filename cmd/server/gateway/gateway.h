@@ -28,5 +28,6 @@ enum err_code gateway_heartbeat(
 
 extern const struct rpc_stream_ops gateway_upload_ops;  /* UploadTelemetry and UploadEvents */
 extern const struct rpc_stream_ops gateway_control_ops; /* ControlStream */
+extern const struct rpc_stream_ops gateway_relay_ops;   /* RelayStream */
 
 #endif

@@ -13,7 +13,8 @@ enum {
     REGISTRATION = 32 * 1024, /* 64 labels of the longest kind */
     HANDSHAKE = 1024,
     SMALL = 64 * 1024,
-    RECORD = 1024 * 1024 + 4096
+    RECORD = 1024 * 1024 + 4096,
+    FRAME = 256 * 1024 + 4096
 };
 
 static const struct auth_rule bootstrap = { .class = AUTH_PUBLIC, .is_audited = true };
@@ -82,6 +83,14 @@ static const struct rpc_method rows[] = {
         .max_request_bytes = RECORD + SMALL,
         .is_blocking = true,
         .stream = &gateway_control_ops,
+        .policy = &session,
+    },
+    {
+        .path = PATH("RelayStream"),
+        TYPES(relay_frame, relay_frame),
+        .kind = RPC_BIDI,
+        .max_request_bytes = FRAME,
+        .stream = &gateway_relay_ops,
         .policy = &session,
     },
 };

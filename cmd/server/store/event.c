@@ -99,6 +99,54 @@ enum err_code store_event_newer(
         err);
 }
 
+enum err_code store_event_of_device(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_device_filter *filter,
+    struct arena *arena,
+    struct store_list *ret_list,
+    struct err_info *err)
+{
+    return store_select(
+        STORE_ASK(
+            conn,
+            &SQL_EVENT_OF_DEVICE,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_VIEW(filter->device),
+                SQL_INT(filter->is_log ? 1 : 2),
+                SQL_INT(filter->min_severity),
+                SQL_INT(filter->since),
+                SQL_INT(filter->limit))),
+        &type,
+        arena,
+        ret_list,
+        err);
+}
+
+enum err_code store_event_of_device_newer(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_device_filter *filter,
+    struct arena *arena,
+    struct store_list *ret_list,
+    struct err_info *err)
+{
+    return store_select(
+        STORE_ASK(
+            conn,
+            &SQL_EVENT_OF_DEVICE_NEWER,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_VIEW(filter->device),
+                SQL_INT(filter->after_id),
+                SQL_INT(filter->limit))),
+        &type,
+        arena,
+        ret_list,
+        err);
+}
+
 enum err_code store_event_last_id(
     struct sql_conn *conn, int64_t workspace_id, int64_t *ret_id, struct err_info *err)
 {

@@ -50,6 +50,33 @@ enum err_code store_event_newer(
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
+
+/* Of one device (a sandbox, by its id). */
+struct event_device_filter {
+    struct str_view device;
+    bool is_log; /* of_device: log lines, or everything else */
+    int64_t min_severity;
+    int64_t since;    /* of_device: the agent's time */
+    int64_t after_id; /* of_device_newer */
+    int64_t limit;
+};
+
+/* struct event_record, newest first. */
+enum err_code store_event_of_device(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_device_filter *filter,
+    struct arena *arena,
+    struct store_list *ret_list,
+    struct err_info *err) MUST_CHECK;
+/* struct event_record of any kind, in order, after filter->after_id. */
+enum err_code store_event_of_device_newer(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_device_filter *filter,
+    struct arena *arena,
+    struct store_list *ret_list,
+    struct err_info *err) MUST_CHECK;
 enum err_code store_event_last_id(
     struct sql_conn *conn, int64_t workspace_id, int64_t *ret_id, struct err_info *err) MUST_CHECK;
 enum err_code store_event_remove(struct sql_conn *conn, struct wall_us before, struct err_info *err)

@@ -33,3 +33,24 @@ SELECT COALESCE(MAX(id), 0) FROM event WHERE workspace_id = $1
 -- name: event_remove
 -- $1 received before
 DELETE FROM event WHERE received_at < $1
+
+-- name: event_of_device
+-- $1 workspace, $2 device, $3 kind (1: log lines, 2: all else), $4 least severity, $5 agent's time from, $6 limit; newest first
+SELECT e.id, e.agent_id, a.name, e.time_us, e.received_at, e.severity, e.kind, e.device, e.text, e.attributes, w.name
+FROM event e
+JOIN agent a ON a.workspace_id = e.workspace_id AND a.id = e.agent_id
+JOIN workspace w ON w.id = e.workspace_id
+WHERE e.workspace_id = $1 AND e.device = $2 AND e.device <> '' AND ((CAST($3 AS integer) = 1) = (e.kind = 'sandbox.log'))
+  AND e.severity >= $4 AND e.time_us >= $5
+ORDER BY e.id DESC
+LIMIT $6
+
+-- name: event_of_device_newer
+-- $1 workspace, $2 device, $3 id after which, $4 limit; in order
+SELECT e.id, e.agent_id, a.name, e.time_us, e.received_at, e.severity, e.kind, e.device, e.text, e.attributes, w.name
+FROM event e
+JOIN agent a ON a.workspace_id = e.workspace_id AND a.id = e.agent_id
+JOIN workspace w ON w.id = e.workspace_id
+WHERE e.workspace_id = $1 AND e.device = $2 AND e.device <> '' AND e.id > $3
+ORDER BY e.id
+LIMIT $4

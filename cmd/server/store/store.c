@@ -12,6 +12,8 @@
 #include "event.sql.h"
 #include "migrations_postgres.h"
 #include "migrations_sqlite.h"
+#include "relay.sql.h"
+#include "sandbox.sql.h"
 #include "session.sql.h"
 #include "telemetry.sql.h"
 
@@ -26,8 +28,9 @@ struct statement_file {
     }
 
 static const struct statement_file files[] = {
-    FILE_OF(access), FILE_OF(agent),      FILE_OF(audit),   FILE_OF(command),   FILE_OF(device),
-    FILE_OF(event),  FILE_OF(enrollment), FILE_OF(session), FILE_OF(telemetry),
+    FILE_OF(access),  FILE_OF(agent),   FILE_OF(audit),      FILE_OF(command),
+    FILE_OF(device),  FILE_OF(event),   FILE_OF(enrollment), FILE_OF(relay),
+    FILE_OF(sandbox), FILE_OF(session), FILE_OF(telemetry),
 };
 
 const struct sql_statement *const *store_statements(size_t index, size_t *ret_count)

@@ -144,6 +144,15 @@ static const char filling[] =
     "text, attributes) VALUES (7, @a, 1, 1, 1, 'k', '', '', '{}');"
     "INSERT INTO api_key (workspace_id, id, name, hash, scopes, created_by, created_at, "
     "expires_at) VALUES (7, 'key_x', 'n', @b, '*', 'a', 1, 2);"
+    "INSERT INTO sandbox (workspace_id, id, name, agent_id, phase, labels, annotations, spec, "
+    "cpu_millis, memory_bytes, disk_bytes, policy_version, created_by, created_at, changed_at) "
+    "VALUES (7, 'sbx_x', 'x', @a, 2, '{}', '{}', @b, 1, 1, 1, 1, 'a', 1, 1);"
+    "INSERT INTO sandbox_policy (workspace_id, sandbox_id, version, status, policy, hash, "
+    "annotations, created_by, created_at) VALUES (7, 'sbx_x', 1, 1, @b, 'h', '{}', 'a', 1);"
+    "INSERT INTO sandbox_forward VALUES (7, 'sbx_x', @b, 'a', 1, 2);"
+    "INSERT INTO sandbox_usage VALUES (7, 'sbx_x', 'b', 1, @a, 'a', 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, "
+    "0, 0);"
+    "INSERT INTO relay VALUES (7, 'rly_x', @a, @b, 2);"
     "INSERT INTO audit VALUES (7, 1, 1, 'a', 'b', 'c', 'allowed', '', '', '', '{}', @b)";
 
 /* Rows of `other` that name an agent of `default`. */
@@ -159,6 +168,12 @@ static const char *const crossing[] = {
     "text, attributes) VALUES (7, @a, 1, 1, 1, 'k', '', '', '{}')",
     "INSERT INTO upload (workspace_id, agent_id, stream, sequence, captured_at, received_at, "
     "payload) VALUES (7, @a, 1, 1, 1, 1, @b)",
+    "INSERT INTO sandbox (workspace_id, id, name, agent_id, phase, labels, annotations, spec, "
+    "cpu_millis, memory_bytes, disk_bytes, policy_version, created_by, created_at, changed_at) "
+    "VALUES (7, 'sbx_y', 'y', @a, 2, '{}', '{}', @b, 1, 1, 1, 1, 'a', 1, 1)",
+    "INSERT INTO sandbox_usage VALUES (7, 'sbx_y', 'b', 1, @a, 'a', 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, "
+    "0, 0)",
+    "INSERT INTO relay VALUES (7, 'rly_y', @a, @b, 2)",
     "UPDATE enrollment SET agent_id = @a WHERE workspace_id = 7",
     "UPDATE agent SET enrollment_id = 'enr_mine' WHERE workspace_id = 7",
 };

@@ -107,7 +107,7 @@ static void test_foreign_payloads_are_refused(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "",     ":",     "1", "1:", ":1", "x:1", "1:x", "-1:1", "7:1", "1:99999999999999999999",
+        "",     ":",     "1", "1:", ":1", "x:1", "1:x", "-1:1", "99:1", "1:99999999999999999999",
         "1:1 ", "1:1:1",
     };
     for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {

@@ -1,0 +1,208 @@
+#include "cmd/server/domain/placement.h"
+
+#include "common/base/buf.h"
+#include "common/base/str.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+    MIB = 1024 * 1024,
+    TEXT_BYTES = 480
+};
+
+enum hindrance {
+    NOT_ASKED_FOR, /* another agent was named */
+    OFFLINE,
+    CORDONED,
+    NO_DRIVER,
+    NO_LABELS,
+    NO_IMAGE,
+    NO_SLOT,
+    NO_CPU,
+    NO_MEMORY,
+    NO_DISK,
+    HINDRANCE_COUNT,
+    NONE = HINDRANCE_COUNT
+};
+
+static const char *const hindrance_texts[HINDRANCE_COUNT] = {
+    [NOT_ASKED_FOR] = "not the agent asked for",
+    [OFFLINE] = "offline",
+    [CORDONED] = "cordoned",
+    [NO_DRIVER] = "without the sandbox driver",
+    [NO_LABELS] = "not matched by the selector",
+    [NO_IMAGE] = "without the image",
+    [NO_SLOT] = "at the limit of sandboxes",
+    [NO_CPU] = "without the cpu",
+    [NO_MEMORY] = "without the memory",
+    [NO_DISK] = "without the disk",
+};
+
+static bool holds(const char *const *list, size_t count, const char *wanted)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (str_equal(str_of(list[i]), str_of(wanted))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_named(const struct placement_ask *ask, const struct placement_agent *agent)
+{
+    char id[24];
+    (void)snprintf(id, sizeof(id), "%" PRId64, agent->id);
+    return ask->agent[0] == '\0' || str_equal(str_of(ask->agent), str_of(agent->name))
+        || str_equal(str_of(ask->agent), str_of(id));
+}
+
+static enum hindrance room_of(const struct placement_ask *ask, const struct placement_agent *agent)
+{
+    const struct placement_room *offered = &agent->offered;
+    const struct placement_room *promised = &agent->promised;
+    if (promised->sandboxes + ask->room.sandboxes > offered->sandboxes) {
+        return NO_SLOT;
+    }
+    if (ask->room.cpu_millis > offered->cpu_millis - promised->cpu_millis) {
+        return NO_CPU;
+    }
+    if (ask->room.memory_bytes > offered->memory_bytes - promised->memory_bytes) {
+        return NO_MEMORY;
+    }
+    return ask->room.disk_bytes > offered->disk_bytes - promised->disk_bytes ? NO_DISK : NONE;
+}
+
+static enum hindrance hindrance_of(
+    const struct placement_ask *ask, const struct placement_agent *agent)
+{
+    bool any_driver = ask->driver[0] == '\0';
+    if (!is_named(ask, agent)) {
+        return NOT_ASKED_FOR;
+    }
+    if (!agent->is_online) {
+        return OFFLINE;
+    }
+    if (agent->is_cordoned) {
+        return CORDONED;
+    }
+    if (agent->driver_count == 0
+        || (!any_driver && !holds(agent->drivers, agent->driver_count, ask->driver))) {
+        return NO_DRIVER;
+    }
+    if (!selector_matches(ask->selector, ask->lookup, agent->labels)) {
+        return NO_LABELS;
+    }
+    if (ask->image[0] != '\0' && !holds(agent->images, agent->image_count, ask->image)) {
+        return NO_IMAGE;
+    }
+    return room_of(ask, agent);
+}
+
+static double share(int64_t promised, int64_t asked, int64_t offered)
+{
+    return offered <= 0 ? 1.0 : (double)(promised + asked) / (double)offered;
+}
+
+/* How full the agent would be: of what it has least of. */
+static double fullness(const struct placement_ask *ask, const struct placement_agent *agent)
+{
+    const struct placement_room *p = &agent->promised;
+    const struct placement_room *o = &agent->offered;
+    const double shares[] = {
+        share(p->cpu_millis, ask->room.cpu_millis, o->cpu_millis),
+        share(p->memory_bytes, ask->room.memory_bytes, o->memory_bytes),
+        share(p->disk_bytes, ask->room.disk_bytes, o->disk_bytes),
+        share(p->sandboxes, ask->room.sandboxes, o->sandboxes),
+    };
+    double most = 0;
+    for (size_t i = 0; i < sizeof(shares) / sizeof(shares[0]); i++) {
+        most = shares[i] > most ? shares[i] : most;
+    }
+    return most;
+}
+
+struct free_room { /* the most any agent has left */
+    int64_t cpu_millis;
+    int64_t memory_bytes;
+    int64_t disk_bytes;
+};
+
+static void note_free(struct free_room *most, const struct placement_agent *agent)
+{
+    int64_t cpu = agent->offered.cpu_millis - agent->promised.cpu_millis;
+    int64_t memory = agent->offered.memory_bytes - agent->promised.memory_bytes;
+    int64_t disk = agent->offered.disk_bytes - agent->promised.disk_bytes;
+    most->cpu_millis = cpu > most->cpu_millis ? cpu : most->cpu_millis;
+    most->memory_bytes = memory > most->memory_bytes ? memory : most->memory_bytes;
+    most->disk_bytes = disk > most->disk_bytes ? disk : most->disk_bytes;
+}
+
+static void describe(
+    const struct placement_ask *ask,
+    const size_t hindered[HINDRANCE_COUNT],
+    const struct free_room *most,
+    struct buf *out)
+{
+    const char *separator = "";
+    for (int i = 0; i < HINDRANCE_COUNT; i++) {
+        if (hindered[i] == 0) {
+            continue;
+        }
+        buf_printf(out, "%s%zu %s", separator, hindered[i], hindrance_texts[i]);
+        separator = ", ";
+        if (i == NO_CPU) {
+            buf_printf(
+                out,
+                " (%" PRId64 "m asked, at most %" PRId64 "m free)",
+                ask->room.cpu_millis,
+                most->cpu_millis);
+        } else if (i == NO_MEMORY || i == NO_DISK) {
+            bool is_memory = i == NO_MEMORY;
+            buf_printf(
+                out,
+                " (%" PRId64 " MiB asked, at most %" PRId64 " MiB free)",
+                (is_memory ? ask->room.memory_bytes : ask->room.disk_bytes) / MIB,
+                (is_memory ? most->memory_bytes : most->disk_bytes) / MIB);
+        }
+    }
+}
+
+enum err_code placement_choose(
+    const struct placement_ask *ask,
+    const struct placement_agent *agents,
+    size_t count,
+    const struct placement_agent **ret_agent,
+    struct err_info *err)
+{
+    size_t hindered[HINDRANCE_COUNT] = { 0 };
+    struct free_room most = { 0, 0, 0 };
+    const struct placement_agent *best = NULL;
+    double best_fullness = 0;
+    for (size_t i = 0; i < count; i++) {
+        enum hindrance hindrance = hindrance_of(ask, &agents[i]);
+        if (hindrance != NONE) {
+            hindered[hindrance]++;
+            if (hindrance >= NO_SLOT) {
+                note_free(&most, &agents[i]);
+            }
+            continue;
+        }
+        double full = fullness(ask, &agents[i]);
+        if (best == NULL || full < best_fullness) {
+            best = &agents[i];
+            best_fullness = full;
+        }
+    }
+    if (best != NULL) {
+        *ret_agent = best;
+        return ERR_OK;
+    }
+    if (count == 0) {
+        return ERR_SET(err, ERR_PRECONDITION, "no agent fits: the workspace has no agents");
+    }
+    AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
+    describe(ask, hindered, &most, &text);
+    return ERR_SET(
+        err, ERR_PRECONDITION, "no agent fits: of %zu agents %s", count, buf_text(&text));
+}

@@ -1,0 +1,31 @@
+/* Rows of sandboxes to messages of openshell.v1. Everything is made in the arena and borrows the
+ * row's texts; NULL: it is full. */
+#ifndef SERVER_OPENSHELL_MAP_H
+#define SERVER_OPENSHELL_MAP_H
+
+#include "cmd/server/api/map.h"
+#include "cmd/server/store/sandbox.h"
+
+#include "proto/openshell/v1/openshell.pb-c.h"
+
+enum {
+    MAP_US_PER_MS = 1000
+};
+
+Openshell__V1__Sandbox *map_sandbox(
+    const struct map_context *context, const struct sandbox_record *record);
+Openshell__V1__SandboxPolicyRevision *map_policy_revision(
+    const struct map_context *context, const struct sandbox_policy_record *record);
+Openshell__Sandbox__V1__SandboxPolicy *map_policy(
+    const struct map_context *context, struct str_view packed);
+
+/* Events of a sandbox: log lines (kind "sandbox.log") and everything else that happened to it. */
+Openshell__V1__SandboxLogLine *map_log_line(
+    const struct map_context *context, const struct event_record *record);
+Openshell__V1__PlatformEvent *map_platform_event(
+    const struct map_context *context, const struct event_record *record);
+
+/* Labels of a map_sandbox'ed message, for selectors. */
+struct str_view labels_of_sandbox(const void *message, struct str_view key);
+
+#endif

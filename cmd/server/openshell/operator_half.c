@@ -1,0 +1,153 @@
+#include "cmd/server/openshell/operator_half.h"
+
+#include "cmd/server/auth/credentials.h"
+#include "common/base/mem.h"
+
+#include <stdio.h>
+
+#define RECHECK_US (INT64_C(5) * US_PER_SECOND)
+
+struct operator_half {
+    struct rpc_stream *stream; /* borrowed: lives as long as its state */
+    operator_send_fn send;
+    struct relay *relay; /* NULL until opened */
+    bool was_joined;
+    bool is_paused;
+    bool is_ended;
+    struct mono_us opened_at;
+};
+
+struct operator_half *operator_half_create(struct rpc_stream *stream, operator_send_fn send)
+{
+    struct operator_half *half = mem_alloc(sizeof(*half));
+    half->stream = stream;
+    half->send = send;
+    rpc_stream_set_timer(stream, RELAY_OPEN_US); /* for the first message, then for the agent */
+    return half;
+}
+
+void operator_half_destroy(struct operator_half *half)
+{
+    if (half->relay != NULL) {
+        relay_leave(half->relay, RELAY_OPERATOR);
+    }
+    mem_free(half);
+}
+
+void operator_half_end(struct operator_half *half, enum err_code code, const char *text)
+{
+    if (!half->is_ended) {
+        half->is_ended = true;
+        rpc_stream_finish(half->stream, code, text);
+    }
+}
+
+void operator_half_open(
+    struct operator_half *half, const struct relay_wish *wish, struct arena *arena)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct service *service = rpc_call_service(rpc_stream_call(half->stream));
+    enum err_code code = relay_open(service->relays, half->stream, wish, arena, &half->relay, &err);
+    half->opened_at = clock_mono(service->clock);
+    if (code != ERR_OK) {
+        operator_half_end(half, code, err.text);
+        return;
+    }
+    rpc_stream_set_timer(half->stream, RELAY_OPEN_US);
+}
+
+bool operator_half_is_open(const struct operator_half *half)
+{
+    return half->relay != NULL;
+}
+
+void operator_half_put(struct operator_half *half, const struct relay_frame *frame)
+{
+    if (half->relay == NULL || half->is_ended) {
+        return;
+    }
+    if (!relay_put(half->relay, RELAY_OPERATOR, frame) && !half->is_paused) {
+        half->is_paused = true;
+        rpc_stream_pause(half->stream);
+    }
+}
+
+/* What an agent says it could not do, as the operator's status. */
+static enum err_code code_of(int64_t ack_code)
+{
+    switch (ack_code) {
+    case AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_BAD_REQUEST:
+        return ERR_INVALID;
+    case AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_AGENT_INCAPABLE:
+        return ERR_PRECONDITION;
+    case AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_FORBIDDEN:
+        return ERR_DENIED;
+    case AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_BUSY:
+        return ERR_LIMIT;
+    case AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_UNIMPLEMENTED:
+        return ERR_UNSUPPORTED;
+    default:
+        return ERR_UNAVAILABLE;
+    }
+}
+
+/* Frames of the agent until there are none (true) or the reader has enough for now (false). */
+static bool send_frames(struct operator_half *half)
+{
+    struct relay_frame frame;
+    bool is_last = false;
+    while (!half->is_ended && relay_peek(half->relay, RELAY_OPERATOR, &frame)) {
+        if (frame.kind == RELAY_FAILURE) {
+            char text[512];
+            (void)snprintf(text, sizeof(text), "%.*s", (int)frame.bytes.len, frame.bytes.ptr);
+            operator_half_end(half, code_of(frame.a), text);
+        } else if (half->send(half->stream, &frame, &is_last) != ERR_OK) {
+            return false;
+        }
+        relay_drop(half->relay, RELAY_OPERATOR);
+        if (is_last) {
+            operator_half_end(half, ERR_OK, NULL);
+        }
+    }
+    return true;
+}
+
+void operator_half_pump(struct operator_half *half)
+{
+    if (half->relay == NULL || half->is_ended) {
+        return;
+    }
+    if (!half->was_joined && relay_is_joined(half->relay)) {
+        half->was_joined = true;
+        rpc_stream_set_timer(half->stream, RECHECK_US);
+    }
+    if (half->is_paused && relay_may_read(half->relay, RELAY_OPERATOR)) {
+        half->is_paused = false;
+        rpc_stream_resume(half->stream);
+    }
+    bool is_left = relay_is_left(half->relay, RELAY_AGENT);
+    if (send_frames(half) && is_left) {
+        operator_half_end(half, ERR_UNAVAILABLE, "the agent went away before the end");
+    }
+}
+
+void operator_half_tick(struct operator_half *half)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct rpc_call *call = rpc_stream_call(half->stream);
+    if (half->relay == NULL) {
+        operator_half_end(half, ERR_TIMEOUT, "no first message within 10 s");
+        return;
+    }
+    if (!half->was_joined && !relay_is_joined(half->relay)) {
+        operator_half_end(half, ERR_UNAVAILABLE, "the sandbox's agent did not answer within 10 s");
+        return;
+    }
+    enum err_code code = credentials_recheck(
+        rpc_call_service(call), rpc_call_worker(call), principal_of(call), &err);
+    if (code == ERR_UNAUTHENTICATED) {
+        operator_half_end(half, code, err.text);
+        return;
+    }
+    rpc_stream_set_timer(half->stream, RECHECK_US);
+}

@@ -1,0 +1,33 @@
+/*
+ * The operator's half of a relay, shared by exec and forward: opens it, queues what the operator
+ * sends, sends on what the agent brings, ends with either side, when the right to it ends, or when
+ * the agent does not come. Events of one stream only.
+ */
+#ifndef SERVER_OPENSHELL_OPERATOR_HALF_H
+#define SERVER_OPENSHELL_OPERATOR_HALF_H
+
+#include "cmd/server/core/service.h"
+#include "cmd/server/relay/relay.h"
+
+struct operator_half;
+
+/* Sends one frame of the agent as the method's message. ERR_LIMIT: later, the same again.
+ * *ret_last: the stream is to end well after it. */
+typedef enum err_code (*operator_send_fn)(
+    struct rpc_stream *stream, const struct relay_frame *frame, bool *ret_last);
+
+struct operator_half *operator_half_create(struct rpc_stream *stream, operator_send_fn send);
+void operator_half_destroy(struct operator_half *half); /* the stream's closed */
+
+/* Ends the stream on an error, which then needs no more from the caller. */
+void operator_half_open(
+    struct operator_half *half, const struct relay_wish *wish, struct arena *arena);
+bool operator_half_is_open(const struct operator_half *half);
+void operator_half_put(struct operator_half *half, const struct relay_frame *frame);
+void operator_half_end(struct operator_half *half, enum err_code code, const char *text);
+
+/* The stream's woken and writable, and timer. */
+void operator_half_pump(struct operator_half *half);
+void operator_half_tick(struct operator_half *half);
+
+#endif

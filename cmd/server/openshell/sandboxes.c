@@ -1,0 +1,252 @@
+/* Sandboxes: create, get, list, delete, stop, start. */
+#include "cmd/server/domain/selector.h"
+#include "cmd/server/openshell/handlers.h"
+#include "cmd/server/openshell/map.h"
+#include "cmd/server/sandbox/spec.h"
+#include "common/wire/wire.h"
+
+enum {
+    JSON_BYTES = 256 * 1024,
+    ANNOTATIONS_MAX = 64,
+    ANNOTATION_BYTES = 64 * 1024,
+    LIST_DEFAULT = 100,
+    LIST_MAX = 1000,
+    LIST_SCAN = 20000,
+    SELECTOR_PAIRS = 64
+};
+
+#define FORCE_METADATA "belay-force"
+
+static enum err_code reply_sandbox(
+    struct api_call *api,
+    const struct sandbox_record *record,
+    ProtobufCMessage **ret_reply,
+    struct err_info *err)
+{
+    const struct map_context context = map_context_of(api);
+    Openshell__V1__SandboxResponse *reply =
+        wire_new(api->arena, &openshell__v1__sandbox_response__descriptor);
+    if (reply == NULL) {
+        return API_OUT_OF_MEMORY(err);
+    }
+    reply->sandbox = map_sandbox(&context, record);
+    *ret_reply = &reply->base;
+    return reply->sandbox == NULL ? API_OUT_OF_MEMORY(err) : ERR_OK;
+}
+
+/* An object of the entries' keys and values; a JSON object names each key once. */
+#define WRITE_OBJECT(out, entries, count)                         \
+    do {                                                          \
+        buf_append_char((out), '{');                              \
+        for (size_t i_ = 0; i_ < (count); i_++) {                 \
+            if (i_ > 0) {                                         \
+                buf_append_char((out), ',');                      \
+            }                                                     \
+            buf_append_json((out), str_of((entries)[i_]->key));   \
+            buf_append_char((out), ':');                          \
+            buf_append_json((out), str_of((entries)[i_]->value)); \
+        }                                                         \
+        buf_append_char((out), '}');                              \
+    } while (0)
+
+static const char *annotation(const Openshell__V1__CreateSandboxRequest *request, const char *key)
+{
+    for (size_t i = 0; i < request->n_annotations; i++) {
+        if (str_equal(str_of(request->annotations[i]->key), str_of(key))) {
+            return request->annotations[i]->value;
+        }
+    }
+    return "";
+}
+
+static enum err_code check_annotations(
+    const Openshell__V1__CreateSandboxRequest *request, struct err_info *err)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < request->n_annotations; i++) {
+        bytes += strlen(request->annotations[i]->key) + strlen(request->annotations[i]->value);
+    }
+    if (request->n_annotations > ANNOTATIONS_MAX || bytes > ANNOTATION_BYTES) {
+        return ERR_SET(
+            err,
+            ERR_INVALID,
+            "annotations: at most %d entries of together %d bytes",
+            ANNOTATIONS_MAX,
+            ANNOTATION_BYTES);
+    }
+    return ERR_OK;
+}
+
+OPENSHELL_HANDLER(create_sandbox)
+{
+    const Openshell__V1__CreateSandboxRequest *request =
+        (const Openshell__V1__CreateSandboxRequest *)message;
+    const struct lifecycle self = openshell_lifecycle(api);
+    struct sandbox_record record;
+    AUTO_BUF struct buf labels = BUF_INIT(JSON_BYTES);
+    AUTO_BUF struct buf annotations = BUF_INIT(JSON_BYTES);
+    api->target = arena_printf(api->arena, "sandbox/%s", request->name);
+    TRY(check_annotations(request, err));
+    WRITE_OBJECT(&labels, request->labels, request->n_labels);
+    WRITE_OBJECT(&annotations, request->annotations, request->n_annotations);
+    if (!buf_ok(&labels) || !buf_ok(&annotations)) {
+        return API_OUT_OF_MEMORY(err);
+    }
+    const struct lifecycle_wish wish = {
+        .name = request->name,
+        .labels = buf_text(&labels),
+        .annotations = buf_text(&annotations),
+        .agent = annotation(request, SPEC_AGENT_ANNOTATION),
+        .selector = annotation(request, SPEC_SELECTOR_ANNOTATION),
+        .spec = request->spec,
+    };
+    TRY(lifecycle_create(&self, &wish, &record, err));
+    api->target = arena_printf(api->arena, "sandbox/%s", record.id);
+    return reply_sandbox(api, &record, ret_reply, err);
+}
+
+static enum err_code find(
+    struct api_call *api, const char *name, struct sandbox_record *ret_record, struct err_info *err)
+{
+    api->target = arena_printf(api->arena, "sandbox/%s", name);
+    TRY(store_sandbox_by_name(
+        api->work->conn, api->workspace_id, str_of(name), api->arena, ret_record, err));
+    api->target = arena_printf(api->arena, "sandbox/%s", ret_record->id);
+    return ERR_OK;
+}
+
+OPENSHELL_HANDLER(get_sandbox)
+{
+    const Openshell__V1__GetSandboxRequest *request =
+        (const Openshell__V1__GetSandboxRequest *)message;
+    struct sandbox_record record;
+    TRY(find(api, request->name, &record, err));
+    return reply_sandbox(api, &record, ret_reply, err);
+}
+
+/* "key=value,key=value": equality alone, empty pairs skipped. What is left is a selector. */
+static enum err_code parse_selector(
+    struct api_call *api, const char *text, struct selector **ret_selector, struct err_info *err)
+{
+    AUTO_BUF struct buf kept = BUF_INIT(JSON_BYTES);
+    struct str_view rest = str_of(text);
+    size_t pairs = 0;
+    while (rest.len > 0) {
+        struct str_view pair = rest;
+        if (!str_cut(rest, ',', &pair, &rest)) {
+            rest = STR_NONE;
+        }
+        pair = str_trim(pair);
+        if (pair.len == 0) {
+            continue;
+        }
+        struct str_view key = pair;
+        struct str_view value = STR_NONE;
+        bool is_pair = str_cut(pair, '=', &key, &value) && key.len > 0
+            && key.ptr[key.len - 1] != '!' && (value.len == 0 || value.ptr[0] != '=');
+        if (!is_pair || ++pairs > SELECTOR_PAIRS) {
+            return ERR_SET(
+                err,
+                ERR_INVALID,
+                "label_selector: at most %d pairs of key=value, separated by commas",
+                SELECTOR_PAIRS);
+        }
+        buf_printf(&kept, "%s%.*s", pairs > 1 ? "," : "", (int)pair.len, pair.ptr);
+    }
+    const char *copy = arena_strdup(api->arena, buf_text(&kept));
+    if (copy == NULL) {
+        return API_OUT_OF_MEMORY(err);
+    }
+    return selector_parse(str_of(copy), api->arena, ret_selector, err);
+}
+
+OPENSHELL_HANDLER(list_sandboxes)
+{
+    const Openshell__V1__ListSandboxesRequest *request =
+        (const Openshell__V1__ListSandboxesRequest *)message;
+    const struct map_context context = map_context_of(api);
+    struct selector *selector = NULL;
+    struct store_list list;
+    const struct sandbox_filter filter = { .after_name = STR(""), .limit = LIST_SCAN };
+    size_t limit = request->limit == 0 ? LIST_DEFAULT : request->limit;
+    size_t skip = request->offset;
+    limit = limit > LIST_MAX ? LIST_MAX : limit;
+    TRY(parse_selector(api, request->label_selector, &selector, err));
+    TRY(store_sandbox_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
+    Openshell__V1__ListSandboxesResponse *reply =
+        wire_new(api->arena, &openshell__v1__list_sandboxes_response__descriptor);
+    if (reply == NULL
+        || (reply->sandboxes = arena_alloc(api->arena, limit * sizeof(void *))) == NULL) {
+        return API_OUT_OF_MEMORY(err);
+    }
+    const struct sandbox_record *records = list.records;
+    for (size_t i = 0; i < list.count && reply->n_sandboxes < limit; i++) {
+        Openshell__V1__Sandbox *sandbox = map_sandbox(&context, &records[i]);
+        if (sandbox == NULL) {
+            return API_OUT_OF_MEMORY(err);
+        }
+        if (!selector_matches(selector, labels_of_sandbox, sandbox)) {
+            continue;
+        }
+        if (skip > 0) {
+            skip--;
+            continue;
+        }
+        reply->sandboxes[reply->n_sandboxes++] = sandbox;
+    }
+    *ret_reply = &reply->base;
+    return ERR_OK;
+}
+
+static enum err_code order(
+    struct api_call *api,
+    const char *name,
+    enum phase_order what,
+    struct sandbox_record *ret_record,
+    struct err_info *err)
+{
+    const struct lifecycle self = openshell_lifecycle(api);
+    TRY(find(api, name, ret_record, err));
+    return lifecycle_order(&self, ret_record, what, err);
+}
+
+/* With the metadata "belay-force: true" the record goes at once, whatever its agent still holds. */
+OPENSHELL_HANDLER(delete_sandbox)
+{
+    const Openshell__V1__DeleteSandboxRequest *request =
+        (const Openshell__V1__DeleteSandboxRequest *)message;
+    const struct lifecycle self = openshell_lifecycle(api);
+    struct sandbox_record record;
+    unsigned count = 0;
+    bool is_forced = str_equal(rpc_call_metadata(api->call, FORCE_METADATA, &count), STR("true"));
+    TRY(order(api, request->name, PHASE_ORDER_DELETE, &record, err));
+    if (is_forced) {
+        TRY(lifecycle_forget(&self, &record, err));
+    }
+    Openshell__V1__DeleteSandboxResponse *reply =
+        wire_new(api->arena, &openshell__v1__delete_sandbox_response__descriptor);
+    if (reply == NULL) {
+        return API_OUT_OF_MEMORY(err);
+    }
+    reply->deleted = true;
+    *ret_reply = &reply->base;
+    return ERR_OK;
+}
+
+OPENSHELL_HANDLER(stop_sandbox)
+{
+    const Openshell__V1__StopSandboxRequest *request =
+        (const Openshell__V1__StopSandboxRequest *)message;
+    struct sandbox_record record;
+    TRY(order(api, request->name, PHASE_ORDER_STOP, &record, err));
+    return reply_sandbox(api, &record, ret_reply, err);
+}
+
+OPENSHELL_HANDLER(start_sandbox)
+{
+    const Openshell__V1__StartSandboxRequest *request =
+        (const Openshell__V1__StartSandboxRequest *)message;
+    struct sandbox_record record;
+    TRY(order(api, request->name, PHASE_ORDER_START, &record, err));
+    return reply_sandbox(api, &record, ret_reply, err);
+}

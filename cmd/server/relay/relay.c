@@ -1,0 +1,381 @@
+#include "cmd/server/relay/relay.h"
+
+#include "cmd/server/auth/gate.h"
+#include "cmd/server/core/outbox.h"
+#include "cmd/server/domain/phase.h"
+#include "cmd/server/store/audit.h"
+#include "cmd/server/store/relay.h"
+#include "cmd/server/store/sandbox.h"
+#include "common/base/id.h"
+#include "common/base/list.h"
+#include "common/base/map.h"
+#include "common/crypto/command_signature.h"
+#include "common/sys/lock.h"
+#include "common/wire/timestamp.h"
+#include "common/wire/wire.h"
+
+#include <stdio.h>
+
+enum {
+    HASH_BYTES = 32,
+    PACKED_BYTES = 1024 * 1024
+};
+
+struct node { /* one queued frame, its bytes behind it */
+    struct list link;
+    struct relay_frame frame;
+};
+
+struct queue {
+    struct list nodes;
+    size_t bytes;
+    bool is_full; /* its writer was told to pause */
+};
+
+struct relay {
+    struct relays *relays;
+    char id[ID_TEXT_BYTES];
+    char sandbox_id[ID_TEXT_BYTES];
+    int64_t agent_id;
+    bool is_forward;
+    uint8_t token_hash[HASH_BYTES];
+    struct mono_us open_before;
+    struct rpc_stream *streams[2]; /* by side; referenced */
+    bool has_left[2];
+    struct queue queues[2]; /* for the side */
+};
+
+struct relays {
+    struct lock lock; /* of the registry and of every relay: what runs under it is short */
+    struct map *by_id;
+};
+
+struct relays *relays_create(void)
+{
+    struct relays *relays = mem_alloc(sizeof(*relays));
+    lock_init(&relays->lock, LOCK_RANK_REGISTRY);
+    relays->by_id = map_create();
+    return relays;
+}
+
+void relays_destroy(struct relays *relays)
+{
+    if (relays == NULL) {
+        return;
+    }
+    map_destroy(relays->by_id, NULL);
+    lock_deinit(&relays->lock);
+    mem_free(relays);
+}
+
+static void empty_queue(struct queue *queue)
+{
+    while (!list_is_empty(&queue->nodes)) {
+        struct node *node = LIST_ENTRY(queue->nodes.next, struct node, link);
+        list_remove(&node->link);
+        mem_free(node);
+    }
+}
+
+static void free_relay(struct relay *relay)
+{
+    for (int side = 0; side < 2; side++) {
+        empty_queue(&relay->queues[side]);
+        if (relay->streams[side] != NULL) {
+            rpc_stream_unref(relay->streams[side]);
+        }
+    }
+    mem_free(relay);
+}
+
+/* Lock held. Forwards with this token, or to this sandbox. */
+static size_t count_forwards(const struct relays *relays, const struct relay *like, bool by_token)
+{
+    size_t count = 0;
+    size_t cursor = 0;
+    struct str_view key;
+    void *value = NULL;
+    while (map_next(relays->by_id, &cursor, &key, &value)) {
+        const struct relay *relay = value;
+        bool is_like = by_token ? memcmp(relay->token_hash, like->token_hash, HASH_BYTES) == 0
+                                : str_equal(str_of(relay->sandbox_id), str_of(like->sandbox_id));
+        count += relay->is_forward && is_like ? 1 : 0;
+    }
+    return count;
+}
+
+static enum err_code enter(struct relay *relay, struct err_info *err)
+{
+    struct relays *relays = relay->relays;
+    LOCK_GUARD(&relays->lock);
+    if (relay->is_forward && count_forwards(relays, relay, true) >= RELAY_PER_TOKEN) {
+        return ERR_SET(err, ERR_LIMIT, "at most %d connections with one token", RELAY_PER_TOKEN);
+    }
+    if (relay->is_forward && count_forwards(relays, relay, false) >= RELAY_PER_SANDBOX) {
+        return ERR_SET(err, ERR_LIMIT, "at most %d connections to one sandbox", RELAY_PER_SANDBOX);
+    }
+    (void)map_put(relays->by_id, str_of(relay->id), relay);
+    return ERR_OK;
+}
+
+struct opening {
+    struct relay *relay;
+    const struct relay_wish *wish;
+    const struct principal *principal;
+    const struct rpc_call *call;
+};
+
+/* Signs as a command is signed: the relay's id, sequence and issue 0, and as payload the order with
+ * nothing in it but the sandbox and the target. */
+static enum err_code sign(
+    struct work *work,
+    const struct opening *opening,
+    const struct sandbox_record *record,
+    struct err_info *err)
+{
+    Agentgateway__V1__ControlRelayOpen *order = opening->wish->target;
+    uint8_t *signature = arena_alloc(work->arena, KEY_SIGNATURE_BYTES);
+    AUTO_BUF struct buf payload = BUF_INIT(PACKED_BYTES);
+    order->relay_id = CONST_CAST(char *, "");
+    order->sandbox_id = CONST_CAST(char *, record->id);
+    order->actor = CONST_CAST(char *, "");
+    order->expires_at = NULL;
+    order->signature.len = 0;
+    wire_pack(&order->base, &payload);
+    if (signature == NULL || !buf_ok(&payload)) {
+        return ERR_SET(err, ERR_LIMIT, "the request is too large");
+    }
+    const struct wall_us expires_at = { work->now.value + RELAY_OPEN_US };
+    const struct command_signature_fields fields = {
+        .server_id = str_of(work->service->server_id),
+        .agent_id = record->agent_id,
+        .command_id = str_of(opening->relay->id),
+        .actor = str_of(opening->principal->subject),
+        .expires_at = expires_at,
+        .payload = buf_view(&payload),
+    };
+    TRY(outbox_sign(work->service, &fields, signature, err));
+    order->relay_id = opening->relay->id;
+    order->actor = CONST_CAST(char *, opening->principal->subject);
+    order->expires_at = wire_timestamp_new(work->arena, expires_at);
+    order->signature = (ProtobufCBinaryData){ KEY_SIGNATURE_BYTES, signature };
+    return order->expires_at == NULL ? ERR_SET(err, ERR_LIMIT, "the request is too large") : ERR_OK;
+}
+
+static enum err_code audit(
+    struct work *work,
+    const struct opening *opening,
+    const struct sandbox_record *record,
+    struct err_info *err)
+{
+    char target[80];
+    (void)snprintf(target, sizeof(target), "sandbox/%s", record->id);
+    const struct audit_entry entry = {
+        .workspace_id = record->workspace_id,
+        .actor = opening->principal->subject,
+        .action = rpc_call_method(opening->call)->path + 1,
+        .target = target,
+        .decision = "allowed",
+        .reason = opening->relay->id,
+        .request_id = rpc_call_id(opening->call),
+        .source = opening->principal->source,
+    };
+    work_wake(work, HUB_AUDIT, record->workspace_id);
+    return store_audit_add(work->conn, &entry, work->now, err);
+}
+
+static enum err_code store_order(struct work *work, void *context, struct err_info *err)
+{
+    const struct opening *opening = context;
+    struct relay *relay = opening->relay;
+    struct sandbox_record record;
+    enum phase phase = PHASE_GONE;
+    int64_t workspace_id = opening->principal->workspace_id;
+    AUTO_BUF struct buf packed = BUF_INIT(PACKED_BYTES);
+    TRY(store_sandbox_get(
+        work->conn, workspace_id, str_of(opening->wish->sandbox_id), work->arena, &record, err));
+    TRY(phase_after_order((enum phase)record.phase, PHASE_ORDER_EXEC, &phase, err));
+    relay->agent_id = record.agent_id;
+    TRY(sign(work, opening, &record, err));
+    wire_pack(&opening->wish->target->base, &packed);
+    if (!buf_ok(&packed)) {
+        return ERR_SET(err, ERR_LIMIT, "the request is too large");
+    }
+    const struct relay_record row = {
+        .id = relay->id,
+        .packed = buf_view(&packed),
+        .expires_at = work->now.value + RELAY_OPEN_US,
+    };
+    TRY(store_relay_add(work->conn, workspace_id, record.agent_id, &row, err));
+    work_wake(work, HUB_OUTBOX, record.agent_id);
+    return audit(work, opening, &record, err);
+}
+
+static struct relay *new_relay(
+    struct relays *relays, struct rpc_stream *stream, const struct relay_wish *wish)
+{
+    struct service *service = rpc_call_service(rpc_stream_call(stream));
+    struct relay *relay = mem_alloc(sizeof(*relay));
+    relay->relays = relays;
+    (void)id_create("rly", clock_wall(service->clock), relay->id);
+    relay->is_forward = wish->token_hash != NULL;
+    if (relay->is_forward) {
+        memcpy(relay->token_hash, wish->token_hash, HASH_BYTES);
+    }
+    relay->open_before = (struct mono_us){ clock_mono(service->clock).value + RELAY_OPEN_US };
+    relay->streams[RELAY_OPERATOR] = rpc_stream_ref(stream);
+    list_init(&relay->queues[RELAY_OPERATOR].nodes);
+    list_init(&relay->queues[RELAY_AGENT].nodes);
+    return relay;
+}
+
+enum err_code relay_open(
+    struct relays *relays,
+    struct rpc_stream *stream,
+    const struct relay_wish *wish,
+    struct arena *arena,
+    struct relay **ret_relay,
+    struct err_info *err)
+{
+    struct rpc_call *call = rpc_stream_call(stream);
+    struct relay *relay = new_relay(relays, stream, wish);
+    struct opening opening = { relay, wish, principal_of(call), call };
+    enum err_code code =
+        str_copy(str_of(wish->sandbox_id), relay->sandbox_id, sizeof(relay->sandbox_id));
+    code = code == ERR_OK ? enter(relay, err) : ERR_SET(err, ERR_NOT_FOUND, "sandbox not found");
+    if (code != ERR_OK) {
+        free_relay(relay);
+        return code;
+    }
+    /* In the registry before the row is seen: the agent may be quicker than the commit's answer. */
+    code = work_run(
+        rpc_call_worker(call), arena, opening.principal->workspace_id, store_order, &opening, err);
+    if (code != ERR_OK) {
+        relay_leave(
+            relay, RELAY_OPERATOR); /* a lost commit may have brought the agent: it leaves too */
+        return code;
+    }
+    *ret_relay = relay;
+    return ERR_OK;
+}
+
+enum err_code relay_join(
+    struct relays *relays,
+    struct str_view id,
+    int64_t agent_id,
+    struct rpc_stream *stream,
+    struct relay **ret_relay,
+    struct err_info *err)
+{
+    const struct service *service = rpc_call_service(rpc_stream_call(stream));
+    LOCK_GUARD(&relays->lock);
+    struct relay *relay = map_find(relays->by_id, id);
+    bool is_late = relay != NULL && clock_mono(service->clock).value > relay->open_before.value;
+    if (relay == NULL || relay->agent_id != agent_id || is_late
+        || relay->has_left[RELAY_OPERATOR]) {
+        return ERR_SET(err, ERR_NOT_FOUND, "no such relay, or its time is over");
+    }
+    if (relay->streams[RELAY_AGENT] != NULL) {
+        return ERR_SET(err, ERR_CONFLICT, "the relay is open already");
+    }
+    relay->streams[RELAY_AGENT] = rpc_stream_ref(stream);
+    rpc_stream_wake(relay->streams[RELAY_OPERATOR]);
+    rpc_stream_wake(stream);
+    *ret_relay = relay;
+    return ERR_OK;
+}
+
+static enum relay_side other(enum relay_side side)
+{
+    return side == RELAY_OPERATOR ? RELAY_AGENT : RELAY_OPERATOR;
+}
+
+bool relay_put(struct relay *relay, enum relay_side side, const struct relay_frame *frame)
+{
+    struct node *node = mem_alloc(sizeof(*node) + frame->bytes.len);
+    node->frame = *frame;
+    if (frame->bytes.len > 0) {
+        memcpy(node + 1, frame->bytes.ptr, frame->bytes.len);
+    }
+    node->frame.bytes = str_from((const char *)(node + 1), frame->bytes.len);
+    LOCK_GUARD(&relay->relays->lock);
+    struct queue *queue = &relay->queues[other(side)];
+    list_append(&queue->nodes, &node->link);
+    queue->bytes += frame->bytes.len;
+    queue->is_full = queue->bytes >= RELAY_QUEUE_BYTES;
+    if (relay->streams[other(side)] != NULL && !relay->has_left[other(side)]) {
+        rpc_stream_wake(relay->streams[other(side)]);
+    }
+    return !queue->is_full;
+}
+
+bool relay_may_read(struct relay *relay, enum relay_side side)
+{
+    LOCK_GUARD(&relay->relays->lock);
+    return !relay->queues[other(side)].is_full;
+}
+
+bool relay_peek(struct relay *relay, enum relay_side side, struct relay_frame *ret_frame)
+{
+    LOCK_GUARD(&relay->relays->lock);
+    struct queue *queue = &relay->queues[side];
+    if (list_is_empty(&queue->nodes)) {
+        return false;
+    }
+    *ret_frame = LIST_ENTRY(queue->nodes.next, struct node, link)->frame;
+    return true;
+}
+
+void relay_drop(struct relay *relay, enum relay_side side)
+{
+    struct node *node = NULL;
+    {
+        LOCK_GUARD(&relay->relays->lock);
+        struct queue *queue = &relay->queues[side];
+        node = LIST_ENTRY(queue->nodes.next, struct node, link);
+        list_remove(&node->link);
+        queue->bytes -= node->frame.bytes.len;
+        bool has_room = queue->is_full && queue->bytes < RELAY_QUEUE_BYTES / 2;
+        if (has_room) {
+            queue->is_full = false;
+            if (relay->streams[other(side)] != NULL && !relay->has_left[other(side)]) {
+                rpc_stream_wake(relay->streams[other(side)]);
+            }
+        }
+    }
+
+    mem_free(node);
+}
+
+bool relay_is_joined(struct relay *relay)
+{
+    LOCK_GUARD(&relay->relays->lock);
+    return relay->streams[RELAY_AGENT] != NULL;
+}
+
+bool relay_is_left(struct relay *relay, enum relay_side side)
+{
+    LOCK_GUARD(&relay->relays->lock);
+    return relay->has_left[side];
+}
+
+void relay_leave(struct relay *relay, enum relay_side side)
+{
+    struct relays *relays = relay->relays;
+    bool is_over = false;
+    {
+        LOCK_GUARD(&relays->lock);
+        relay->has_left[side] = true;
+        /* An agent that never came has nothing to leave. */
+        is_over = relay->has_left[RELAY_OPERATOR]
+            && (relay->has_left[RELAY_AGENT] || relay->streams[RELAY_AGENT] == NULL);
+        if (is_over) {
+            (void)map_remove(relays->by_id, str_of(relay->id));
+        } else if (relay->streams[other(side)] != NULL) {
+            rpc_stream_wake(relay->streams[other(side)]);
+        }
+    }
+    if (is_over) {
+        free_relay(relay);
+    }
+}

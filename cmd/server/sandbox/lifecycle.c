@@ -1,0 +1,451 @@
+#include "cmd/server/sandbox/lifecycle.h"
+
+#include "cmd/server/core/outbox.h"
+#include "cmd/server/domain/moniker.h"
+#include "cmd/server/sandbox/orders.h"
+#include "cmd/server/sandbox/place.h"
+#include "cmd/server/sandbox/policy.h"
+#include "cmd/server/store/audit.h"
+#include "cmd/server/store/event.h"
+#include "cmd/server/store/relay.h"
+#include "common/base/id.h"
+#include "common/wire/wire.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+    NAME_TRIES = 8,
+    SPEC_BYTES = 1024 * 1024,
+    SWEEP_ROWS = 1000,
+    HEARTBEATS_OF_GRACE = 3
+};
+
+int64_t lifecycle_grace_us(const struct service *service)
+{
+    return HEARTBEATS_OF_GRACE * service->settings.heartbeat_us;
+}
+
+static enum err_code note_phase(
+    const struct lifecycle *self,
+    const struct sandbox_record *record,
+    enum phase phase,
+    struct err_info *err)
+{
+    struct work *work = self->work;
+    work_wake(work, HUB_SANDBOXES, record->workspace_id);
+    if (record->agent_id == 0) {
+        return ERR_OK;
+    }
+    char attributes[64];
+    (void)snprintf(attributes, sizeof(attributes), "{\"phase\":\"%s\"}", phase_name(phase));
+    const struct event_record event = {
+        .agent_id = record->agent_id,
+        .time_us = work->now.value,
+        .received_at = work->now.value,
+        .severity = phase == PHASE_ERROR ? AGENTGATEWAY__V1__SEVERITY__SEVERITY_ERROR
+                                         : AGENTGATEWAY__V1__SEVERITY__SEVERITY_INFO,
+        .kind = "sandbox.phase",
+        .device = record->id,
+        .text = arena_printf(
+            work->arena,
+            "%s%s%s",
+            phase_name(phase),
+            record->message[0] == '\0' ? "" : ": ",
+            record->message),
+        .attributes = attributes,
+    };
+    work_wake(work, HUB_EVENTS, record->workspace_id);
+    return event.text == NULL ? ERR_SET(err, ERR_LIMIT, "the sandbox's message is too large")
+                              : store_event_add(work->conn, record->workspace_id, &event, err);
+}
+
+/* Writes the record; an event only when the phase is another. */
+static enum err_code change(
+    const struct lifecycle *self,
+    struct sandbox_record *record,
+    enum phase phase,
+    struct err_info *err)
+{
+    bool is_new_phase = record->phase != (int64_t)phase;
+    record->phase = (int64_t)phase;
+    record->changed_at = is_new_phase ? self->work->now.value : record->changed_at;
+    TRY(store_sandbox_update(self->work->conn, record, err));
+    if (!is_new_phase) {
+        work_wake(self->work, HUB_SANDBOXES, record->workspace_id);
+        return ERR_OK;
+    }
+    return note_phase(self, record, phase, err);
+}
+
+static enum err_code fail(
+    const struct lifecycle *self,
+    struct sandbox_record *record,
+    const char *reason,
+    const char *message,
+    struct err_info *err)
+{
+    record->reason = reason;
+    record->message = message;
+    return change(self, record, PHASE_ERROR, err);
+}
+
+static enum err_code add_policy(
+    const struct lifecycle *self,
+    const struct sandbox_record *record,
+    Openshell__Sandbox__V1__SandboxPolicy *policy,
+    struct err_info *err)
+{
+    char hash[POLICY_HASH_TEXT_BYTES];
+    AUTO_BUF struct buf packed = BUF_INIT(SPEC_BYTES);
+    TRY(policy_hash(policy, hash, err));
+    wire_pack(&policy->base, &packed);
+    const struct sandbox_policy_record first = {
+        .sandbox_id = record->id,
+        .version = record->policy_version,
+        .status = SANDBOX_POLICY_PENDING,
+        .policy = buf_view(&packed),
+        .hash = hash,
+        .annotations = "{}",
+        .created_by = self->actor,
+        .created_at = self->work->now.value,
+    };
+    return store_sandbox_policy_add(self->work->conn, self->workspace_id, &first, err);
+}
+
+static enum err_code choose_name(
+    const struct lifecycle *self,
+    const struct lifecycle_wish *wish,
+    const char **ret_name,
+    struct err_info *err)
+{
+    struct work *work = self->work;
+    struct sandbox_record taken;
+    if (wish->name[0] != '\0') {
+        enum err_code code = store_sandbox_by_name(
+            work->conn, self->workspace_id, str_of(wish->name), work->arena, &taken, err);
+        *ret_name = wish->name;
+        if (code == ERR_OK) {
+            return ERR_SET(err, ERR_EXISTS, "sandbox '%s' already exists", wish->name);
+        }
+        return code == ERR_NOT_FOUND ? spec_check_name(str_of(wish->name), err) : code;
+    }
+    for (int i = 0; i < NAME_TRIES; i++) {
+        char name[MONIKER_BYTES];
+        *ret_name = arena_strdup(work->arena, moniker_create(id_random_below(UINT64_MAX), name));
+        if (*ret_name == NULL) {
+            return ERR_SET(err, ERR_LIMIT, "the request is too large");
+        }
+        enum err_code code = store_sandbox_by_name(
+            work->conn, self->workspace_id, str_of(*ret_name), work->arena, &taken, err);
+        if (code != ERR_OK) {
+            return code == ERR_NOT_FOUND ? ERR_OK : code;
+        }
+    }
+    return ERR_SET(err, ERR_BUSY, "no free name was found; give one");
+}
+
+static enum err_code store(
+    const struct lifecycle *self,
+    const struct lifecycle_wish *wish,
+    struct sandbox_record *record,
+    struct err_info *err)
+{
+    Openshell__Sandbox__V1__SandboxPolicy none = OPENSHELL__SANDBOX__V1__SANDBOX_POLICY__INIT;
+    AUTO_BUF struct buf packed = BUF_INIT(SPEC_BYTES);
+    wire_pack(&wish->spec->base, &packed);
+    if (!buf_ok(&packed)) {
+        return ERR_SET(err, ERR_INVALID, "spec: larger than 1 MiB");
+    }
+    record->spec = str_from(arena_dup(self->work->arena, packed.data, packed.len), packed.len);
+    if (record->spec.ptr == NULL && packed.len > 0) {
+        return ERR_SET(err, ERR_LIMIT, "the request is too large");
+    }
+    enum err_code code = store_sandbox_add(self->work->conn, record, err);
+    if (code == ERR_EXISTS) {
+        return ERR_SET(err, ERR_EXISTS, "sandbox '%s' already exists", record->name);
+    }
+    TRY(code);
+    return add_policy(self, record, wish->spec->policy == NULL ? &none : wish->spec->policy, err);
+}
+
+enum err_code lifecycle_create(
+    const struct lifecycle *self,
+    const struct lifecycle_wish *wish,
+    struct sandbox_record *ret_record,
+    struct err_info *err)
+{
+    struct work *work = self->work;
+    struct spec_facts facts;
+    char id[ID_TEXT_BYTES];
+    struct sandbox_record record = {
+        .workspace_id = self->workspace_id,
+        .id = arena_strdup(work->arena, id_create("sbx", work->now, id)),
+        .phase = PHASE_PROVISIONING,
+        .labels = wish->labels,
+        .annotations = wish->annotations,
+        .reason = "Scheduled",
+        .message = "",
+        .exit_code = -1,
+        .instance_id = "",
+        .policy_version = 1,
+        .created_by = self->actor,
+        .created_at = work->now.value,
+        .changed_at = work->now.value,
+        .revision = 1,
+        .workspace = self->workspace,
+    };
+    if (record.id == NULL) {
+        return ERR_SET(err, ERR_LIMIT, "the request is too large");
+    }
+    TRY(spec_check(wish->spec, &facts, err));
+    TRY(choose_name(self, wish, &record.name, err));
+    TRY(place_choose(self, wish, &facts, &record.agent_id, err));
+    record.cpu_millis = facts.room.cpu_millis;
+    record.memory_bytes = facts.room.memory_bytes;
+    record.disk_bytes = facts.room.disk_bytes;
+    TRY(store(self, wish, &record, err));
+    TRY(orders_create(self, &record, wish->spec, &facts, err));
+    TRY(note_phase(self, &record, PHASE_PROVISIONING, err));
+    return store_sandbox_get(
+        work->conn, self->workspace_id, str_of(record.id), work->arena, ret_record, err);
+}
+
+enum err_code lifecycle_order(
+    const struct lifecycle *self,
+    struct sandbox_record *record,
+    enum phase_order order,
+    struct err_info *err)
+{
+    enum phase next = (enum phase)record->phase;
+    if (order == PHASE_ORDER_DELETE && next == PHASE_DELETING) {
+        return ERR_OK;
+    }
+    TRY(phase_after_order((enum phase)record->phase, order, &next, err));
+    if (next == PHASE_DELETING) {
+        record->deleting_at = self->work->now.value;
+    }
+    if (next == PHASE_STARTING) {
+        record->exit_code = -1;
+    }
+    record->reason = "";
+    record->message = "";
+    TRY(change(self, record, next, err));
+    return orders_repeat(self, record, err);
+}
+
+enum err_code lifecycle_send_policy(
+    const struct lifecycle *self,
+    const struct sandbox_record *record,
+    Openshell__Sandbox__V1__SandboxPolicy *policy,
+    struct err_info *err)
+{
+    return orders_policy(self, record, policy, err);
+}
+
+enum err_code lifecycle_forget(
+    const struct lifecycle *self, struct sandbox_record *record, struct err_info *err)
+{
+    TRY(note_phase(self, record, PHASE_GONE, err));
+    return store_sandbox_remove(self->work->conn, record->workspace_id, str_of(record->id), err);
+}
+
+static enum err_code audit_gone(
+    const struct lifecycle *self, const struct sandbox_record *record, struct err_info *err)
+{
+    char target[80];
+    (void)snprintf(target, sizeof(target), "sandbox/%s", record->id);
+    const struct audit_entry entry = {
+        .workspace_id = record->workspace_id,
+        .actor = self->actor,
+        .action = "sandbox.removed",
+        .target = target,
+        .decision = "allowed",
+        .reason = "nothing is left of it on its agent",
+        .request_id = "",
+        .source = "",
+    };
+    work_wake(self->work, HUB_AUDIT, record->workspace_id);
+    return store_audit_add(self->work->conn, &entry, self->work->now, err);
+}
+
+static enum err_code settle_policy(
+    const struct lifecycle *self,
+    struct sandbox_record *record,
+    const Agentgateway__V1__SandboxReport *report,
+    struct err_info *err)
+{
+    int64_t loaded = report->policy_version == 0 ? 1 : (int64_t)report->policy_version;
+    struct sandbox_policy_record settled = { .sandbox_id = record->id, .load_error = "" };
+    bool is_running = report->state == AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_READY;
+    if (is_running && loaded > record->policy_loaded && loaded <= record->policy_version) {
+        settled.version = loaded;
+        settled.status = SANDBOX_POLICY_LOADED;
+        record->policy_loaded = loaded;
+        TRY(store_sandbox_policy_settle(
+            self->work->conn, self->workspace_id, &settled, self->work->now, err));
+    }
+    if (report->policy_failed_version > 0) {
+        settled.version = report->policy_failed_version;
+        settled.status = SANDBOX_POLICY_FAILED;
+        settled.load_error = report->policy_error;
+        return store_sandbox_policy_settle(
+            self->work->conn, self->workspace_id, &settled, self->work->now, err);
+    }
+    return ERR_OK;
+}
+
+static enum err_code apply_report(
+    const struct lifecycle *self,
+    struct sandbox_record *record,
+    const Agentgateway__V1__SandboxReport *report,
+    struct err_info *err)
+{
+    enum phase next =
+        phase_after_report((enum phase)record->phase, (enum phase_report)report->state);
+    if (next == PHASE_GONE) {
+        TRY(lifecycle_forget(self, record, err));
+        return audit_gone(self, record, err);
+    }
+    TRY(settle_policy(self, record, report, err));
+    record->report_sequence = (int64_t)report->sequence;
+    record->reason = report->reason;
+    record->message = report->message;
+    record->instance_id = report->instance_id;
+    if (report->has_exit_code_case == AGENTGATEWAY__V1__SANDBOX_REPORT__HAS_EXIT_CODE_EXIT_CODE) {
+        record->exit_code = report->exit_code & 0xff;
+    }
+    return change(self, record, next, err);
+}
+
+enum err_code lifecycle_take_report(
+    const struct lifecycle *self,
+    int64_t agent_id,
+    const Agentgateway__V1__SandboxReport *report,
+    struct err_info *err)
+{
+    struct sandbox_record record;
+    struct work *work = self->work;
+    enum err_code code = store_sandbox_get(
+        work->conn, self->workspace_id, str_of(report->sandbox_id), work->arena, &record, err);
+    if (code == ERR_NOT_FOUND) {
+        bool is_left = report->state != AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_DELETED;
+        return is_left ? orders_remove_stranger(self, agent_id, report->sandbox_id, err) : ERR_OK;
+    }
+    TRY(code);
+    bool is_news = record.agent_id == agent_id && report->sequence <= INT64_MAX
+        && (int64_t)report->sequence > record.report_sequence;
+    bool is_back = record.agent_id == agent_id && record.phase == PHASE_UNKNOWN;
+    return is_news || is_back ? apply_report(self, &record, report, err) : ERR_OK;
+}
+
+static const Agentgateway__V1__SandboxReport *find_report(
+    const Agentgateway__V1__ControlHello *hello, const char *id)
+{
+    for (size_t i = 0; i < hello->n_sandboxes; i++) {
+        if (str_equal(str_of(hello->sandboxes[i]->sandbox_id), str_of(id))) {
+            return hello->sandboxes[i];
+        }
+    }
+    return NULL;
+}
+
+/* What the agent once had and has no more; what it never took is still on its way. */
+static enum err_code end_missing(
+    const struct lifecycle *self, struct sandbox_record *record, struct err_info *err)
+{
+    if (phase_after_missing((enum phase)record->phase) == PHASE_GONE) {
+        TRY(lifecycle_forget(self, record, err));
+        return audit_gone(self, record, err);
+    }
+    if (record->report_sequence == 0 || record->phase == PHASE_ERROR) {
+        return ERR_OK;
+    }
+    return fail(self, record, "ComputeResourceMissing", "its agent no longer has the sandbox", err);
+}
+
+enum err_code lifecycle_take_hello(
+    const struct lifecycle *self,
+    int64_t agent_id,
+    const Agentgateway__V1__ControlHello *hello,
+    struct err_info *err)
+{
+    struct work *work = self->work;
+    struct store_list list;
+    const struct sandbox_filter filter = { .agent_id = agent_id,
+                                           .after_name = STR(""),
+                                           .limit = SWEEP_ROWS };
+    for (size_t i = 0; i < hello->n_sandboxes; i++) {
+        TRY(lifecycle_take_report(self, agent_id, hello->sandboxes[i], err));
+    }
+    TRY(store_sandbox_list(work->conn, self->workspace_id, &filter, work->arena, &list, err));
+    struct sandbox_record *records = list.records;
+    for (size_t i = 0; i < list.count; i++) {
+        const Agentgateway__V1__SandboxReport *report = find_report(hello, records[i].id);
+        TRY(report == NULL ? end_missing(self, &records[i], err)
+                           : orders_repeat(self, &records[i], err));
+    }
+    return ERR_OK;
+}
+
+enum err_code lifecycle_take_refusal(
+    const struct lifecycle *self,
+    int64_t agent_id,
+    struct str_view payload,
+    const char *message,
+    struct err_info *err)
+{
+    struct work *work = self->work;
+    struct sandbox_record record;
+    const char *id = orders_sandbox_of(work, payload);
+    if (id == NULL) {
+        return ERR_OK;
+    }
+    enum err_code code =
+        store_sandbox_get(work->conn, self->workspace_id, str_of(id), work->arena, &record, err);
+    if (code == ERR_NOT_FOUND || (code == ERR_OK && record.agent_id != agent_id)) {
+        return ERR_OK;
+    }
+    TRY(code);
+    bool is_settled = record.phase == PHASE_DELETING || record.phase == PHASE_ERROR
+        || record.phase == PHASE_READY;
+    return is_settled ? ERR_OK : fail(self, &record, "OrderRefused", message, err);
+}
+
+static enum err_code sweep_one(
+    const struct lifecycle *self, struct sandbox_record *record, struct err_info *err)
+{
+    bool was_never_taken = record->phase == PHASE_PROVISIONING && record->report_sequence == 0
+        && record->created_at + ORDERS_CREATE_TTL_US < self->work->now.value;
+    if (was_never_taken) {
+        return fail(self, record, "NotTaken", "its agent did not take the order in time", err);
+    }
+    enum phase next = phase_after_absence((enum phase)record->phase);
+    if (next == (enum phase)record->phase || record->report_sequence == 0) {
+        return ERR_OK;
+    }
+    record->reason = "AgentAway";
+    record->message = "its agent has not been heard of";
+    return change(self, record, next, err);
+}
+
+enum err_code lifecycle_sweep(struct work *work, void *context, struct err_info *err)
+{
+    (void)context;
+    struct store_list list;
+    const struct wall_us seen_before = { work->now.value - lifecycle_grace_us(work->service) };
+    TRY(store_sandbox_forward_expire(work->conn, work->now, err));
+    TRY(store_relay_expire(work->conn, work->now, err));
+    TRY(store_sandbox_unseen(work->conn, seen_before, SWEEP_ROWS, work->arena, &list, err));
+    struct sandbox_record *records = list.records;
+    for (size_t i = 0; i < list.count; i++) {
+        const struct lifecycle self = {
+            .work = work,
+            .workspace_id = records[i].workspace_id,
+            .workspace = records[i].workspace,
+            .actor = "server",
+        };
+        TRY(sweep_one(&self, &records[i], err));
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,90 @@
+/*
+ * Sandboxes from the order to the end: a record before anything starts, the agent's reports move
+ * its phase, orders that got lost are given again when the agent is back. Every function runs
+ * inside a transaction (a work_fn), leaves an event of the kind "sandbox.phase" with each change
+ * and owes the wakes.
+ */
+#ifndef SERVER_SANDBOX_LIFECYCLE_H
+#define SERVER_SANDBOX_LIFECYCLE_H
+
+#include "cmd/server/core/work.h"
+#include "cmd/server/domain/phase.h"
+#include "cmd/server/store/sandbox.h"
+
+#include "proto/agentgateway/v1/agentgateway.pb-c.h"
+#include "proto/openshell/v1/openshell.pb-c.h"
+
+struct lifecycle { /* whose sandboxes, on whose behalf */
+    struct work *work;
+    int64_t workspace_id;
+    const char *workspace;
+    const char *actor; /* principal's subject */
+};
+
+struct lifecycle_wish {
+    const char *name;   /* "": one is made up */
+    const char *labels; /* JSON objects */
+    const char *annotations;
+    const char *agent;    /* belay.dev/agent; "": any */
+    const char *selector; /* belay.dev/agent-selector; "": any */
+    Openshell__V1__SandboxSpec *spec;
+};
+
+/* Checks, places, stores and orders. ERR_EXISTS: the name is taken; ERR_PRECONDITION: no agent
+ * fits. */
+enum err_code lifecycle_create(
+    const struct lifecycle *self,
+    const struct lifecycle_wish *wish,
+    struct sandbox_record *ret_record,
+    struct err_info *err) MUST_CHECK;
+
+/* Stop, start or delete; the record is as it stands afterwards. ERR_PRECONDITION names the phase.
+ * Deleting one that is being deleted changes nothing. */
+enum err_code lifecycle_order(
+    const struct lifecycle *self,
+    struct sandbox_record *record,
+    enum phase_order order,
+    struct err_info *err) MUST_CHECK;
+
+/* Gives the agent a new policy revision, which is stored already. */
+enum err_code lifecycle_send_policy(
+    const struct lifecycle *self,
+    const struct sandbox_record *record,
+    Openshell__Sandbox__V1__SandboxPolicy *policy,
+    struct err_info *err) MUST_CHECK;
+
+/* The record goes without waiting for its agent (force). */
+enum err_code lifecycle_forget(
+    const struct lifecycle *self, struct sandbox_record *record, struct err_info *err) MUST_CHECK;
+
+/* A report of agent_id. One of a sandbox that is not this agent's, or an old one, changes nothing.
+ */
+enum err_code lifecycle_take_report(
+    const struct lifecycle *self,
+    int64_t agent_id,
+    const Agentgateway__V1__SandboxReport *report,
+    struct err_info *err) MUST_CHECK;
+
+/* A new control stream: takes all its reports, tells the agent to remove what is not known here,
+ * repeats orders that were lost, and ends what the agent no longer has. */
+enum err_code lifecycle_take_hello(
+    const struct lifecycle *self,
+    int64_t agent_id,
+    const Agentgateway__V1__ControlHello *hello,
+    struct err_info *err) MUST_CHECK;
+
+/* The acknowledgement of an order that could not be carried out. */
+enum err_code lifecycle_take_refusal(
+    const struct lifecycle *self,
+    int64_t agent_id,
+    struct str_view payload, /* of the command: a packed AgentCommand */
+    const char *message,
+    struct err_info *err) MUST_CHECK;
+
+/* Of every workspace: agents away longer than the grace time, orders never taken. A work_fn. */
+enum err_code lifecycle_sweep(struct work *work, void *context, struct err_info *err) MUST_CHECK;
+
+/* How long an agent may be away before its sandboxes are UNKNOWN. */
+int64_t lifecycle_grace_us(const struct service *service);
+
+#endif

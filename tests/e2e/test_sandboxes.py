@@ -1,0 +1,605 @@
+#!/usr/bin/python3
+"""Sandboxes as the server keeps them: openshell.v1.OpenShell on one side, an agent that is driven step by step on the
+other. What runs inside a sandbox is not looked at here."""
+import hashlib
+
+from harness import *
+
+V = openshell
+READY, STOPPED, EXITED, FAILED, LOST, DELETED = (gateway.SANDBOX_STATE_READY, gateway.SANDBOX_STATE_STOPPED,
+                                                 gateway.SANDBOX_STATE_EXITED, gateway.SANDBOX_STATE_FAILED,
+                                                 gateway.SANDBOX_STATE_LOST, gateway.SANDBOX_STATE_DELETED)
+
+
+class SandboxAgent:
+    """An agent that offers sandboxes and does with its orders what the test says."""
+
+    def __init__(self, case, name, **capacity):
+        self.base = BaseAgent(case.server, name)
+        self.registered = self.enroll(case.operator)
+        room = dict(cpus=4, memory_bytes=4 << 30, disk_bytes=16 << 30, sandboxes=8, sandbox_drivers=["native"])
+        self.capacity = gateway.Capacity(**{**room, **capacity})
+        self.sequence = 0
+        self.control = None
+
+    def enroll(self, operator):
+        created = operator.CreateEnrollmentToken()
+        reply = self.base.unary("Register", base.RegisterRequest(
+            enrollment_token=created.secret, name=self.base.name, identity_pubkey=self.base.identity_public,
+            encryption_pubkey=self.base.encryption_public), gateway.RegisterResponse)
+        self.base.id = reply.agent_id
+        self.base.api_key = operator.ConfirmAgent(enrollment_id=created.token.id, reveal_api_key=True,
+                                                  fingerprint=reply.identity_fingerprint).api_key
+        self.base.handshake()
+        return reply
+
+    def connect(self, *reports):
+        self.control = Stream(self.base.channel, GATEWAY + "ControlStream", self.base.credentials)
+        self.control.send(gateway.ControlStreamRequest(hello=gateway.ControlHello(
+            capacity=self.capacity, sandboxes=list(reports))))
+        assert self.control.receive().WhichOneof("message") == "accepted"
+        return self
+
+    def order(self, kind):
+        command = self.control.command()
+        payload = gateway.AgentCommand.FromString(command.payload)
+        assert payload.WhichOneof("command") == kind, payload
+        return command, getattr(payload, kind)
+
+    def made(self, sandbox_id, state, **fields):
+        self.sequence += 1
+        return gateway.SandboxReport(sandbox_id=sandbox_id, sequence=self.sequence, state=state, **fields)
+
+    def report(self, sandbox_id, state, **fields):
+        self.control.send(gateway.ControlStreamRequest(sandbox_report=self.made(sandbox_id, state, **fields)))
+
+    def relay(self, depth=0):
+        """The next relay the server asks for: its order, and our stream for it."""
+        while True:
+            message = self.control.receive()
+            if message.WhichOneof("message") == "relay_open":
+                order = message.relay_open
+                break
+        stream = Stream(self.base.channel, GATEWAY + "RelayStream", self.base.credentials, gateway.RelayFrame,
+                        depth=depth)
+        stream.send(gateway.RelayFrame(init=gateway.RelayInit(relay_id=order.relay_id)))
+        return order, stream
+
+    def take(self, kind, state=None, **fields):
+        command, order = self.order(kind)
+        if state is not None:
+            self.report(order.sandbox_id, state, **fields)
+        self.control.send(ack(command.command_id))
+        return order
+
+
+class SandboxCase(ServerCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.shell = Service(cls.server.local_channel(), OPENSHELL_SERVICE)
+
+    def setUp(self):
+        self.agents = []
+
+    def tearDown(self):
+        for sandbox in self.shell.ListSandboxes(limit=1000).sandboxes:
+            self.shell.DeleteSandbox(name=sandbox.metadata.name, metadata=(("belay-force", "true"),))
+        for one in self.agents:
+            if one.control:
+                one.control.cancel()
+            self.operator.RevokeAgent(agent=one.base.name)
+
+    def offer(self, name, **capacity):
+        agent = SandboxAgent(self, name, **capacity)
+        self.agents.append(agent)
+        return agent.connect()
+
+    def create(self, name="", agent=None, spec=None, **fields):
+        if agent is not None:
+            fields["annotations"] = {"belay.dev/agent": agent.base.name}
+        return self.shell.CreateSandbox(name=name, spec=spec or V.SandboxSpec(command=["true"]), **fields).sandbox
+
+    def phase(self, name, phase):
+        def look():
+            sandbox = self.shell.GetSandbox(name=name).sandbox
+            return sandbox if sandbox.status.phase == phase else None
+        return eventually(look, f"{name} is {V.SandboxPhase.Name(phase)}")
+
+    def ready(self, name, agent, **fields):
+        sandbox = self.create(name, agent, **fields)
+        agent.take("sandbox_create", READY)
+        return self.phase(sandbox.metadata.name, V.SANDBOX_PHASE_READY)
+
+    def gone(self, name):
+        eventually(lambda: code_of(lambda: self.shell.GetSandbox(name=name))[0] == Code.NOT_FOUND, f"{name} is gone")
+
+
+class Life(SandboxCase):
+    def test_from_order_to_end(self):
+        agent = self.offer("life")
+        policy = policy_types.SandboxPolicy(version=1)
+        spec = V.SandboxSpec(command=["sleep", "9"], environment={"A": "1"}, policy=policy, template=V.SandboxTemplate(
+            environment={"A": "0", "B": "2"}))
+        sandbox = self.create("whole", agent, spec, labels={"team": "x"})
+        self.assertEqual((V.SANDBOX_PHASE_PROVISIONING, "default", "user:local/0"),
+                         (sandbox.status.phase, sandbox.metadata.workspace,
+                          self.server.database.query("SELECT created_by FROM sandbox")[0][0]))
+        order = agent.take("sandbox_create", READY, instance_id="run-1")
+        self.assertEqual((sandbox.metadata.id, "whole", ["sleep", "9"], {"A": "1", "B": "2"}, 1000, 512 << 20, 1 << 30),
+                         (order.sandbox_id, order.name, list(order.command), dict(order.environment),
+                          order.limits.cpu_millis, order.limits.memory_bytes, order.limits.disk_bytes))
+        ready = self.phase("whole", V.SANDBOX_PHASE_READY)
+        self.assertEqual(("run-1", 1, "life"), (ready.status.main_process_instance_id,
+                                                ready.status.current_policy_version, ready.status.agent_pod))
+        self.assertEqual(("Ready", "True"), (ready.status.conditions[0].type, ready.status.conditions[0].status))
+        self.assertEqual(V.SANDBOX_PHASE_STOPPING, self.shell.StopSandbox(name="whole").sandbox.status.phase)
+        agent.take("sandbox_stop", STOPPED)
+        self.phase("whole", V.SANDBOX_PHASE_STOPPED)
+        self.assertEqual(V.SANDBOX_PHASE_STARTING, self.shell.StartSandbox(name="whole").sandbox.status.phase)
+        agent.take("sandbox_start", READY, instance_id="run-2")
+        self.phase("whole", V.SANDBOX_PHASE_READY)
+        agent.report(sandbox.metadata.id, EXITED, exit_code=7)
+        ended = self.phase("whole", V.SANDBOX_PHASE_ERROR)
+        self.assertTrue(ended.status.HasField("exit_code"))
+        self.assertEqual(7, ended.status.exit_code)
+        self.assertTrue(self.shell.DeleteSandbox(name="whole").deleted)
+        self.phase("whole", V.SANDBOX_PHASE_DELETING)
+        self.assertTrue(self.shell.DeleteSandbox(name="whole").deleted)
+        agent.take("sandbox_delete", DELETED)
+        self.gone("whole")
+        actions = [record.action for record in self.operator.ListAuditRecords(page_size=50).records]
+        for action in ("openshell.v1.OpenShell/CreateSandbox", "openshell.v1.OpenShell/StopSandbox",
+                       "openshell.v1.OpenShell/DeleteSandbox", "sandbox.removed"):
+            self.assertIn(action, actions)
+
+    def test_the_exit_of_zero_is_an_exit_code_too(self):
+        agent = self.offer("zero")
+        sandbox = self.ready("zero", agent)
+        agent.report(sandbox.metadata.id, EXITED, exit_code=0)
+        ended = self.phase("zero", V.SANDBOX_PHASE_ERROR)
+        self.assertTrue(ended.status.HasField("exit_code"))
+        self.assertEqual(0, ended.status.exit_code)
+
+    def test_names(self):
+        agent = self.offer("names")
+        made = self.create("", agent)
+        self.assertRegex(made.metadata.name, r"^[a-z]+-[a-z]+$")
+        self.assertLessEqual(len(made.metadata.name), 19)
+        self.create("taken", agent)
+        self.refused(Code.ALREADY_EXISTS, lambda: self.create("taken", agent), "taken")
+        for bad in ("Upper", "-a", "a-", "a--b", "a_b", "x" * 20):
+            self.refused(Code.INVALID_ARGUMENT, lambda n=bad: self.create(n, agent), "name")
+
+    def test_orders_in_the_wrong_phase(self):
+        agent = self.offer("wrong")
+        self.create("wrong", agent)
+        for call in (self.shell.StopSandbox, self.shell.StartSandbox):
+            self.refused(Code.FAILED_PRECONDITION, lambda c=call: c(name="wrong"), "provisioning")
+        for call in (self.shell.GetSandbox, self.shell.StopSandbox, self.shell.DeleteSandbox):
+            self.refused(Code.NOT_FOUND, lambda c=call: c(name="nothing"), "not found")
+
+    def test_an_order_the_agent_refuses(self):
+        agent = self.offer("refuses")
+        self.create("refused", agent)
+        command, _ = agent.order("sandbox_create")
+        agent.control.send(ack(command.command_id, False, "the host cannot do seccomp"))
+        failed = self.phase("refused", V.SANDBOX_PHASE_ERROR)
+        self.assertIn("seccomp", failed.status.conditions[0].message)
+
+    def test_old_and_foreign_reports_change_nothing(self):
+        agent, other = self.offer("mine"), self.offer("other")
+        sandbox = self.ready("mine", agent)
+        other.report(sandbox.metadata.id, FAILED, message="not mine to say")
+        other.sequence = 900
+        other.report(sandbox.metadata.id, FAILED, message="nor this")
+        agent.control.send(gateway.ControlStreamRequest(sandbox_report=gateway.SandboxReport(
+            sandbox_id=sandbox.metadata.id, sequence=1, state=LOST)))
+        agent.report(sandbox.metadata.id, READY, instance_id="still")
+        eventually(lambda: self.shell.GetSandbox(name="mine").sandbox.status.main_process_instance_id == "still", "newer")
+        self.assertEqual(V.SANDBOX_PHASE_READY, self.shell.GetSandbox(name="mine").sandbox.status.phase)
+
+    def test_an_agent_that_comes_back(self):
+        agent = self.offer("back")
+        kept, lost, doomed = (self.ready(name, agent) for name in ("kept", "lost", "doomed"))
+        agent.control.cancel()
+        self.shell.DeleteSandbox(name="doomed")
+        stranger = agent.made("sbx_stranger", READY)
+        agent.connect(agent.made(kept.metadata.id, READY, instance_id="again"),
+                      agent.made(doomed.metadata.id, READY), stranger)
+        gone = {agent.take("sandbox_delete").sandbox_id for _ in range(3)}  # ordered once, repeated, and the stranger
+        self.assertEqual({doomed.metadata.id, "sbx_stranger"}, gone)
+        self.assertIn("no longer", self.phase("lost", V.SANDBOX_PHASE_ERROR).status.conditions[0].message)
+        self.assertEqual("again", self.phase("kept", V.SANDBOX_PHASE_READY).status.main_process_instance_id)
+        agent.report(doomed.metadata.id, DELETED)
+        self.gone("doomed")
+
+
+class Placement(SandboxCase):
+    def test_nowhere_to_go(self):
+        self.refused(Code.FAILED_PRECONDITION, lambda: self.create("a"), "no agent")
+        self.offer("small", memory_bytes=100 << 20)
+        text = self.refused(Code.FAILED_PRECONDITION, lambda: self.create("a"), "memory", "512 MiB", "100 MiB")
+        self.offer("none", sandbox_drivers=[])
+        self.operator.UpdateAgent(agent=self.offer("closed").base.name, cordoned=True)
+        text = self.refused(Code.FAILED_PRECONDITION, lambda: self.create("a"), "1 cordoned", "driver", "memory")
+        self.assertNotIn("closed", text or "")
+
+    def test_least_loaded_selector_and_limits(self):
+        for name, slots in (("one", 8), ("two", 8), ("three", 1)):
+            self.offer(name, sandboxes=slots)
+        self.operator.UpdateAgent(agent="three", set_labels={"zone": "b"})
+
+        def agent_of(sandbox):
+            return self.shell.GetSandbox(name=sandbox.metadata.name).sandbox.status.agent_pod
+        self.assertEqual({"one", "two"}, {agent_of(self.create(f"s{i}")) for i in range(2)})
+        in_zone = {"annotations": {"belay.dev/agent-selector": "zone=b"}}
+        self.assertEqual("three", agent_of(self.create("chosen", **in_zone)))
+        self.refused(Code.FAILED_PRECONDITION, lambda: self.create("full", **in_zone), "limit of sandboxes")
+        self.refused(Code.INVALID_ARGUMENT,
+                     lambda: self.create("bad", annotations={"belay.dev/agent-selector": "=="}), "agent-selector")
+        resources = V.SandboxTemplate()
+        resources.resources.update({"limits": {"cpu": "3500m", "memory": "1Gi"}})
+        self.refused(Code.FAILED_PRECONDITION, lambda: self.create("big", spec=V.SandboxSpec(template=resources)), "3500m")
+        self.offer("four")
+        self.assertEqual("four", agent_of(self.create("big", spec=V.SandboxSpec(template=resources))))
+        resources.resources.update({"limits": {"cpu": "9"}})
+        self.refused(Code.FAILED_PRECONDITION, lambda: self.create("huge", spec=V.SandboxSpec(template=resources)), "9000m")
+
+    def test_bounds(self):
+        agent = self.offer("bounds")
+        struct = V.SandboxTemplate()
+        struct.resources.update({"limits": {"cpu": "lots"}})
+        unknown = V.SandboxTemplate()
+        unknown.resources.update({"limits": {"nvidia.com/gpu": 1}})
+        bad = {
+            "environment": V.SandboxSpec(environment={"k" * 257: "v"}),
+            "reserved": V.SandboxSpec(environment={"OPENSHELL_X": "v"}),
+            "8192": V.SandboxSpec(environment={"A": "v" * 8193}),
+            "128": V.SandboxSpec(environment={f"K{i}": "" for i in range(129)}),
+            "command": V.SandboxSpec(command=["x" * 200000, "y" * 100000]),
+            "cpu": V.SandboxSpec(template=struct),
+            "nvidia": V.SandboxSpec(template=unknown),
+            "read_only": V.SandboxSpec(policy=policy_types.SandboxPolicy(
+                filesystem=policy_types.FilesystemPolicy(read_only=["/a/../b"]))),
+            "websocket": V.SandboxSpec(policy=self.policy("example.com", 443, protocol="websocket")),
+        }
+        bad["only tcp"] = bad.pop("websocket")
+        for word, spec in bad.items():
+            self.refused(Code.INVALID_ARGUMENT, lambda s=spec: self.create("bad", agent, s), word)
+        self.refused(Code.FAILED_PRECONDITION, lambda: self.create("p", agent, V.SandboxSpec(providers=["x"])), "provider")
+        self.assertEqual(0, self.server.database.number("SELECT COUNT(*) FROM sandbox"))
+
+    @staticmethod
+    def policy(host, port, **fields):
+        rule = policy_types.NetworkPolicyRule(
+            endpoints=[policy_types.NetworkEndpoint(host=host, port=port, **fields)],
+            binaries=[policy_types.NetworkBinary(path="/**")])
+        return policy_types.SandboxPolicy(version=1, network_policies={"web": rule})
+
+
+class Reading(SandboxCase):
+    def test_lists(self):
+        agent = self.offer("lists")
+        for name, team in (("a", "x"), ("b", "y"), ("c", "x")):
+            self.create(name, agent, labels={"team": team})
+        names = lambda **f: [s.metadata.name for s in self.shell.ListSandboxes(**f).sandboxes]
+        self.assertEqual(["a", "b", "c"], names())
+        self.assertEqual(["a", "c"], names(label_selector="team=x,,"))
+        self.assertEqual(["b"], names(limit=1, offset=1))
+        self.assertEqual(["a", "b", "c"], names(all_workspaces=True))
+        self.refused(Code.INVALID_ARGUMENT, lambda: names(label_selector="team"), "label_selector")
+        self.refused(Code.INVALID_ARGUMENT, lambda: names(all_workspaces=True, workspace="default"), "all_workspaces")
+        key = self.operator.CreateApiKey(name="reader", scopes=["sandbox:read"]).secret
+        reader = Service(self.server.channel(), OPENSHELL_SERVICE, bearer(key))
+        self.assertEqual(3, len(reader.ListSandboxes().sandboxes))
+        self.refused(Code.PERMISSION_DENIED, lambda: reader.ListSandboxes(all_workspaces=True), "platform admin")
+        self.refused(Code.PERMISSION_DENIED, lambda: reader.DeleteSandbox(name="a"), "sandbox:write")
+
+    def test_another_workspaces_sandboxes_do_not_exist(self):
+        agent = self.offer("walled")
+        sandbox = self.ready("walled", agent)
+        self.server.database.query("INSERT INTO workspace (id, name, created_at) VALUES (7, 'other', 0)")
+        key = self.operator.CreateApiKey(name="other", scopes=["openshell:all"], workspace="other").secret
+        other = Service(self.server.channel(), OPENSHELL_SERVICE, bearer(key))
+        self.assertEqual([], list(other.ListSandboxes().sandboxes))
+        for call in (lambda: other.GetSandbox(name="walled"), lambda: other.DeleteSandbox(name="walled"),
+                     lambda: other.GetSandboxLogs(sandbox_id=sandbox.metadata.id),
+                     lambda: other.GetSandboxConfig(sandbox_id=sandbox.metadata.id),
+                     lambda: other.CreateSshSession(sandbox_id=sandbox.metadata.id),
+                     lambda: next(other.WatchSandbox(id=sandbox.metadata.id))):
+            self.refused(Code.NOT_FOUND, call, "sandbox not found")
+
+    def test_logs_and_watch(self):
+        agent = self.offer("logs")
+        sandbox = self.ready("logs", agent)
+        watch = self.shell.WatchSandbox(id=sandbox.metadata.id, follow_status=True, follow_logs=True, follow_events=True)
+        self.assertEqual("sandbox", next(watch).WhichOneof("payload"))
+        at = int(time.time() * 1e6)
+        lines = gateway.EventBatch(events=[
+            gateway.AgentEvent(time_us=at + i, severity=2 + 2 * (i % 2), kind="sandbox.log", device=sandbox.metadata.id,
+                               text=f"line {i}", attributes={"target": "stdout"}) for i in range(4)])
+        agent.base.upload([gateway.UploadEventsRequest(payload=lines.SerializeToString(), captured_at=now(), sequence=1,
+                                                       format=gateway.PAYLOAD_FORMAT_EVENT_BATCH)], events=True)
+        got = [next(watch).log for _ in range(4)]
+        self.assertEqual([f"line {i}" for i in range(4)], [line.message for line in got])
+        self.assertEqual(("INFO", "stdout", "sandbox"), (got[0].level, got[0].target, got[0].source))
+        logs = self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id)
+        self.assertEqual([f"line {i}" for i in range(4)], [line.message for line in logs.logs])
+        self.assertEqual(["line 1", "line 3"], [line.message for line in self.shell.GetSandboxLogs(
+            sandbox_id=sandbox.metadata.id, min_level="error").logs])
+        self.assertEqual(["line 3"], [line.message for line in self.shell.GetSandboxLogs(
+            sandbox_id=sandbox.metadata.id, lines=1).logs])
+        self.refused(Code.INVALID_ARGUMENT, lambda: self.shell.GetSandboxLogs(
+            sandbox_id=sandbox.metadata.id, min_level="loud"), "min_level")
+        agent.report(sandbox.metadata.id, EXITED, exit_code=3, message="main ended")
+        kinds = {next(watch).WhichOneof("payload") for _ in range(2)}
+        self.assertEqual({"sandbox", "event"}, kinds)
+        self.shell.DeleteSandbox(name="logs")
+        agent.take("sandbox_delete", DELETED)
+        list(watch)  # ends by itself
+
+    def test_watch_until_ready(self):
+        agent = self.offer("until")
+        sandbox = self.create("until", agent)
+        watch = self.shell.WatchSandbox(id=sandbox.metadata.id, follow_status=True, stop_on_terminal=True)
+        self.assertEqual(V.SANDBOX_PHASE_PROVISIONING, next(watch).sandbox.status.phase)
+        agent.take("sandbox_create", READY)
+        self.assertEqual(V.SANDBOX_PHASE_READY, [event.sandbox.status.phase for event in watch][-1])
+
+    def test_the_server_itself(self):
+        anybody = Service(self.server.channel(), OPENSHELL_SERVICE)
+        self.assertEqual(V.SERVICE_STATUS_HEALTHY, anybody.Health().status)
+        self.refused(Code.UNAUTHENTICATED, anybody.GetCurrentUser)
+        user = self.shell.GetCurrentUser()
+        self.assertEqual(["openshell-user", "openshell-admin"], list(user.roles))
+        self.assertIn("sandbox:write", user.scopes)
+        self.assertEqual(1, len(self.shell.GetGatewayInfo().compute_drivers))
+        self.assertEqual(0, len(self.shell.GetGatewayConfig().settings))
+        key = self.operator.CreateApiKey(name="all", scopes=["openshell:all"]).secret
+        service = Service(self.server.channel(), OPENSHELL_SERVICE, bearer(key))
+        self.refused(Code.PERMISSION_DENIED, service.GetGatewayInfo, "platform admin role required")
+        self.assertEqual(["sandbox:read", "sandbox:write", "config:read", "config:write", "provider:read", "provider:write",
+                          "workspace:read", "workspace:write"], list(service.GetCurrentUser().scopes))
+
+
+class Policies(SandboxCase):
+    policy = staticmethod(Placement.policy)
+
+    def test_revisions(self):
+        agent = self.offer("policy")
+        sandbox = self.ready("policy", agent, spec=V.SandboxSpec(policy=self.policy("one.example", 443)))
+        first = self.shell.GetSandboxConfig(sandbox_id=sandbox.metadata.id)
+        self.assertEqual((1, "one.example"), (first.version, first.policy.network_policies["web"].endpoints[0].host))
+        eventually(lambda: self.shell.GetSandboxPolicyStatus(name="policy").revision.status == V.POLICY_STATUS_LOADED, "1")
+        same = self.shell.UpdateConfig(name="policy", policy=self.policy("one.example", 443))
+        self.assertEqual((1, first.policy_hash), (same.version, same.policy_hash))
+        second = self.shell.UpdateConfig(name="policy", policy=self.policy("two.example", 443))
+        self.assertEqual(2, second.version)
+        self.assertNotEqual(first.policy_hash, second.policy_hash)
+        order = agent.take("sandbox_policy")
+        self.assertEqual((2, "two.example"), (order.policy_version, order.policy.network_policies["web"].endpoints[0].host))
+        agent.report(sandbox.metadata.id, READY, policy_version=2)
+        eventually(lambda: self.shell.GetSandboxPolicyStatus(name="policy").active_version == 2, "2 is loaded")
+        self.assertEqual([(2, V.POLICY_STATUS_LOADED), (1, V.POLICY_STATUS_SUPERSEDED)],
+                         [(r.version, r.status) for r in self.shell.ListSandboxPolicies(name="policy").revisions])
+        self.shell.UpdateConfig(name="policy", policy=self.policy("three.example", 443))
+        agent.take("sandbox_policy")
+        agent.report(sandbox.metadata.id, READY, policy_version=2, policy_failed_version=3, policy_error="no such thing")
+        def failed():
+            revision = self.shell.GetSandboxPolicyStatus(name="policy", version=3).revision
+            return revision if revision.status == V.POLICY_STATUS_FAILED else None
+        self.assertEqual("no such thing", eventually(failed, "3 has failed").load_error)
+
+    def test_merges(self):
+        agent = self.offer("merge")
+        sandbox = self.ready("merge", agent, spec=V.SandboxSpec(policy=self.policy("one.example", 80, protocol="rest")))
+        rule = policy_types.NetworkPolicyRule(endpoints=[policy_types.NetworkEndpoint(host="two.example", port=443)],
+                                              binaries=[policy_types.NetworkBinary(path="/**")])
+        deny = policy_types.L7DenyRule(method="DELETE", path="/**")
+        self.shell.UpdateConfig(name="merge", merge_operations=[
+            V.PolicyMergeOperation(add_rule=V.AddNetworkRule(rule_name="more", rule=rule)),
+            V.PolicyMergeOperation(add_deny_rules=V.AddDenyRules(host="one.example", port=80, deny_rules=[deny]))])
+        policy = self.shell.GetSandboxConfig(sandbox_id=sandbox.metadata.id).policy
+        self.assertEqual({"web", "more"}, set(policy.network_policies))
+        self.assertEqual("DELETE", policy.network_policies["web"].endpoints[0].deny_rules[0].method)
+        self.shell.UpdateConfig(name="merge", merge_operations=[
+            V.PolicyMergeOperation(remove_rule=V.RemoveNetworkRule(rule_name="web"))])
+        self.assertEqual({"more"}, set(self.shell.GetSandboxConfig(sandbox_id=sandbox.metadata.id).policy.network_policies))
+        self.refused(Code.NOT_FOUND, lambda: self.shell.UpdateConfig(name="merge", merge_operations=[
+            V.PolicyMergeOperation(remove_endpoint=V.RemoveNetworkEndpoint(host="none.example", port=1))]), "none.example")
+
+    def test_refusals(self):
+        agent = self.offer("refusals")
+        self.ready("fixed", agent)
+        fixed = policy_types.SandboxPolicy(filesystem=policy_types.FilesystemPolicy(read_write=["/data"]))
+        self.refused(Code.INVALID_ARGUMENT, lambda: self.shell.UpdateConfig(name="fixed", policy=fixed), "filesystem")
+        self.refused(Code.INVALID_ARGUMENT, lambda: self.shell.UpdateConfig(name="fixed"), "merge_operations")
+        self.refused(Code.UNIMPLEMENTED, lambda: self.shell.UpdateConfig(setting_key="log_level", **{"global": True}))
+        self.refused(Code.ABORTED, lambda: self.shell.UpdateConfig(
+            name="fixed", policy=self.policy("a.example", 1), expected_resource_version=999), "resource_version")
+
+    def test_forward_tokens(self):
+        agent = self.offer("tokens")
+        sandbox = self.ready("tokens", agent)
+        session = self.shell.CreateSshSession(sandbox_id=sandbox.metadata.id)
+        self.assertTrue(session.token.startswith("blf_"))
+        self.assertTrue(self.shell.RevokeSshSession(token=session.token).revoked)
+        self.assertFalse(self.shell.RevokeSshSession(token=session.token).revoked)
+
+
+def frame(**fields):
+    return gateway.RelayFrame(**fields)
+
+
+class Relays(SandboxCase):
+    def setUp(self):
+        super().setUp()
+        self.agent = self.offer("relay")
+        self.sandbox = self.ready("relay", self.agent)
+        self.id = self.sandbox.metadata.id
+
+    def test_a_command_with_its_input_and_its_exit(self):
+        given = os.urandom(200000)
+        events = self.shell.ExecSandbox(sandbox_id=self.id, command=["cat", "-"], workdir="/tmp", environment={"A": "1"},
+                                        stdin=given, timeout_seconds=9)
+        order, stream = self.agent.relay()
+        self.assertEqual((self.id, ["cat", "-"], "/tmp", {"A": "1"}, 9, False, "user:local/0"),
+                         (order.sandbox_id, list(order.exec.command), order.exec.workdir, dict(order.exec.environment),
+                          order.exec.timeout_seconds, order.exec.tty, order.actor))
+        got = b""
+        while True:
+            message = stream.receive()
+            if message.WhichOneof("frame") == "end":
+                break
+            got += message.data
+        self.assertEqual(given, got)
+        stream.send(frame(data=b"out"))
+        stream.send(frame(errors=b"err"))
+        stream.send(frame(exit=gateway.RelayExit(exit_code=3)))
+        got = list(events)
+        self.assertEqual(["stdout", "stderr", "exit"], [event.WhichOneof("payload") for event in got])
+        self.assertEqual((b"out", b"err", 3), (got[0].stdout.data, got[1].stderr.data, got[2].exit.exit_code))
+        self.assertIn("openshell.v1.OpenShell/ExecSandbox",
+                      [record.action for record in self.operator.ListAuditRecords(page_size=5).records])
+
+    def test_the_order_is_signed_by_the_key_of_the_enrollment(self):
+        key = ed25519.Ed25519PublicKey.from_public_bytes(self.agent.registered.command_pubkey)
+        events = self.shell.ExecSandbox(sandbox_id=self.id, command=["true"])
+        order, stream = self.agent.relay()
+        payload = gateway.ControlRelayOpen(sandbox_id=order.sandbox_id, exec=order.exec).SerializeToString()
+        expires = order.expires_at.seconds * 1000000 + order.expires_at.nanos // 1000
+        parts = [b"belay.command.v1", self.agent.registered.server_id.encode(), str(self.agent.base.id).encode(), b"0",
+                 order.relay_id.encode(), order.actor.encode(), b"0", str(expires).encode(),
+                 hashlib.sha512(payload).digest()]
+        message = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+        key.verify(order.signature, message)
+        events.cancel()
+        stream.cancel()
+
+    def test_interactive(self):
+        inputs = queue.Queue()
+        events = self.shell.ExecSandboxInteractive(iter(inputs.get, None))
+        inputs.put(V.ExecSandboxInput(start=V.ExecSandboxRequest(sandbox_id=self.id, command=["sh"], tty=True)))
+        order, stream = self.agent.relay()
+        self.assertEqual((True, 80, 24), (order.exec.tty, order.exec.columns, order.exec.rows))
+        inputs.put(V.ExecSandboxInput(stdin=b"ls"))
+        self.assertEqual(b"ls", stream.receive().data)
+        inputs.put(V.ExecSandboxInput(resize=V.ExecSandboxWindowResize(cols=100, rows=30)))
+        resize = stream.receive().resize
+        self.assertEqual((100, 30), (resize.columns, resize.rows))
+        stream.send(frame(data=b"answer"))
+        self.assertEqual(b"answer", next(events).stdout.data)
+        inputs.put(None)
+        self.assertEqual("end", stream.receive().WhichOneof("frame"))
+        stream.send(frame(exit=gateway.RelayExit(exit_code=0)))
+        self.assertEqual(["exit"], [event.WhichOneof("payload") for event in events])
+
+    def test_a_reader_that_stops_stops_the_agent_and_not_the_server(self):
+        events = self.shell.ExecSandbox(sandbox_id=self.id, command=["yes"])
+        _, stream = self.agent.relay(depth=2)
+        piece, total = os.urandom(1 << 16), 1 << 26
+        sent = threading.Event()
+        done = []
+
+        def pour():
+            for _ in range(total // len(piece)):
+                stream.send(frame(data=piece))
+                done.append(1)
+            stream.send(frame(exit=gateway.RelayExit(exit_code=0)))
+            sent.set()
+        threading.Thread(target=pour, daemon=True).start()
+        self.assertLess(self.standstill(done) * len(piece), total // 2)  # nobody reads yet: the pouring has stopped
+        got = 0
+        for event in events:
+            got += len(event.stdout.data)
+        self.assertEqual(total, got)
+        self.assertTrue(sent.wait(TIMEOUT))
+
+    @staticmethod
+    def standstill(done):
+        """How many there are once there are no more for half a second."""
+        seen = -1
+        while seen != len(done):
+            seen = len(done)
+            time.sleep(0.5)
+        return seen
+
+    def test_either_side_may_go(self):
+        events = self.shell.ExecSandbox(sandbox_id=self.id, command=["sleep"])
+        _, stream = self.agent.relay()
+        self.assertEqual("end", stream.receive().WhichOneof("frame"))  # of the input: both are there
+        events.cancel()
+        self.assertEqual(Code.CANCELLED, stream.end()[0])
+        events = self.shell.ExecSandbox(sandbox_id=self.id, command=["sleep"])
+        _, stream = self.agent.relay()
+        stream.send(frame(data=b"half"))
+        self.assertEqual(b"half", next(events).stdout.data)
+        stream.cancel()
+        self.refused(Code.UNAVAILABLE, lambda: next(events), "went away")
+
+    def test_the_agent_says_no(self):
+        events = self.shell.ExecSandbox(sandbox_id=self.id, command=["sleep"])
+        _, stream = self.agent.relay()
+        stream.send(frame(failure=gateway.RelayFailure(code=gateway.ACK_CODE_BUSY, message="64 execs run already")))
+        self.refused(Code.RESOURCE_EXHAUSTED, lambda: next(events), "64 execs")
+
+    def test_refusals(self):
+        for word, code, fields in (
+                ("command", Code.INVALID_ARGUMENT, {"command": []}),
+                ("command", Code.INVALID_ARGUMENT, {"command": [""]}),
+                ("workdir", Code.INVALID_ARGUMENT, {"command": ["a"], "workdir": "tmp"}),
+                ("reserved", Code.INVALID_ARGUMENT, {"command": ["a"], "environment": {"OPENSHELL_A": ""}}),
+                ("not found", Code.NOT_FOUND, {"command": ["a"], "sandbox_id": "sbx_none"})):
+            request = {"sandbox_id": self.id, **fields}
+            self.refused(code, lambda r=request: next(self.shell.ExecSandbox(**r)), word)
+        self.create("young", self.agent)
+        young = self.shell.GetSandbox(name="young").sandbox.metadata.id
+        self.refused(Code.FAILED_PRECONDITION, lambda: next(self.shell.ExecSandbox(sandbox_id=young, command=["a"])),
+                     "provisioning")
+        self.refused(Code.INVALID_ARGUMENT, lambda: next(self.shell.ExecSandboxInteractive(V.ExecSandboxInput(stdin=b"x"))),
+                     "start")
+
+    def test_a_relay_is_its_own_agents_alone(self):
+        other = self.offer("thief")
+        events = self.shell.ExecSandbox(sandbox_id=self.id, command=["sleep"])
+        while True:
+            message = self.agent.control.receive()
+            if message.WhichOneof("message") == "relay_open":
+                break
+        for credentials, relay in ((other.base.credentials, message.relay_open.relay_id),
+                                   (self.agent.base.credentials, "rly_" + "0" * 26)):
+            stream = Stream(other.base.channel, GATEWAY + "RelayStream", credentials, gateway.RelayFrame)
+            stream.send(frame(init=gateway.RelayInit(relay_id=relay)))
+            self.assertEqual(Code.NOT_FOUND, stream.end()[0])
+        events.cancel()
+
+    def test_forwards(self):
+        token = self.shell.CreateSshSession(sandbox_id=self.id).token
+        inputs = queue.Queue()
+
+        def init(**fields):
+            return V.TcpForwardFrame(init=V.TcpForwardInit(**{
+                "sandbox_id": self.id, "tcp": V.TcpRelayTarget(host="localhost", port=8080),
+                "authorization_token": token, **fields}))
+        frames = self.shell.ForwardTcp(iter(inputs.get, None))
+        inputs.put(init())
+        order, stream = self.agent.relay()
+        self.assertEqual(8080, order.tcp.port)
+        inputs.put(V.TcpForwardFrame(data=b"GET /"))
+        self.assertEqual(b"GET /", stream.receive().data)
+        stream.send(frame(data=b"200"))
+        self.assertEqual(b"200", next(frames).data)
+        stream.send(frame(end=gateway.RelayEnd()))
+        self.assertEqual([], list(frames))
+        inputs.put(None)
+        for word, code, fields in (
+                ("loopback", Code.INVALID_ARGUMENT, {"tcp": V.TcpRelayTarget(host="10.0.0.1", port=1)}),
+                ("port", Code.INVALID_ARGUMENT, {"tcp": V.TcpRelayTarget(host="", port=0)}),
+                ("token", Code.PERMISSION_DENIED, {"authorization_token": "blf_wrong"}),
+                ("tcp", Code.UNIMPLEMENTED, {"tcp": None, "ssh": V.SshRelayTarget()})):
+            self.refused(code, lambda f=fields: next(self.shell.ForwardTcp(init(**f))), word)
+
+
+if __name__ == "__main__":
+    main()
