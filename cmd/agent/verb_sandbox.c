@@ -58,16 +58,16 @@ static void stop_input(struct run *run)
 static void on_input(void *context, uint32_t events)
 {
     struct run *run = context;
-    char data[MESSAGE_DATA_BYTES_MAX];
+    AUTO_FREE char *data = mem_alloc(MESSAGE_DATA_BYTES_MAX);
     uint64_t open = SANDBOX_INPUT_WINDOW_BYTES - (run->input_sent - run->input_taken);
     (void)events;
-    if (open < sizeof(data)) {
+    if (open < MESSAGE_DATA_BYTES_MAX) {
         if (loop_watch_set(run->input_watch, 0) != ERR_OK) {
             stop_input(run);
         }
         return;
     }
-    ssize_t got = read(0, data, sizeof(data));
+    ssize_t got = read(0, data, MESSAGE_DATA_BYTES_MAX);
     if (got <= 0 || sandbox_input(run->all, ID, 0, str_from(data, (size_t)got), NULL) != ERR_OK) {
         stop_input(run);
         return;

@@ -74,12 +74,12 @@ enum err_code adopt_exit(
 static void tell_file(
     struct sandbox *sandbox, const char *name, unsigned stream, uint64_t first, uint64_t from)
 {
-    char data[MESSAGE_DATA_BYTES_MAX];
+    AUTO_FREE char *data = mem_alloc(MESSAGE_DATA_BYTES_MAX);
     AUTO_FREE char *path = mem_printf("%s/%s", sandbox->dir, name);
     AUTO_FD int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     uint64_t at = from > first ? from : first;
     ssize_t got = 0;
-    while (fd >= 0 && (got = pread(fd, data, sizeof(data), (off_t)(at - first))) > 0) {
+    while (fd >= 0 && (got = pread(fd, data, MESSAGE_DATA_BYTES_MAX, (off_t)(at - first))) > 0) {
         struct message_output output = { stream, at, str_from(data, (size_t)got) };
         sandbox->all->ops->output(sandbox->all->context, sandbox->id, 0, &output);
         at += (uint64_t)got;

@@ -98,7 +98,8 @@ static bool probe_driver(
         (void)snprintf(
             ret_reason,
             reason_bytes,
-            "%s",
+            "%.*s",
+            (int)reason_bytes - 1,
             code != ERR_OK              ? err.text
                 : probe.text[0] != '\0' ? probe.text
                                         : silent);

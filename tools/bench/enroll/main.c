@@ -13,7 +13,7 @@
 
 enum {
     SMOKE_AGENTS = 10,
-    LINE_BYTES = 16 * 1024
+    LINE_BYTES = 8 * 1024
 };
 
 #define COMMIT_US       (3 * US_PER_SECOND)
