@@ -3,6 +3,7 @@
 #include "cmd/server/core/work.h"
 #include "cmd/server/gateway/presence.h"
 #include "cmd/server/sandbox/lifecycle.h"
+#include "cmd/server/store/agent.h"
 #include "cmd/server/store/command.h"
 #include "cmd/server/store/enrollment.h"
 #include "cmd/server/store/event.h"
@@ -24,6 +25,12 @@ enum {
     ARENA_BYTES = 1024 * 1024,
 };
 
+/* Retention throws away by the clock, so it does not believe one at once that has just jumped: an
+ * operator has a day to put it right. */
+#define JUMP_US     US_PER_HOUR
+#define SILENCE_US  (7 * US_PER_DAY) /* at the start: since anything was heard of any agent */
+#define DISTRUST_US US_PER_DAY
+
 struct housekeeping {
     struct service *service;
     struct worker *worker;
@@ -34,6 +41,10 @@ struct housekeeping {
     struct thread keeper;
     struct thread listener;
     int64_t retain_cursor;
+    struct wall_us seen_wall; /* the clocks as they were a second ago */
+    struct mono_us seen_mono;
+    struct mono_us retain_after;
+    bool is_judged; /* the clock of the start */
 };
 
 struct task {
@@ -59,10 +70,50 @@ static enum err_code make_partitions(struct work *work, void *context, struct er
     return store_sample_partitions(work->conn, from, PARTITION_DAYS, err);
 }
 
+static void distrust(struct housekeeping *self, int64_t ahead_us)
+{
+    self->retain_after.value = clock_mono(clock_system()).value + DISTRUST_US;
+    log_error(
+        "clock_jumped",
+        LOG_INT("seconds", ahead_us / US_PER_SECOND),
+        LOG_STR("what", "retention waits a day; put the clock right if it is wrong"));
+}
+
+static void watch_clock(struct housekeeping *self)
+{
+    struct wall_us wall = clock_wall(clock_system());
+    struct mono_us mono = clock_mono(clock_system());
+    int64_t jump_us = (wall.value - self->seen_wall.value) - (mono.value - self->seen_mono.value);
+    if (self->seen_wall.value != 0 && (jump_us > JUMP_US || jump_us < -JUMP_US)) {
+        distrust(self, jump_us);
+    }
+    self->seen_wall = wall;
+    self->seen_mono = mono;
+}
+
+static enum err_code judge_start(struct housekeeping *self, struct work *work, struct err_info *err)
+{
+    int64_t seen = 0;
+    if (self->is_judged) {
+        return ERR_OK;
+    }
+    TRY(store_agent_last_seen(work->conn, &seen, err));
+    int64_t since_us = work->now.value - seen;
+    if (seen != 0 && (since_us > SILENCE_US || since_us < -JUMP_US)) {
+        distrust(self, since_us);
+    }
+    self->is_judged = true;
+    return ERR_OK;
+}
+
 static enum err_code retain(struct work *work, void *context, struct err_info *err)
 {
     struct housekeeping *self = context;
     const struct service_settings *settings = &work->service->settings;
+    TRY(judge_start(self, work, err));
+    if (clock_mono(clock_system()).value < self->retain_after.value) {
+        return ERR_OK;
+    }
     struct wall_us samples_before = { work->now.value - settings->telemetry_keep_us };
     struct wall_us events_before = { work->now.value - settings->events_keep_us };
     TRY(store_event_remove(work->conn, events_before, err));
@@ -114,6 +165,7 @@ static void keep(void *context)
     struct housekeeping *self = context;
     int64_t due[ARRAY_LENGTH(tasks)] = { 0 };
     do {
+        watch_clock(self);
         flush(self);
         int64_t now = clock_mono(clock_system()).value;
         for (size_t i = 0; i < ARRAY_LENGTH(tasks); i++) {

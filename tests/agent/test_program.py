@@ -235,6 +235,33 @@ class WithServer(World):
         self.assertEqual(again.returncode, 73, again.stderr)
         self.assertIn("already enrolled", again.stderr)
 
+    def test_a_reboot_that_the_machine_allows(self):
+        """For real, in a namespace of processes of its own: there reboot(2) ends that namespace and nothing else."""
+        self.start_server()
+        self.add_gateway()
+        self.enroll()
+        agent = self.start("unshare", "--pid", "--fork", "--kill-child", "--mount-proc", AGENT, "run", "--state-dir",
+                           self.path("agent"), "--allow-actions", "reboot")
+        wait_for("online, or the end", lambda: agent.poll() is not None or self.is_online())
+        if agent.poll() is not None:
+            self.skipTest("may not make a namespace of processes: " + self.log_of(agent).strip())
+        # Before anything is commanded: it is the first process of a namespace that is not ours.
+        self.assertEqual(1, self.status()["pid"])
+        with open(f"/proc/{agent.pid}/task/{agent.pid}/children", encoding="ascii") as children:
+            inside = int(children.read().split()[0])
+        self.assertNotEqual(os.readlink("/proc/self/ns/pid"), os.readlink(f"/proc/{inside}/ns/pid"))
+        answer = self.cli("command", "send", "pump-7", "device", "--action", "reboot", "--wait")
+        self.assertIn("succeeded", answer.lower())
+        # What the kernel does to a namespace that asks for a restart: its first process dies of SIGHUP.
+        self.assertIn(agent.wait(PATIENCE), (-signal.SIGHUP, 128 + signal.SIGHUP))
+        self.assertEqual(self.agent("spool", "verify").returncode, 0)
+        # After the "boot" the command is not carried out again.
+        again = self.start_agent()  # here it must not be allowed: it would be this machine
+        wait_for("online again", self.is_online)
+        wait_for("the command is known as acknowledged", lambda: [
+            command for command in self.status()["commands"] if command["status"] == "acknowledged"])
+        self.assertNotIn("command_started", self.log_of(again))
+
     def test_tokens_work_once(self):
         self.start_server()
         self.add_gateway()

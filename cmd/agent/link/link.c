@@ -30,6 +30,22 @@ static const char *explain(const char *text)
     return "";
 }
 
+/* A wrong clock and a wrong server look alike to the one that checks the certificate. */
+static void append_clock(const struct link *link, char *text, size_t bytes)
+{
+    char now[TIME_TEXT_BYTES];
+    size_t used = strlen(text);
+    if (strstr(text, "certificate verify failed") == NULL) {
+        return;
+    }
+    int added = snprintf(
+        text + used,
+        bytes - used,
+        " (or a clock is wrong, the server's or this one: here it is %s)",
+        time_format(clock_wall(link->options.clock), now));
+    (void)added; /* cut is fine */
+}
+
 void link_report(
     struct link *link, enum err_code code, const char *what, const struct err_info *err)
 {
@@ -37,6 +53,7 @@ void link_report(
     int used = snprintf(
         link->last_error, sizeof(link->last_error), "%s: %.300s%s", what, text, explain(text));
     (void)used; /* cut is fine */
+    append_clock(link, link->last_error, sizeof(link->last_error));
     link->last_error_at = clock_wall(link->options.clock);
     log_warn(
         "link_problem",

@@ -11,7 +11,15 @@
 #include <errno.h>
 #include <libgen.h>
 #include <stdio.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+enum {
+    PAGE_BYTES = 4096,
+    LOG_PAGES_MIN = 64,
+    LOG_PAGES_MAX = 1000,
+    LOG_SHARE = 32 /* a part of the free space */
+};
 
 #define RETRY_US (5 * US_PER_SECOND)
 
@@ -99,6 +107,19 @@ enum err_code spool_put_stream(
         err);
 }
 
+/* How far the write-ahead log may grow: long, since moving it into the file costs three fsyncs; but
+ * a small part of what is free, since on a small disk it is what fills it. */
+static unsigned log_pages(const struct spool *spool)
+{
+    struct statvfs disk;
+    if (statvfs(spool->path, &disk) != 0) {
+        return LOG_PAGES_MIN;
+    }
+    uint64_t pages = (uint64_t)disk.f_bavail * disk.f_frsize / PAGE_BYTES / LOG_SHARE;
+    pages = pages > LOG_PAGES_MAX ? LOG_PAGES_MAX : pages;
+    return pages < LOG_PAGES_MIN ? LOG_PAGES_MIN : (unsigned)pages;
+}
+
 static enum err_code set_up(struct spool *spool, struct err_info *err)
 {
     if (spool->max_pages > 0 && !spool->read_only) {
@@ -107,8 +128,10 @@ static enum err_code set_up(struct spool *spool, struct err_info *err)
         TRY(sql_exec_script(spool->conn, pragma, err));
     }
     if (!spool->read_only) {
-        /* a small log: on a small disk it is what fills it */
-        TRY(sql_exec_script(spool->conn, "PRAGMA wal_autocheckpoint = 64", err));
+        char pragma[64];
+        unsigned pages = log_pages(spool);
+        (void)snprintf(pragma, sizeof(pragma), "PRAGMA wal_autocheckpoint = %u", pages);
+        TRY(sql_exec_script(spool->conn, pragma, err));
     }
     if (spool->read_only) {
         TRY(sql_migrate_check(spool->conn, agent_migrations, agent_migrations_count, err));

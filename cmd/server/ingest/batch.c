@@ -12,6 +12,10 @@ enum {
     ATTRIBUTES_BYTES = 8 * 1024 * 1024 /* 1 MiB of a record, each byte escaped */
 };
 
+/* A sample that is further ahead of our clock is stored, but is not the latest: it would hide all
+ * that come after the agent's clock was put right. */
+#define AHEAD_US US_PER_HOUR
+
 /* Sample columns, grown by doubling. */
 struct columns {
     size_t count;
@@ -117,7 +121,9 @@ static enum err_code add_telemetry(
         size_t place = columns_add(&write->samples, owner[0], id);
         write->samples.times_us[place] = sample->time_us;
         write->samples.values[place] = sample->value;
-        note_latest(write, owner[0], id, sample->time_us, sample->value);
+        if (sample->time_us <= record->received_at + AHEAD_US) {
+            note_latest(write, owner[0], id, sample->time_us, sample->value);
+        }
     }
     work_wake(write->work, HUB_TELEMETRY, owner[0]);
     return ERR_OK;

@@ -144,6 +144,11 @@ enum err_code store_agent_list(
         err);
 }
 
+enum err_code store_agent_last_seen(struct sql_conn *conn, int64_t *ret_time, struct err_info *err)
+{
+    return store_select_int(STORE_ASK(conn, &SQL_AGENT_LAST_SEEN, SQL_NO_ARGS), ret_time, err);
+}
+
 enum err_code store_agent_count(
     struct sql_conn *conn,
     int64_t workspace_id,

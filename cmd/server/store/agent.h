@@ -91,6 +91,10 @@ enum err_code store_agent_list(
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
+/* Of the agents of all workspaces; 0: none was ever seen. */
+enum err_code store_agent_last_seen(struct sql_conn *conn, int64_t *ret_time, struct err_info *err)
+    MUST_CHECK;
+
 enum err_code store_agent_count(
     struct sql_conn *conn,
     int64_t workspace_id,

@@ -46,6 +46,10 @@ WHERE a.workspace_id = $1 AND (CAST($2 AS bigint) = 0 OR a.state = $2)
 ORDER BY a.id
 LIMIT $7
 
+-- name: agent_last_seen
+-- when the last of all agents was seen; 0: none ever
+SELECT COALESCE(MAX(last_seen_at), 0) FROM agent
+
 -- name: agent_count
 -- $1 workspace, $2 seen since
 SELECT COUNT(*), COALESCE(SUM(CASE WHEN last_seen_at >= $2 THEN 1 ELSE 0 END), 0)
@@ -90,9 +94,10 @@ UPDATE agent SET labels = $3, cordoned = $4, revision = revision + 1 WHERE works
 UPDATE agent SET hello = $3, version = $4, last_seen_at = $5, revision = revision + 1 WHERE workspace_id = $1 AND id = $2
 
 -- name: agent_seen
--- $1 workspace, $2 id, $3 time, $4 packed AgentStatus (NULL: as it is)
+-- $1 workspace, $2 id, $3 time, $4 packed AgentStatus (NULL: as it is); replicas may come in any order, but a
+-- time an hour ahead is from a clock that was wrong
 UPDATE agent SET last_seen_at = $3, status = COALESCE($4, status), revision = revision + 1
-WHERE workspace_id = $1 AND id = $2 AND last_seen_at <= $3
+WHERE workspace_id = $1 AND id = $2 AND (last_seen_at <= $3 OR last_seen_at > CAST($3 AS bigint) + 3600000000)
 
 -- name: agent_take_command_sequence
 -- $1 workspace, $2 id

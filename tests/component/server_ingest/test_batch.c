@@ -314,6 +314,19 @@ static void test_a_copy_meets_its_record_in_every_partition(void **state)
     bench_deinit(&bench);
 }
 
+/* An agent's clock was ahead: its samples are kept, but do not hide what comes later. */
+static void test_a_sample_of_the_future_is_not_the_latest(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    assert_int_equal(write_one(&bench, 1), 1);
+    uint64_t ahead = (uint64_t)(2 * US_PER_HOUR);
+    assert_int_equal(write_one(&bench, ahead), (int64_t)ahead);
+    assert_int_equal(count_of(&bench, &SAMPLES), 2);
+    expect_latest(&bench, "m", PLACE_NOW.value + 1);
+    bench_deinit(&bench);
+}
+
 /* What has no key would be there twice: it waits for its record. */
 static void test_a_copy_that_does_not_decode_is_dropped(void **state)
 {
@@ -347,6 +360,7 @@ int main(void)
         PLACE_BOTH(test_a_copy_is_stored_once_with_its_record),
         PLACE_BOTH(test_a_copy_meets_its_record_in_every_partition),
         PLACE_BOTH(test_a_copy_that_does_not_decode_is_dropped),
+        PLACE_BOTH(test_a_sample_of_the_future_is_not_the_latest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
  */
 #include "cmd/agent/spool/spool.h"
 #include "common/base/cleanup.h"
+#include "common/crypto/secret.h"
 #include "tools/bench/common/bench.h"
 #include "tools/bench/common/process.h"
 #include "tools/bench/spool/raw.h"
@@ -138,7 +139,8 @@ int main(int argc, char **argv)
     struct err_info err = ERR_INFO_INIT;
     struct setting setting = { .bench = bench_create("spool", options, argc, argv) };
     setting.folder = process_folder_make("spool");
-    enum err_code code = run(&setting, &err);
+    enum err_code code = crypto_start(&err); /* as the agent does: it picks the fast hash */
+    code = code == ERR_OK ? run(&setting, &err) : code;
     process_folder_remove(setting.folder);
     mem_free(setting.folder);
     return bench_finish(setting.bench, code, &err);
