@@ -169,8 +169,8 @@ MUTATIONS = [
              (DOOR + "guard.h", "GUARD_UNACKED_HEADER_BYTES = 8192", "GUARD_UNACKED_HEADER_BYTES = 1 << 30"),
              (DOOR + "guard.h", "GUARD_UNACKED_STREAMS = 100", "GUARD_UNACKED_STREAMS = 1 << 30")),
     Mutation(40, "resets are counted", "tests/security/test_peers.py:Floods.test_streams_that_are_reset", (
-        GUARD, "[GUARD_RATE_RESET] = { 200,", "[GUARD_RATE_RESET] = { 2000000000,")),
-    Mutation(40, "PINGs are counted", "tests/security/test_peers.py:Floods.test_small_frames", (
+        DOOR + "guard.h", "GUARD_STRANGER_RESETS = 50,", "GUARD_STRANGER_RESETS = 1 << 30,")),
+    Mutation(40, "PINGs are counted", RPC + "test_attacks.c:test_pings", (
         GUARD, "[GUARD_RATE_PING] = { 100,", "[GUARD_RATE_PING] = { 2000000000,")),
     Mutation(40, "SETTINGS are counted", "tests/security/test_peers.py:Floods.test_small_frames", (
         GUARD, "[GUARD_RATE_SETTINGS] = { 50,", "[GUARD_RATE_SETTINGS] = { 2000000000,")),
