@@ -128,6 +128,9 @@ int workspace_loop(int file, int read_only, char ret_path[32])
         }
         (void)snprintf(ret_path, 32, "/dev/loop%d", number);
         AUTO_FD int device = open(ret_path, (read_only != 0 ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+        if (device < 0 && (errno == ENXIO || errno == ENOENT)) {
+            continue; /* it went away between the question and the opening */
+        }
         if (device < 0) {
             return -1;
         }
