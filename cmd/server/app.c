@@ -22,6 +22,7 @@
 #include "common/sys/file.h"
 #include "common/sys/loop.h"
 #include "common/sys/notify.h"
+#include "common/sys/thread.h"
 #include "common/wire/wire.h"
 
 #include <signal.h>
@@ -52,10 +53,13 @@ struct app {
     struct http_listener *http;
     struct loop *loop;
     struct loop_timer *certificate_timer;
+    struct loop_timer *drain_timer; /* the end of --drain-delay */
     struct local_agent *local_agent;
     uint16_t tls_port;
     uint16_t plain_port;
     atomic_bool ready;
+    atomic_bool drained;
+    bool drain_begins;
 };
 
 int server_exit_of(int code)
@@ -128,7 +132,9 @@ static enum err_code open_database(struct app *app, struct err_info *err)
     app->database_url = server_database_url(app->config);
     service->store = (struct store_options){
         .url = app->database_url,
+        .direct_url = config_text(app->config, "database-direct-url"),
         .no_prepared_statements = !config_bool(app->config, "database-prepared-statements"),
+        .statement_timeout_us = config_int(app->config, "database-timeout"),
     };
     TRY(store_connect(&service->store, &conn, err));
     service->engine = sql_engine_of(conn);
@@ -431,7 +437,26 @@ static void on_signal(void *context, int signal)
         on_certificate_timer(app);
         return;
     }
-    log_info("stopping", LOG_INT("signal", signal));
+    bool is_first = atomic_exchange(&app->ready, false);
+    int64_t delay_us = config_int(app->config, "drain-delay");
+    log_info("stopping", LOG_INT("signal", signal), LOG_BOOL("again", !is_first));
+    notify_manager("STOPPING=1");
+    rpc_server_set_serving(app->rpc, false);
+    if (is_first && delay_us > 0) {
+        loop_timer_arm_after(app->drain_timer, delay_us);
+        return;
+    }
+    if (app->drain_begins) { /* the second of a pair that came at once */
+        rpc_server_hurry(app->rpc);
+    }
+    app->drain_begins = true;
+    loop_stop(app->loop);
+}
+
+static void on_drain_timer(void *context)
+{
+    struct app *app = context;
+    app->drain_begins = true;
     loop_stop(app->loop);
 }
 
@@ -441,6 +466,7 @@ static enum err_code start_loop(struct app *app, struct err_info *err)
     TRY(loop_signals(app->loop, on_signal, app, err));
     app->certificate_timer = loop_timer_create(app->loop, on_certificate_timer, app);
     loop_timer_arm_after(app->certificate_timer, US_PER_HOUR);
+    app->drain_timer = loop_timer_create(app->loop, on_drain_timer, app);
     return ERR_OK;
 }
 
@@ -487,22 +513,62 @@ static enum err_code start(struct app *app, struct err_info *err)
     return ERR_OK;
 }
 
+static void fill_stop_signals(sigset_t *set)
+{
+    (void)sigemptyset(set);
+    (void)sigaddset(set, SIGINT);
+    (void)sigaddset(set, SIGTERM);
+}
+
+/* The loop has ended, so the signals are waited for here: one more of them, and the calls are
+ * waited for no longer. */
+static void watch_for_impatience(void *context)
+{
+    struct app *app = context;
+    sigset_t set;
+    const struct timespec moment = { .tv_nsec = 50000000 };
+    fill_stop_signals(&set);
+    while (!atomic_load(&app->drained)) {
+        if (sigtimedwait(&set, NULL, &moment) > 0) {
+            log_info("stopping_at_once");
+            rpc_server_hurry(app->rpc);
+        }
+    }
+}
+
+static void drain(struct app *app)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct thread impatience = { .running = false };
+    rpc_server_set_serving(app->rpc, false);
+    if (thread_start(&impatience, "impatience", watch_for_impatience, app, &err) != ERR_OK) {
+        log_warn("drain_not_interruptible", LOG_ERR(&err));
+    }
+    atomic_store(&app->service.draining, true);
+    presence_drain(app->service.presence);
+    hub_wake_all(app->service.hub);
+    rpc_server_drain(app->rpc, config_int(app->config, "drain-grace"));
+    atomic_store(&app->drained, true);
+    thread_join(&impatience);
+    sigset_t set; /* from here on they have their usual effect: all that was promised is stored */
+    fill_stop_signals(&set);
+    (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 /* What takes calls goes first, what they use afterwards. */
 static void stop(struct app *app)
 {
-    notify_manager("STOPPING=1");
     atomic_store(&app->ready, false);
     local_agent_stop(app->local_agent);
     if (app->rpc != NULL) {
-        rpc_server_set_serving(app->rpc, false);
-        presence_drain(app->service.presence);
-        rpc_server_drain(app->rpc, config_int(app->config, "drain-grace"));
+        drain(app);
     }
     ingest_stop(app->service.ingest);
     rpc_server_destroy(app->rpc);
     housekeeping_stop(app->housekeeping);
     http_listener_stop(app->http);
     loop_timer_destroy(app->certificate_timer);
+    loop_timer_destroy(app->drain_timer);
     loop_destroy(app->loop);
     throttle_destroy(app->service.throttle);
     presence_destroy(app->service.presence);

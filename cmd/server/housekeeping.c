@@ -8,6 +8,7 @@
 #include "cmd/server/store/enrollment.h"
 #include "cmd/server/store/event.h"
 #include "cmd/server/store/session.h"
+#include "cmd/server/store/task.h"
 #include "cmd/server/store/telemetry.h"
 #include "common/base/log.h"
 #include "common/sys/lock.h"
@@ -31,6 +32,13 @@ enum {
 #define SILENCE_US  (7 * US_PER_DAY) /* at the start: since anything was heard of any agent */
 #define DISTRUST_US US_PER_DAY
 
+struct task {
+    const char *name;
+    int64_t every_us; /* of all servers on the database together */
+    int64_t look_us;  /* how often this server looks whether it is due: the time of a fail-over */
+    work_fn fn;       /* its context is a struct run */
+};
+
 struct housekeeping {
     struct service *service;
     struct worker *worker;
@@ -47,10 +55,13 @@ struct housekeeping {
     bool is_judged; /* the clock of the start */
 };
 
-struct task {
-    const char *name;
-    int64_t every_us;
-    work_fn fn;
+/* One run of a task, or a portion of it. */
+struct run {
+    struct housekeeping *self;
+    const struct task *task;
+    bool goes_on; /* a further portion: due whatever was noted */
+    bool is_mine;
+    bool has_more; /* another portion, soon */
 };
 
 static enum err_code expire(struct work *work, void *context, struct err_info *err)
@@ -65,9 +76,12 @@ static enum err_code expire(struct work *work, void *context, struct err_info *e
 
 static enum err_code make_partitions(struct work *work, void *context, struct err_info *err)
 {
-    (void)context;
+    struct run *run = context;
     struct wall_us from = { work->now.value - PARTITION_DAYS_BACK * US_PER_DAY };
-    return store_sample_partitions(work->conn, from, PARTITION_DAYS, err);
+    bool all = true;
+    TRY(store_sample_partitions(work->conn, from, PARTITION_DAYS, &all, err));
+    run->has_more = !all;
+    return ERR_OK;
 }
 
 static void distrust(struct housekeeping *self, int64_t ahead_us)
@@ -106,36 +120,109 @@ static enum err_code judge_start(struct housekeeping *self, struct work *work, s
     return ERR_OK;
 }
 
-static enum err_code retain(struct work *work, void *context, struct err_info *err)
+/* Whether the clock may decide what is thrown away. */
+static enum err_code may_retain(
+    struct run *run, struct work *work, bool *ret_may, struct err_info *err)
 {
-    struct housekeeping *self = context;
-    const struct service_settings *settings = &work->service->settings;
-    TRY(judge_start(self, work, err));
-    if (clock_mono(clock_system()).value < self->retain_after.value) {
+    TRY(judge_start(run->self, work, err));
+    *ret_may = clock_mono(clock_system()).value >= run->self->retain_after.value;
+    return ERR_OK;
+}
+
+static enum err_code retain_samples(struct work *work, void *context, struct err_info *err)
+{
+    struct run *run = context;
+    int64_t *cursor = &run->self->retain_cursor;
+    bool may = false;
+    TRY(may_retain(run, work, &may, err));
+    if (!may) {
         return ERR_OK;
     }
-    struct wall_us samples_before = { work->now.value - settings->telemetry_keep_us };
+    struct wall_us before = { work->now.value - work->service->settings.telemetry_keep_us };
+    TRY(store_sample_retain(work->conn, before, RETAIN_SERIES, cursor, err));
+    run->has_more = *cursor != 0;
+    return ERR_OK;
+}
+
+static enum err_code retain_events(struct work *work, void *context, struct err_info *err)
+{
+    struct run *run = context;
+    const struct service_settings *settings = &work->service->settings;
+    bool may = false;
+    TRY(may_retain(run, work, &may, err));
+    if (!may) {
+        return ERR_OK;
+    }
+    struct wall_us uploads_before = { work->now.value - settings->telemetry_keep_us };
     struct wall_us events_before = { work->now.value - settings->events_keep_us };
-    TRY(store_event_remove(work->conn, events_before, err));
-    TRY(store_upload_remove(work->conn, samples_before, err));
-    return store_sample_retain(
-        work->conn, samples_before, RETAIN_SERIES, &self->retain_cursor, err);
+    bool more_uploads = false;
+    TRY(store_upload_remove(work->conn, uploads_before, &more_uploads, err));
+    TRY(store_event_remove(work->conn, events_before, &run->has_more, err));
+    run->has_more = run->has_more || more_uploads;
+    return ERR_OK;
 }
 
 static const struct task tasks[] = {
-    { "partitions", US_PER_HOUR, make_partitions },
-    { "expire", EXPIRE_US, expire },
-    { "retain", 10 * US_PER_MINUTE, retain },
-    { "sandboxes", EXPIRE_US, lifecycle_sweep },
+    { "partitions", US_PER_HOUR, US_PER_MINUTE, make_partitions },
+    { "expire", EXPIRE_US, US_PER_SECOND, expire },
+    { "retain-samples", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_samples },
+    { "retain-events", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_events },
+    { "sandboxes", EXPIRE_US, US_PER_SECOND, lifecycle_sweep },
 };
 
-static void run_task(struct housekeeping *self, const struct task *task)
+static enum err_code run_if_due(struct work *work, void *context, struct err_info *err)
+{
+    struct run *run = context;
+    int64_t every_us = run->goes_on ? 0 : run->task->every_us;
+    run->has_more = false;
+    TRY(store_task_take(work->conn, run->task->name, every_us, work->now, &run->is_mine, err));
+    return run->is_mine ? run->task->fn(work, run, err) : ERR_OK;
+}
+
+/* Gives whether a portion is left. */
+static bool run_task(struct housekeeping *self, const struct task *task, bool goes_on)
 {
     struct err_info err = ERR_INFO_INIT;
+    struct run run = { .self = self, .task = task, .goes_on = goes_on };
     AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
-    enum err_code code = work_run(self->worker, arena, SQL_ALL_WORKSPACES, task->fn, self, &err);
+    enum err_code code = work_run(self->worker, arena, SQL_ALL_WORKSPACES, run_if_due, &run, &err);
     if (code != ERR_OK) {
         log_warn("housekeeping_failed", LOG_STR("task", task->name), LOG_ERR(&err));
+        return false;
+    }
+    if (run.is_mine) {
+        log_debug("housekeeping_ran", LOG_STR("task", task->name), LOG_BOOL("more", run.has_more));
+    }
+    return run.has_more;
+}
+
+/*
+ * Without notifications a server hears of other servers' commands by looking: one question for all
+ * the agents that are here.
+ */
+static enum err_code look_for_commands(struct work *work, void *context, struct err_info *err)
+{
+    (void)context;
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(store_command_waiting(work->conn, work->now, &rows, err));
+    enum err_code code = sql_rows_next(rows, err);
+    for (; code == ERR_OK; code = sql_rows_next(rows, err)) {
+        hub_publish(work->service->hub, HUB_OUTBOX, sql_int(rows, 0));
+    }
+    return code == ERR_NOT_FOUND ? ERR_OK : code;
+}
+
+static void look_if_deaf(struct housekeeping *self)
+{
+    struct err_info err = ERR_INFO_INIT;
+    if (atomic_load(&self->service->hears_all)) {
+        return;
+    }
+    AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
+    enum err_code code =
+        work_read(self->worker, arena, SQL_ALL_WORKSPACES, look_for_commands, NULL, &err);
+    if (code != ERR_OK) {
+        log_debug("outbox_not_looked_at", LOG_ERR(&err));
     }
 }
 
@@ -164,14 +251,16 @@ static void keep(void *context)
 {
     struct housekeeping *self = context;
     int64_t due[ARRAY_LENGTH(tasks)] = { 0 };
+    bool goes_on[ARRAY_LENGTH(tasks)] = { false };
     do {
         watch_clock(self);
         flush(self);
+        look_if_deaf(self);
         int64_t now = clock_mono(clock_system()).value;
         for (size_t i = 0; i < ARRAY_LENGTH(tasks); i++) {
             if (now >= due[i]) {
-                due[i] = now + tasks[i].every_us;
-                run_task(self, &tasks[i]);
+                goes_on[i] = run_task(self, &tasks[i], goes_on[i]);
+                due[i] = goes_on[i] ? now : now + tasks[i].look_us;
             }
         }
     } while (wait_turn(self));
@@ -247,12 +336,10 @@ enum err_code housekeeping_start(
     enum err_code code = worker_open(service, &worker, err);
     self->worker = worker;
     if (code == ERR_OK) {
-        run_task(self, &tasks[0]); /* partitions stand before the first sample comes */
+        (void)run_task(self, &tasks[0], false); /* partitions stand before the first sample comes */
         code = thread_start(&self->keeper, "housekeeping", keep, self, err);
     }
-    /* Behind PgBouncer nobody can listen: watches and streams look by themselves. */
-    bool can_listen = service->engine == SQL_POSTGRES && !service->store.no_prepared_statements;
-    if (code == ERR_OK && can_listen) {
+    if (code == ERR_OK && store_can_listen(&service->store, service->engine)) {
         code = thread_start(&self->listener, "listener", listen, self, err);
     }
     if (code != ERR_OK) {

@@ -51,6 +51,7 @@ static enum err_code run(const struct config *config, const char *verb, struct e
     AUTO_FREE char *url = server_database_url(config);
     const struct store_options options = {
         .url = url,
+        .direct_url = config_text(config, "database-direct-url"),
         .no_prepared_statements = !config_bool(config, "database-prepared-statements"),
     };
     struct sql_conn *conn = NULL;

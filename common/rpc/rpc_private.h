@@ -135,6 +135,7 @@ struct rpc_server {
     atomic_size_t live; /* calls that have not concluded, armed ones included */
     struct lock live_lock;
     struct lock_cond live_changed;
+    bool hurries;   /* no grace any more; guarded by live_lock */
     bool shut_down; /* the library's server has ended; guarded by live_lock */
     struct rpc_tag t_shutdown;
     atomic_uint_fast64_t calls_started;

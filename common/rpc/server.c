@@ -242,7 +242,7 @@ static void on_shutdown(void *owner, struct rpc_thread *thread, bool ok)
 }
 
 /* Until the library's server has ended, with calls_too also until no call lives; false: the
- * deadline came first. */
+ * deadline came first, or somebody is in a hurry. */
 static bool wait_end(struct rpc_server *server, bool calls_too, struct mono_us deadline)
 {
     while (!server->pollers[0].thread.running && !server->shut_down) { /* its start had failed */
@@ -250,7 +250,8 @@ static bool wait_end(struct rpc_server *server, bool calls_too, struct mono_us d
     }
     bool in_time = true;
     LOCK_GUARD(&server->live_lock);
-    while (!server->shut_down && !(calls_too && atomic_load(&server->live) == 0) && in_time) {
+    while (!server->shut_down && !(calls_too && atomic_load(&server->live) == 0) && in_time
+           && !(server->hurries && deadline.value != INT64_MAX)) {
         in_time = lock_cond_wait_until(&server->live_changed, &server->live_lock, deadline);
     }
     return server->shut_down;
@@ -272,6 +273,13 @@ static void wait_grace(struct rpc_server *server, int64_t grace_us)
     int64_t moment = rpc_now().value + GOAWAY_WAIT_US;
     (void)wait_end(
         server, false, (struct mono_us){ moment < deadline.value ? moment : deadline.value });
+}
+
+void rpc_server_hurry(struct rpc_server *server)
+{
+    LOCK_GUARD(&server->live_lock);
+    server->hurries = true;
+    lock_cond_broadcast(&server->live_changed);
 }
 
 void rpc_server_drain(struct rpc_server *server, int64_t grace_us)

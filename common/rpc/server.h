@@ -123,6 +123,9 @@ enum err_code rpc_server_start(struct rpc_server *server, struct err_info *err) 
 /* grpc.health.v1: the status of "" and every service. */
 void rpc_server_set_serving(struct rpc_server *server, bool serving);
 
+/* Any thread: a drain, under way or to come, waits no longer. */
+void rpc_server_hurry(struct rpc_server *server);
+
 /*
  * Graceful end: stops accepting, GOAWAY, lets calls finish until grace_us has passed, then cancels.
  * Streams are told by their owner before (rpc_stream_finish). Blocks until everything has ended.

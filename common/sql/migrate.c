@@ -363,6 +363,9 @@ enum err_code sql_migrate_up(
     if (sql_engine_of(conn) == SQL_SQLITE) {
         return migrate_locked(conn, migrations, count, &progress, err);
     }
+    if (conn->is_pooled && sql_migrate_check(conn, migrations, count, NULL) == ERR_OK) {
+        return ERR_OK; /* nothing to do */
+    }
     if (conn->is_pooled) {
         return ERR_SET(
             err,

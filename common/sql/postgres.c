@@ -4,6 +4,7 @@
 #include "common/base/map.h"
 #include "common/sql/postgres_connect.h"
 #include "common/sql/postgres_value.h"
+#include "common/sql/postgres_wait.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -12,10 +13,11 @@
 #define CONNECT_TIMEOUT_DEFAULT_US   (5 * US_PER_SECOND)
 #define STATEMENT_TIMEOUT_DEFAULT_US (30 * US_PER_SECOND)
 #define TIMEOUT_MAX_US               US_PER_DAY
+/* The database ends a slow statement itself; who hears nothing for so much longer gives it up. */
+#define ANSWER_LATE_US (2 * US_PER_SECOND)
 
 enum {
     NUMBER_TEXT_BYTES = 24,
-    OPTIONS_TEXT_BYTES = 128,
     POLL_MAX_MS = 60000
 };
 
@@ -25,7 +27,9 @@ struct postgres_conn {
     char *application;
     struct postgres_settings settings;
     char statement_timeout_ms[NUMBER_TEXT_BYTES];
+    int64_t answer_us; /* the longest wait for the database */
     bool is_lost;
+    bool is_silent;       /* lost because no answer came in time */
     PGconn *pg;           /* NULL: a reconnect failed */
     struct map *prepared; /* name to a pointer to its text, which is static */
     struct postgres_args args;
@@ -72,7 +76,40 @@ static bool is_stale(const PGresult *result)
 static enum err_code set_lost(struct postgres_conn *conn, const char *what, struct err_info *err)
 {
     conn->is_lost = true;
-    return ERR_SET(err, ERR_UNAVAILABLE, "%s: the connection to the database is lost", what);
+    return ERR_SET(
+        err,
+        ERR_UNAVAILABLE,
+        conn->is_silent ? "%s: the database does not answer"
+                        : "%s: the connection to the database is lost",
+        what);
+}
+
+static struct mono_us answer_deadline(const struct postgres_conn *conn)
+{
+    return (struct mono_us){ clock_mono(clock_system()).value + conn->answer_us };
+}
+
+/* The last result of what was sent; NULL: it could not be sent, or no answer came in time, and the
+ * connection is lost. */
+static PGresult *take_answer(struct postgres_conn *conn, int is_sent)
+{
+    bool in_time = true;
+    PGresult *result =
+        is_sent == 1 ? postgres_take_last(conn->pg, answer_deadline(conn), &in_time) : NULL;
+    conn->is_silent = !in_time;
+    conn->is_lost = conn->is_lost || result == NULL;
+    return result;
+}
+
+/*
+ * A database that takes no writes is one that another has taken the place of, or will: the next use
+ * connects anew, and may find that one (target_session_attrs in the URL).
+ */
+static bool is_read_only_database(const struct postgres_conn *conn, const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    return conn->base.transaction == SQL_TRANSACTION_WRITE && !conn->settings.read_only
+        && state != NULL && strcmp(state, "25006") == 0;
 }
 
 static enum err_code check_result(
@@ -85,8 +122,13 @@ static enum err_code check_result(
     if (is_good(result)) {
         return ERR_OK;
     }
-    if (PQstatus(conn->pg) != CONNECTION_OK) {
+    if (conn->is_lost || PQstatus(conn->pg) != CONNECTION_OK) {
         return set_lost(conn, what, err);
+    }
+    if (is_read_only_database(conn, result)) {
+        conn->is_lost = true;
+        return ERR_SET(
+            err, ERR_UNAVAILABLE, "%s: the database takes no writes now (a standby?)", what);
     }
     ExecStatusType status = PQresultStatus(result);
     if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
@@ -111,6 +153,7 @@ static enum err_code postgres_reconnect(struct sql_conn *base, struct err_info *
     TRY(postgres_connect(&conn->settings, &conn->pg, err));
     conn->prepared = map_create();
     conn->is_lost = false;
+    conn->is_silent = false;
     return ERR_OK;
 }
 
@@ -140,6 +183,7 @@ static enum err_code postgres_open(
     conn->url = mem_strdup(options->url);
     conn->application = mem_strdup(options->application == NULL ? "belay" : options->application);
     int64_t statement_us = timeout_or(options->statement_timeout_us, STATEMENT_TIMEOUT_DEFAULT_US);
+    conn->answer_us = statement_us + ANSWER_LATE_US;
     (void)snprintf(
         conn->statement_timeout_ms,
         sizeof(conn->statement_timeout_ms),
@@ -183,7 +227,7 @@ static enum err_code postgres_prepare(
             : ERR_SET(err, ERR_INTERNAL, "%s: two statements have this name", statement->name);
     }
     AUTO_RESULT PGresult *result =
-        PQprepare(conn->pg, statement->name, statement->postgres, 0, NULL);
+        take_answer(conn, PQsendPrepare(conn->pg, statement->name, statement->postgres, 0, NULL));
     TRY(check_result(conn, result, statement->name, true, err));
     (void)map_put(
         conn->prepared,
@@ -204,9 +248,9 @@ static enum err_code run_statement(
     TRY(postgres_prepare(&conn->base, statement, err));
     TRY(postgres_args_set(&conn->args, args, arg_count, err));
     const struct postgres_args *sent = &conn->args;
-    AUTO_RESULT PGresult *result = NULL;
+    int is_sent = 0;
     if (conn->settings.is_pooled) {
-        result = PQexecParams(
+        is_sent = PQsendQueryParams(
             conn->pg,
             statement->postgres,
             (int)arg_count,
@@ -216,7 +260,7 @@ static enum err_code run_statement(
             sent->formats,
             1);
     } else {
-        result = PQexecPrepared(
+        is_sent = PQsendQueryPrepared(
             conn->pg,
             statement->name,
             (int)arg_count,
@@ -225,6 +269,7 @@ static enum err_code run_statement(
             sent->formats,
             1);
     }
+    AUTO_RESULT PGresult *result = take_answer(conn, is_sent);
     postgres_args_trim(&conn->args);
     if (!is_good(result) && !conn->settings.is_pooled && is_stale(result)) {
         conn->is_lost = true;
@@ -321,11 +366,18 @@ static struct str_view get_bytes(const struct sql_conn *base, unsigned column)
 }
 
 /* Reads up to the end of the pipeline; the first failed result, or NULL. */
-static PGresult *drain_pipeline(PGconn *pg)
+static PGresult *drain_pipeline(struct postgres_conn *conn)
 {
+    PGconn *pg = conn->pg;
     PGresult *failed = NULL;
+    struct mono_us deadline = answer_deadline(conn);
     bool is_done = false;
     while (!is_done) {
+        if (!postgres_wait(pg, deadline)) {
+            conn->is_lost = true;
+            conn->is_silent = true;
+            break;
+        }
         PGresult *result = PQgetResult(pg);
         ExecStatusType status = PQresultStatus(result);
         is_done = (result != NULL && status == PGRES_PIPELINE_SYNC)
@@ -345,10 +397,10 @@ static enum err_code run_begin(
 {
     PGconn *pg = conn->pg;
     const char *const values[] = { workspace, conn->statement_timeout_ms };
-    /* Behind PgBouncer the timeout cannot be a setting of the session. */
+    /* Behind PgBouncer timeouts cannot be settings of the session. */
     const char *set = conn->settings.is_pooled
         ? "SELECT set_config('app.workspace_id', $1, true), set_config('statement_timeout', $2, "
-          "true)"
+          "true), set_config('idle_in_transaction_session_timeout', $2, true)"
         : "SELECT set_config('app.workspace_id', $1, true)";
     int set_args = conn->settings.is_pooled ? 2 : 1;
     bool is_sent = PQenterPipelineMode(pg) == 1
@@ -358,8 +410,8 @@ static enum err_code run_begin(
     if (!is_sent) {
         return set_lost(conn, "begin", err);
     }
-    AUTO_RESULT PGresult *failed = drain_pipeline(pg);
-    if (PQstatus(pg) != CONNECTION_OK || PQexitPipelineMode(pg) != 1) {
+    AUTO_RESULT PGresult *failed = drain_pipeline(conn);
+    if (conn->is_lost || PQstatus(pg) != CONNECTION_OK || PQexitPipelineMode(pg) != 1) {
         return set_lost(conn, "begin", err);
     }
     return failed == NULL ? ERR_OK : check_result(conn, failed, "begin", false, err);
@@ -371,7 +423,7 @@ static void postgres_rollback(struct sql_conn *base)
     if (PQtransactionStatus(conn->pg) == PQTRANS_IDLE) {
         return;
     }
-    AUTO_RESULT PGresult *result = PQexec(conn->pg, "ROLLBACK");
+    AUTO_RESULT PGresult *result = take_answer(conn, PQsendQuery(conn->pg, "ROLLBACK"));
     conn->is_lost = conn->is_lost || !is_good(result);
 }
 
@@ -397,7 +449,7 @@ static enum err_code postgres_begin(
 static enum err_code postgres_commit(struct sql_conn *base, struct err_info *err)
 {
     struct postgres_conn *conn = cast(base);
-    AUTO_RESULT PGresult *result = PQexec(conn->pg, "COMMIT");
+    AUTO_RESULT PGresult *result = take_answer(conn, PQsendQuery(conn->pg, "COMMIT"));
     enum err_code code = check_result(conn, result, "commit", false, err);
     if (code != ERR_OK && conn->is_lost && base->transaction == SQL_TRANSACTION_WRITE) {
         return ERR_SET(
@@ -427,8 +479,9 @@ static enum err_code postgres_notify(
 {
     struct postgres_conn *conn = cast(base);
     const char *const values[] = { channel, payload };
-    AUTO_RESULT PGresult *result =
-        PQexecParams(conn->pg, "SELECT pg_notify($1, $2)", 2, NULL, values, NULL, NULL, 1);
+    AUTO_RESULT PGresult *result = take_answer(
+        conn,
+        PQsendQueryParams(conn->pg, "SELECT pg_notify($1, $2)", 2, NULL, values, NULL, NULL, 1));
     return check_result(conn, result, "notify", false, err);
 }
 
@@ -446,7 +499,7 @@ static enum err_code postgres_listen(
     }
     AUTO_FREE char *command = mem_printf("LISTEN %s", name);
     PQfreemem(name);
-    AUTO_RESULT PGresult *result = PQexec(conn->pg, command);
+    AUTO_RESULT PGresult *result = take_answer(conn, PQsendQuery(conn->pg, command));
     return check_result(conn, result, "listen", false, err);
 }
 
@@ -455,7 +508,7 @@ static int64_t now_us(void)
     return clock_mono(clock_system()).value;
 }
 
-static enum err_code postgres_wait(
+static enum err_code postgres_wait_notification(
     struct sql_conn *base,
     int64_t timeout_us,
     void (*on_notification)(void *context, const char *channel, const char *payload),
@@ -509,5 +562,5 @@ const struct sql_driver sql_driver_postgres = {
     .exec_script = postgres_exec_script,
     .notify = postgres_notify,
     .listen = postgres_listen,
-    .wait = postgres_wait,
+    .wait = postgres_wait_notification,
 };

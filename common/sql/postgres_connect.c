@@ -14,7 +14,7 @@
 
 enum {
     TIMEOUT_TEXT_BYTES = 24,
-    OPTIONS_TEXT_BYTES = 128
+    OPTIONS_TEXT_BYTES = 192
 };
 
 /* libpq's own complaint about a malformed URL repeats it with the password, so it is not passed on.
@@ -76,7 +76,8 @@ static PGconn *connect_server(const struct postgres_settings *settings)
     (void)snprintf(
         options,
         sizeof(options),
-        "-c statement_timeout=%s%s",
+        "-c statement_timeout=%s -c idle_in_transaction_session_timeout=%s%s",
+        settings->statement_timeout_ms,
         settings->statement_timeout_ms,
         settings->read_only ? " -c default_transaction_read_only=on" : "");
     /* What stands before dbname can be changed by the URL, what stands after it cannot. */
@@ -123,6 +124,7 @@ enum err_code postgres_connect(
         code = set_connect_error(pg, password, err);
         PQfinish(pg);
     } else {
+        (void)PQsetnonblocking(pg, 1); /* for postgres_wait; it fails on a lost connection only */
         (void)PQsetNoticeReceiver(pg, ignore_notice, NULL);
         *ret_pg = pg;
     }

@@ -5,8 +5,9 @@
  *
  * Errors: unique violation ERR_EXISTS; foreign key ERR_PRECONDITION; check or not-null ERR_INVALID;
  * row-level security ERR_DENIED; lock, deadlock, serialization ERR_BUSY (retry the transaction);
- * connection lost ERR_UNAVAILABLE; a commit whose answer was lost ERR_UNCERTAIN; disk full
- * ERR_LIMIT; damaged file ERR_CORRUPT. Texts never hold SQL or values.
+ * connection lost, or a database that takes no writes, ERR_UNAVAILABLE; a commit whose answer was
+ * lost ERR_UNCERTAIN; disk full ERR_LIMIT; damaged file ERR_CORRUPT. Texts never hold SQL or
+ * values.
  */
 #ifndef COMMON_SQL_SQL_H
 #define COMMON_SQL_SQL_H
@@ -85,12 +86,17 @@ struct sql_options {
     const char *url;         /* "sqlite:/path/file.db", "postgresql://..." */
     const char *application; /* shown in pg_stat_activity */
     bool read_only;
-    bool no_prepared_statements;  /* PgBouncer in transaction mode */
-    bool full_sync;               /* SQLite: synchronous=FULL (an agent's spool); else NORMAL */
-    int64_t busy_timeout_us;      /* 0: 5 s */
-    int64_t connect_timeout_us;   /* 0: 5 s */
-    int64_t statement_timeout_us; /* PostgreSQL, 0: 30 s; a statement that takes longer is
-                                     ERR_TIMEOUT */
+    bool no_prepared_statements; /* PgBouncer in transaction mode */
+    bool full_sync;              /* SQLite: synchronous=FULL (an agent's spool); else NORMAL */
+    int64_t busy_timeout_us;     /* 0: 5 s */
+    int64_t connect_timeout_us;  /* 0: 5 s */
+    /*
+     * PostgreSQL, 0: 30 s. A statement that takes longer is ERR_TIMEOUT; when the database says
+     * nothing at all for two seconds more, the connection is lost (ERR_UNAVAILABLE). A transaction
+     * that idles for so long is ended by the database, so that a client that was stopped holds its
+     * locks no longer.
+     */
+    int64_t statement_timeout_us;
 
     /* Engines this program links (common/sql/sqlite.h, postgres.h), ended by NULL; NULL: SQLite
      * only. */

@@ -35,8 +35,9 @@ static enum err_code expire(struct work *work, void *context, struct err_info *e
 static enum err_code make_partitions(struct work *work, void *context, struct err_info *err)
 {
     (void)context;
+    bool all = false;
     return store_sample_partitions(
-        work->conn, (struct wall_us){ work->now.value - 2 * US_PER_DAY }, 10, err);
+        work->conn, (struct wall_us){ work->now.value - 2 * US_PER_DAY }, 10, &all, err);
 }
 
 static void do_work(struct cluster_server *server, work_fn fn)

@@ -201,14 +201,16 @@ class Process:
 class Server(Process):
     """belay-server on a state folder and a database of its own; starts and ends as often as wanted."""
 
-    def __init__(self, mode="server", options=(), log_level="info"):
+    def __init__(self, mode="server", options=(), log_level="info", first=None):
+        """first: a server whose database and keys this one shares, as replicas do."""
         self.directory = tempfile.mkdtemp(prefix="s", dir=_scratch)
         super().__init__(os.path.join(self.directory, "server.log"))
         self.state = os.path.join(self.directory, "state")
         self.mode = mode
         self.options = list(options)
         self.log_level = log_level
-        self.database = Database(self.directory)
+        self.first = first
+        self.database = first.database if first else Database(self.directory)
         self.port = 0
         self.http_port = 0
         self.channels = []
@@ -225,9 +227,17 @@ class Server(Process):
     def environment(self):
         return {"BELAY_DATABASE_URL": self.database.url} if self.database.url else {}
 
+    def copy_keys(self):
+        """What the operations page says a replica needs."""
+        os.makedirs(self.state, mode=0o700, exist_ok=True)
+        shutil.copy(os.path.join(self.first.state, "command.key"), self.state)
+        shutil.copytree(os.path.join(self.first.state, "tls"), os.path.join(self.state, "tls"), dirs_exist_ok=True)
+
     def start(self, *more):
         """The second and later starts use the ports of the first, as a real one would."""
         seen = len(self.log_lines("ready")) if os.path.exists(self.log) else 0
+        if self.first and not os.path.exists(self.state):
+            self.copy_keys()
         args = [os.path.join(BIN, "belay-server"), "--mode", self.mode, "--state-dir", self.state, "--migrate", "auto",
                 "--listen", f"127.0.0.1:{self.port}", "--listen-http", f"127.0.0.1:{self.http_port}",
                 "--log-level", self.log_level, *self.options, *more]
@@ -304,7 +314,8 @@ class Server(Process):
             if os.path.exists(self.log):
                 self.check_log()
         finally:
-            self.database.drop()
+            if not self.first:
+                self.database.drop()
             if not os.environ.get("BELAY_TEST_KEEP"):
                 shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -25,3 +25,12 @@ belay_script_tests(e2e sim sandboxes base enrollment sessions uploads commands r
 add_library(clock_shift SHARED "${CMAKE_CURRENT_SOURCE_DIR}/support/clock_shift.c")
 target_compile_definitions(clock_shift PRIVATE _GNU_SOURCE)
 target_link_libraries(clock_shift PRIVATE belay_warnings)
+
+# Several servers on one PostgreSQL; SQLite has one server.
+foreach(theme replicas fencing drain)
+  add_test(NAME e2e_${theme}
+    COMMAND /usr/bin/python3 -B "${CMAKE_CURRENT_SOURCE_DIR}/e2e/test_${theme}.py")
+  set_tests_properties(e2e_${theme} PROPERTIES
+    LABELS e2e TIMEOUT 300 SKIP_RETURN_CODE 77
+    ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin;BELAY_TEST_ENGINE=postgresql")
+endforeach()

@@ -151,6 +151,10 @@ static bool look_once(struct watch *watch)
 /* Looks until nothing is new, or until the reader has something left to read. */
 static void look_all(struct watch *watch)
 {
+    if (!watch->finished && atomic_load(&watch->service->draining)) {
+        finish(watch, ERR_UNAVAILABLE, "the server is draining: start the watch again");
+        return;
+    }
     for (int round = 0; round < ROUNDS_MAX; round++) {
         if (watch->finished || !send_emits(watch) || rpc_stream_queued_bytes(watch->stream) > 0) {
             return;

@@ -6,6 +6,7 @@
 
 enum {
     AGENTS_MAX = 20000,
+    SERIES_PER_LOOK = 4000,
     SELECTOR_BYTES = 1025,
     TEXT_BYTES = 256
 };
@@ -214,7 +215,7 @@ struct telemetry_watch {
     char instance[TEXT_BYTES];
     int64_t agent_id;
     struct map *shown; /* series id -> int64_t time of the value sent last */
-    int64_t since;
+    int64_t after_id;  /* in the middle of a look: the next page begins there; else 0 */
 };
 
 static enum err_code telemetry_begin(
@@ -231,7 +232,6 @@ static enum err_code telemetry_begin(
     TRY(str_copy(str_of(request->instance), self->instance, sizeof(self->instance)));
     TRY(api_agent_id(api, request->agent, &self->agent_id, err));
     self->shown = self->shown == NULL ? map_create() : self->shown;
-    self->since = api->work->now.value - US_PER_MINUTE;
     return ERR_OK;
 }
 
@@ -260,10 +260,12 @@ static enum err_code telemetry_poll(
         .metric_is_prefix = str_has_suffix(str_of(self->metric), STR(".")),
         .device = self->device[0] == '\0' ? STR_NONE : str_of(self->device),
         .instance = self->instance[0] == '\0' ? STR_NONE : str_of(self->instance),
-        .after_time = self->since,
-        .limit = 4000,
+        /* Ours may not be the clock that received it, and what was written before may be committed
+         * after: the window is wide, and what was sent is known by series. */
+        .received_after = api->work->now.value - US_PER_MINUTE,
+        .after_id = self->after_id,
+        .limit = SERIES_PER_LOOK,
     };
-    *ret_more = false;
     TRY(store_series_newer(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
     const struct series_record *records = list.records;
     const struct map_context context = map_context_of(api);
@@ -273,8 +275,8 @@ static enum err_code telemetry_poll(
             watch_emit(watch, point == NULL ? NULL : &point->base);
         }
     }
-    /* Clocks of agents differ: the window stays a minute wide, what was sent is known by series. */
-    self->since = api->work->now.value - US_PER_MINUTE;
+    *ret_more = list.count == SERIES_PER_LOOK;
+    self->after_id = *ret_more ? records[list.count - 1].id : 0;
     return ERR_OK;
 }
 

@@ -52,7 +52,9 @@ struct service {
     char ca_sha256[65];    /* hex; "": no TLS listener for agents */
     char join_target[300]; /* what a join string names: "host:port" or "unix:/path" */
     struct wall_us started_at;
-    atomic_bool database_away; /* whoever tried last did not reach it; of any thread */
+    atomic_bool database_away;             /* whoever tried last did not reach it; of any thread */
+    atomic_int_fast64_t database_retry_at; /* clock_mono: while it is away nobody tries before */
+    atomic_bool draining;                  /* streams say goodbye when they are woken */
     /* Whatever changes a session or an outbox wakes this process: it is alone on its database, or
      * listens for the others. What it remembers holds for longer then. */
     atomic_bool hears_all;

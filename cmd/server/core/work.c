@@ -6,7 +6,9 @@
 
 enum {
     ATTEMPTS = 8,
-    WAKES_FIRST = 8
+    WAKES_FIRST = 8,
+    RETRY_US = 500000,   /* between two tries of a database that is away */
+    TRYING_US = 10000000 /* the longest one of them may take */
 };
 
 static enum err_code notify_replicas(struct work *work, struct err_info *err)
@@ -45,6 +47,17 @@ static enum err_code attempt(
     return code;
 }
 
+/* While the database is away one thread at a time tries it, and the others need not wait for that:
+ * a database that hangs would take each of them five seconds. */
+static bool may_try(struct service *service)
+{
+    int64_t now = clock_mono(clock_system()).value;
+    int64_t at = atomic_load(&service->database_retry_at);
+    return !atomic_load(&service->database_away)
+        || (now >= at
+            && atomic_compare_exchange_strong(&service->database_retry_at, &at, now + TRYING_US));
+}
+
 static enum err_code make_usable(
     struct service *service, struct sql_conn *conn, struct err_info *err)
 {
@@ -52,12 +65,16 @@ static enum err_code make_usable(
         return ERR_OK;
     }
     struct err_info detail = ERR_INFO_INIT;
-    if (sql_reconnect(conn, &detail) == ERR_OK) {
-        log_info("database_back");
-        return ERR_OK;
+    if (may_try(service)) {
+        if (sql_reconnect(conn, &detail) == ERR_OK) {
+            log_info("database_back");
+            atomic_store(&service->database_away, false);
+            return ERR_OK;
+        }
+        log_warn("database_away", LOG_ERR(&detail));
+        atomic_store(&service->database_retry_at, clock_mono(clock_system()).value + RETRY_US);
+        atomic_store(&service->database_away, true);
     }
-    log_warn("database_away", LOG_ERR(&detail));
-    atomic_store(&service->database_away, true);
     return ERR_SET(err, ERR_UNAVAILABLE, "the database is away; nothing was changed, try again");
 }
 
@@ -76,7 +93,8 @@ static enum err_code run(const struct ask *ask, struct err_info *err)
     struct service *service = ask->worker->service;
     struct sql_conn *conn = ask->worker->conn;
     struct work work = { .service = service, .conn = conn, .arena = ask->arena };
-    enum err_code code = ERR_INTERNAL;
+    enum err_code code = ERR_BUSY;
+    bool has_lost = false;
     for (int i = 0; i < ATTEMPTS; i++) {
         code = make_usable(service, conn, err);
         if (code != ERR_OK) {
@@ -84,10 +102,12 @@ static enum err_code run(const struct ask *ask, struct err_info *err)
         }
         work.now = clock_wall(service->clock);
         code = attempt(&work, ask->workspace_id, ask->read_only, ask->fn, ask->context, err);
-        bool lost_read = code == ERR_UNAVAILABLE && !sql_is_usable(conn);
-        if (code != ERR_BUSY && !lost_read) {
+        /* A connection may have been dead for long; a second one that dies is the database's. */
+        bool loses = code == ERR_UNAVAILABLE && !sql_is_usable(conn);
+        if (code != ERR_BUSY && (!loses || has_lost)) {
             break;
         }
+        has_lost = has_lost || loses;
     }
     if (code == ERR_OK && atomic_load(&service->database_away)) {
         atomic_store(&service->database_away, false);

@@ -35,7 +35,8 @@ enum {
     COMMANDS_PER_TURN = 8,    /* of up to 1 MiB each, read twice into the arena */
     HELLO_BYTES = 256 * 1024, /* kept without its reports, which go their own way */
     ARENA_BYTES = 48 * 1024 * 1024,
-    GOAWAY_SPREAD_MS = 5000,
+    GOAWAY_SPREAD_MAX_US = 30000000,
+    RETRY_US = 2000000,     /* and as much again by chance */
     DRAIN_US = 5000000,     /* for acknowledgements on their way */
     RELAYS_REMEMBERED = 64, /* as many as one look can find */
 };
@@ -65,6 +66,7 @@ struct control {
     struct principal principal;
     struct rpc_stream *stream; /* borrowed: lives as long as its state */
     struct sm sm;
+    int64_t number;       /* by chance; the agent's row has that of its newest stream */
     int64_t sent_through; /* sequence of the last command sent here */
     bool has_more;        /* the queue was full: commands wait for it to empty */
     struct mono_us accepted_at;
@@ -95,6 +97,7 @@ static enum err_code control_open(struct rpc_stream *stream, void **ret_state, s
     control->service = rpc_call_service(call);
     control->principal = *principal_of(call);
     control->stream = stream;
+    control->number = (int64_t)id_random_below(INT64_MAX);
     sm_init(
         &control->sm,
         &control_machine,
@@ -103,6 +106,14 @@ static enum err_code control_open(struct rpc_stream *stream, void **ret_state, s
     rpc_stream_set_timer(stream, HELLO_US);
     *ret_state = control;
     return ERR_OK;
+}
+
+/* What this stream's session may no longer write is not written. */
+static enum err_code fence(struct work *work, const struct control *control, struct err_info *err)
+{
+    const struct principal *principal = &control->principal;
+    return store_agent_fence(
+        work->conn, principal->workspace_id, principal->agent_id, principal->epoch, err);
 }
 
 static enum err_code work_on(
@@ -145,6 +156,17 @@ static void send_accepted(struct control *control)
     (void)send_response(control, response);
 }
 
+/*
+ * An agent adds up to half of what it is told: so all of them are back within a heartbeat's
+ * interval, and no replica is met by all at once.
+ */
+static uint32_t goaway_delay_ms(const struct control *control)
+{
+    int64_t spread_us = control->service->settings.heartbeat_us / 2;
+    spread_us = spread_us > GOAWAY_SPREAD_MAX_US ? GOAWAY_SPREAD_MAX_US : spread_us;
+    return (uint32_t)(id_random_below((uint64_t)spread_us) / US_PER_MS);
+}
+
 static void send_goaway(struct control *control)
 {
     response_type *response =
@@ -155,7 +177,7 @@ static void send_goaway(struct control *control)
         return;
     }
     goaway->reason = arena_strdup(control->arena, "the server is draining");
-    goaway->reconnect_after_ms = (uint32_t)id_random_below(GOAWAY_SPREAD_MS);
+    goaway->reconnect_after_ms = goaway_delay_ms(control);
     response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_GOAWAY;
     response->goaway = goaway;
     if (send_response(control, response)) {
@@ -167,6 +189,7 @@ static void send_goaway(struct control *control)
 struct turn { /* one look at the outbox */
     struct control *control;
     bool is_fenced;
+    bool is_older; /* the session has a newer stream, on this server or another */
     const struct command_record *commands;
     size_t count;
     const struct relay_record *relays; /* what the agent is asked to open */
@@ -183,7 +206,9 @@ static enum err_code look(struct work *work, void *context, struct err_info *err
         work->conn, principal->credential_hash, work->now, work->arena, &session, err);
     turn->is_fenced =
         code == ERR_NOT_FOUND || (code == ERR_OK && session.epoch != principal->epoch);
-    if (turn->is_fenced) {
+    turn->is_older = code == ERR_OK && session.stream != turn->control->number;
+    if (turn->is_fenced || turn->is_older) {
+        turn->count = 0;
         return ERR_OK;
     }
     TRY(code);
@@ -208,6 +233,7 @@ static enum err_code look(struct work *work, void *context, struct err_info *err
 static enum err_code mark_sent(struct work *work, void *context, struct err_info *err)
 {
     struct turn *turn = context;
+    TRY(fence(work, turn->control, err));
     TRY(look(work, turn, err));
     for (size_t i = 0; i < turn->count; i++) {
         TRY(store_command_sent(
@@ -230,7 +256,7 @@ static enum err_code take_turn(struct control *control, struct turn *turn, struc
         look,
         turn,
         err));
-    if (turn->is_fenced || turn->count == 0) {
+    if (turn->is_fenced || turn->is_older || turn->count == 0) {
         return ERR_OK;
     }
     return work_on(control, mark_sent, turn, err);
@@ -320,16 +346,23 @@ static void deliver(struct control *control)
         turn.count = 0;
         turn.relay_count = 0;
         enum err_code code = take_turn(control, &turn, &err);
-        if (code != ERR_OK) {
-            /* The database is away: the stream stays up and looks again at its next turn. */
+        turn.is_fenced = turn.is_fenced || code == ERR_UNAUTHENTICATED;
+        if (code != ERR_OK && !turn.is_fenced) {
+            /* The database is away: the stream stays up and looks again soon. */
             log_warn(
                 "control_turn_failed",
                 LOG_INT("agent_id", control->principal.agent_id),
                 LOG_ERR(&err));
+            control->unlooked = LOOK_EVERY;
+            rpc_stream_set_timer(control->stream, RETRY_US + (int64_t)id_random_below(RETRY_US));
             return;
         }
         if (turn.is_fenced) {
             end(control, ERR_UNAUTHENTICATED, "the session has ended or was replaced");
+            return;
+        }
+        if (turn.is_older) {
+            end(control, ERR_CONFLICT, "a newer control stream of this agent took over");
             return;
         }
         for (size_t i = 0; i < turn.relay_count; i++) {
@@ -365,6 +398,7 @@ static enum err_code keep_hello(struct work *work, void *context, struct err_inf
     const struct principal *principal = &hello->control->principal;
     const struct lifecycle lifecycle = lifecycle_of(hello->control, work);
     AUTO_BUF struct buf packed = BUF_INIT(HELLO_BYTES);
+    TRY(fence(work, hello->control, err));
     Agentgateway__V1__ControlHello kept = *hello->hello;
     kept.n_sandboxes = 0;
     wire_pack(&kept.base, &packed);
@@ -373,9 +407,11 @@ static enum err_code keep_hello(struct work *work, void *context, struct err_inf
     }
     TRY(lifecycle_take_hello(&lifecycle, principal->agent_id, hello->hello, err));
     work_wake(work, HUB_AGENTS, principal->workspace_id);
+    work_wake(work, HUB_SESSION, principal->agent_id); /* for an older stream elsewhere */
     const struct agent_hello said = {
         .packed = str_from(buf_text(&packed), packed.len),
         .version = str_of(hello->hello->agent_version),
+        .stream = hello->control->number,
     };
     return store_agent_hello(
         work->conn, principal->workspace_id, principal->agent_id, &said, work->now, err);
@@ -436,6 +472,7 @@ static enum err_code keep_ack(struct work *work, void *context, struct err_info 
 {
     const struct ack_context *self = context;
     bool changed = false;
+    TRY(fence(work, self->control, err));
     TRY(store_command_finish(work->conn, &self->ack, work->now, &changed, err));
     if (!changed) {
         return ERR_OK; /* a repeat, or not this agent's: nothing happens */
@@ -482,7 +519,8 @@ static void on_ack(struct control *control, const Agentgateway__V1__ControlAck *
     enum err_code code = work_on(control, keep_ack, &context, &err);
     if (code != ERR_OK) {
         /* Not stored: end the stream, so that the agent sends it again. */
-        end(control, code == ERR_INVALID ? code : ERR_UNAVAILABLE, err.text);
+        bool is_final = code == ERR_INVALID || code == ERR_UNAUTHENTICATED;
+        end(control, is_final ? code : ERR_UNAVAILABLE, err.text);
     }
 }
 
@@ -578,9 +616,9 @@ static void on_timer(struct control *control, const ProtobufCMessage *message)
         return;
     }
     send_accepted(control);
-    look_if_due(control);
     rpc_stream_set_timer(
         control->stream, left_us < ACCEPTED_EVERY_US ? left_us : ACCEPTED_EVERY_US);
+    look_if_due(control);
 }
 
 /* Each event has an arena of its own, so that ten thousand idle streams hold no memory for

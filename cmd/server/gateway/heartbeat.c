@@ -34,8 +34,14 @@ enum err_code gateway_heartbeat(
     if (reply == NULL || received == NULL) {
         return ERR_SET(err, ERR_NOMEM, "out of memory");
     }
-    const int64_t owner[2] = { principal->workspace_id, principal->agent_id };
-    presence_beat(service->presence, owner, now, buf_view(&status));
+    const struct agent_beat seen = {
+        .workspace_id = principal->workspace_id,
+        .id = principal->agent_id,
+        .epoch = principal->epoch,
+        .at = now,
+        .status = buf_view(&status),
+    };
+    presence_beat(service->presence, &seen);
     reply->received_at = received;
     reply->heartbeat_interval_ms = (uint32_t)(service->settings.heartbeat_us / US_PER_MS);
     *ret_reply = &reply->base;

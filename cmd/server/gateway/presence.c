@@ -1,8 +1,9 @@
 #include "cmd/server/gateway/presence.h"
 
-#include "cmd/server/store/agent.h"
 #include "common/base/map.h"
 #include "common/sys/lock.h"
+
+#include <stdlib.h>
 
 enum {
     STATUS_BYTES_MAX = 1024,
@@ -13,6 +14,7 @@ enum {
 struct beat {
     int64_t workspace_id;
     int64_t agent_id;
+    int64_t epoch;
     struct wall_us at;
     size_t status_bytes; /* 0: unchanged */
     char status[STATUS_BYTES_MAX];
@@ -80,21 +82,23 @@ size_t presence_stream_count(struct presence *presence)
     return map_count(presence->streams);
 }
 
-void presence_beat(
-    struct presence *presence, const int64_t owner[2], struct wall_us at, struct str_view status)
+void presence_beat(struct presence *presence, const struct agent_beat *beat)
 {
     LOCK_GUARD(&presence->lock);
-    struct beat *beat = map_find(presence->beats, map_key_of(&owner[1]));
-    if (beat == NULL) {
-        beat = mem_alloc(sizeof(*beat));
-        beat->workspace_id = owner[0];
-        beat->agent_id = owner[1];
-        (void)map_put(presence->beats, map_key_of(&owner[1]), beat);
+    struct beat *kept = map_find(presence->beats, map_key_of(&beat->id));
+    if (kept == NULL) {
+        kept = mem_alloc(sizeof(*kept));
+        (void)map_put(presence->beats, map_key_of(&beat->id), kept);
+    } else if (beat->epoch < kept->epoch) {
+        return;
     }
-    beat->at = at;
-    if (status.len > 0 && status.len <= sizeof(beat->status)) {
-        memcpy(beat->status, status.ptr, status.len);
-        beat->status_bytes = status.len;
+    kept->workspace_id = beat->workspace_id;
+    kept->agent_id = beat->id;
+    kept->epoch = beat->epoch;
+    kept->at = beat->at;
+    if (beat->status.len > 0 && beat->status.len <= sizeof(kept->status)) {
+        memcpy(kept->status, beat->status.ptr, beat->status.len);
+        kept->status_bytes = beat->status.len;
     }
 }
 
@@ -102,6 +106,14 @@ struct flush {
     struct beat *beats[FLUSH_BEATS];
     size_t count;
 };
+
+/* As the writer of uploads locks the agents' rows, so that the two do not meet crosswise. */
+static int compare_beats(const void *a, const void *b)
+{
+    const struct beat *const *left = a;
+    const struct beat *const *right = b;
+    return ((*left)->agent_id > (*right)->agent_id) - ((*left)->agent_id < (*right)->agent_id);
+}
 
 static void take_beats(struct presence *presence, struct flush *flush)
 {
@@ -113,6 +125,7 @@ static void take_beats(struct presence *presence, struct flush *flush)
         flush->beats[flush->count++] = value;
         (void)map_remove(presence->beats, key);
     }
+    qsort(flush->beats, flush->count, sizeof(void *), compare_beats);
 }
 
 static enum err_code write_beats(struct work *work, void *context, struct err_info *err)
@@ -120,10 +133,15 @@ static enum err_code write_beats(struct work *work, void *context, struct err_in
     const struct flush *flush = context;
     for (size_t i = 0; i < flush->count; i++) {
         const struct beat *beat = flush->beats[i];
-        struct str_view status =
-            beat->status_bytes == 0 ? STR_NONE : str_from(beat->status, beat->status_bytes);
-        TRY(store_agent_seen(
-            work->conn, beat->workspace_id, beat->agent_id, beat->at, status, err));
+        const struct agent_beat seen = {
+            .workspace_id = beat->workspace_id,
+            .id = beat->agent_id,
+            .epoch = beat->epoch,
+            .at = beat->at,
+            .status =
+                beat->status_bytes == 0 ? STR_NONE : str_from(beat->status, beat->status_bytes),
+        };
+        TRY(store_agent_seen(work->conn, &seen, err));
         work_wake(work, HUB_AGENTS, beat->workspace_id);
     }
     return ERR_OK;

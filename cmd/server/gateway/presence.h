@@ -7,6 +7,7 @@
 
 #include "cmd/server/core/service.h"
 #include "cmd/server/core/work.h"
+#include "cmd/server/store/agent.h"
 
 struct presence;
 
@@ -18,9 +19,9 @@ void presence_add_stream(struct presence *presence, int64_t agent_id, struct rpc
 void presence_remove_stream(struct presence *presence, int64_t agent_id, struct rpc_stream *stream);
 size_t presence_stream_count(struct presence *presence);
 
-/* status: packed AgentStatus, copied; STR_NONE: unchanged. */
-void presence_beat(
-    struct presence *presence, const int64_t owner[2], struct wall_us at, struct str_view status);
+/* beat.status is copied. What an older session sends after a newer one is dropped, here and in the
+ * store. */
+void presence_beat(struct presence *presence, const struct agent_beat *beat);
 
 /* Writes what has changed since the last flush, in one transaction; on an error it is kept for the
  * next. */

@@ -30,8 +30,10 @@ struct write {
     struct work *work;
     struct batch_memory *memory;
     struct columns samples;
-    struct columns latest;    /* one row per series */
-    struct map *latest_place; /* series id -> size_t index into latest */
+    struct columns latest;               /* one row per series */
+    struct map *latest_place;            /* series id -> size_t index into latest */
+    const struct record **event_records; /* in the order they came; written last */
+    size_t event_count;
 };
 
 /* The records of one agent. */
@@ -169,10 +171,7 @@ static enum err_code add_record(
         return add_telemetry(write, record, err);
     }
     if (record->events != NULL) {
-        for (size_t i = 0; i < record->events->n_events; i++) {
-            TRY(add_event(write, record, record->events->events[i], err));
-        }
-        work_wake(write->work, HUB_EVENTS, record->source.workspace_id);
+        write->event_records[write->event_count++] = record;
         return ERR_OK;
     }
     if (record->is_copy) {
@@ -202,7 +201,7 @@ static enum err_code write_agent(
         const struct record *record = group->records[i];
         int64_t *mark =
             record->is_event_stream ? &marks->events_sequence : &marks->telemetry_sequence;
-        bool fenced = record->source.epoch != marks->session_epoch;
+        bool fenced = record->source.epoch != marks->session_epoch || !marks->is_confirmed;
         bool repeat = record->sequence != 0 && record->sequence <= *mark;
         results[i].code = fenced ? ERR_UNAUTHENTICATED : ERR_OK;
         if (!fenced && !repeat) {
@@ -240,6 +239,46 @@ static void groups_deinit(struct groups *groups)
     mem_free(groups->agent_ids);
 }
 
+static enum err_code write_events_of(
+    struct write *write, int64_t workspace_id, struct err_info *err)
+{
+    TRY(store_event_lock(write->work->conn, workspace_id, err));
+    for (size_t i = 0; i < write->event_count; i++) {
+        const struct record *record = write->event_records[i];
+        for (size_t j = 0;
+             record->source.workspace_id == workspace_id && j < record->events->n_events;
+             j++) {
+            TRY(add_event(write, record, record->events->events[j], err));
+        }
+    }
+    work_wake(write->work, HUB_EVENTS, workspace_id);
+    return ERR_OK;
+}
+
+/* The lowest workspace above `after` that has events; false: none is left. */
+static bool next_workspace(const struct write *write, int64_t after, int64_t *ret_workspace)
+{
+    bool found = false;
+    for (size_t i = 0; i < write->event_count; i++) {
+        int64_t id = write->event_records[i]->source.workspace_id;
+        if (id > after && (!found || id < *ret_workspace)) {
+            *ret_workspace = id;
+            found = true;
+        }
+    }
+    return found;
+}
+
+/* Last, by rising workspace: see store_event_lock. */
+static enum err_code write_events(struct write *write, struct err_info *err)
+{
+    int64_t workspace_id = INT64_MIN;
+    while (next_workspace(write, workspace_id, &workspace_id)) {
+        TRY(write_events_of(write, workspace_id, err));
+    }
+    return ERR_OK;
+}
+
 /* The marks of all agents are locked first, so that replicas take turns. */
 static enum err_code write_all(
     struct write *write, struct groups *groups, struct batch_result *results, struct err_info *err)
@@ -255,7 +294,8 @@ static enum err_code write_all(
     struct sample_columns samples = view_of(&write->samples);
     struct sample_columns latest = view_of(&write->latest);
     TRY(store_sample_put(conn, &samples, &write->memory->habit, err));
-    return store_series_latest(conn, &latest, err);
+    TRY(store_series_latest(conn, &latest, write->work->now, err));
+    return write_events(write, err);
 }
 
 enum err_code batch_write(
@@ -266,7 +306,10 @@ enum err_code batch_write(
     struct batch_result *results,
     struct err_info *err)
 {
-    struct write write = { .work = work, .memory = memory, .latest_place = map_create() };
+    AUTO_FREE const struct record **event_records = mem_alloc_array(count, sizeof(void *));
+    struct write write = {
+        .work = work, .memory = memory, .latest_place = map_create(), .event_records = event_records
+    };
     struct groups groups = { .count = 0 };
     divide(&groups, records, count);
     enum err_code code = write_all(&write, &groups, results, err);

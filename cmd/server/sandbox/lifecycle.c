@@ -56,8 +56,11 @@ static enum err_code note_phase(
         .attributes = attributes,
     };
     work_wake(work, HUB_EVENTS, record->workspace_id);
-    return event.text == NULL ? ERR_SET(err, ERR_LIMIT, "the sandbox's message is too large")
-                              : store_event_add(work->conn, record->workspace_id, &event, err);
+    if (event.text == NULL) {
+        return ERR_SET(err, ERR_LIMIT, "the sandbox's message is too large");
+    }
+    TRY(store_event_lock(work->conn, record->workspace_id, err));
+    return store_event_add(work->conn, record->workspace_id, &event, err);
 }
 
 /* Writes the record; an event only when the phase is another. */

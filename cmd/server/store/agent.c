@@ -304,29 +304,39 @@ enum err_code store_agent_hello(
             SQL_INT(id),
             SQL_BLOB(hello->packed.ptr, hello->packed.len),
             SQL_VIEW(hello->version),
-            SQL_TIME(now)),
+            SQL_TIME(now),
+            SQL_INT(hello->stream)),
         ERR_NOT_FOUND,
         err);
 }
 
 enum err_code store_agent_seen(
-    struct sql_conn *conn,
-    int64_t workspace_id,
-    int64_t id,
-    struct wall_us at,
-    struct str_view status,
-    struct err_info *err)
+    struct sql_conn *conn, const struct agent_beat *beat, struct err_info *err)
 {
     return sql_exec(
         conn,
         &SQL_AGENT_SEEN,
         SQL_ARGS(
-            SQL_INT(workspace_id),
-            SQL_INT(id),
-            SQL_TIME(at),
-            status.ptr == NULL ? SQL_NULL : SQL_BLOB(status.ptr, status.len)),
+            SQL_INT(beat->workspace_id),
+            SQL_INT(beat->id),
+            SQL_TIME(beat->at),
+            beat->status.ptr == NULL ? SQL_NULL : SQL_BLOB(beat->status.ptr, beat->status.len),
+            SQL_INT(beat->epoch)),
         NULL,
         err);
+}
+
+enum err_code store_agent_fence(
+    struct sql_conn *conn, int64_t workspace_id, int64_t id, int64_t epoch, struct err_info *err)
+{
+    struct agent_marks marks;
+    enum err_code code = store_agent_marks(conn, workspace_id, id, &marks, err);
+    if (code == ERR_OK && marks.session_epoch == epoch && marks.is_confirmed) {
+        return ERR_OK;
+    }
+    return code != ERR_OK && code != ERR_NOT_FOUND
+        ? code
+        : ERR_SET(err, ERR_UNAUTHENTICATED, "the session has ended or was replaced");
 }
 
 enum err_code store_agent_take_command_sequence(
@@ -359,6 +369,7 @@ enum err_code store_agent_marks(
     ret_marks->telemetry_sequence = sql_int(rows, 0);
     ret_marks->events_sequence = sql_int(rows, 1);
     ret_marks->session_epoch = sql_int(rows, 2);
+    ret_marks->is_confirmed = sql_int(rows, 3) == AGENT_CONFIRMED;
     return ERR_OK;
 }
 
@@ -376,6 +387,7 @@ static enum err_code read_marks(
         ret_marks[i].telemetry_sequence = sql_int(rows, 1);
         ret_marks[i].events_sequence = sql_int(rows, 2);
         ret_marks[i].session_epoch = sql_int(rows, 3);
+        ret_marks[i].is_confirmed = sql_int(rows, 4) == AGENT_CONFIRMED;
     }
     return ERR_OK;
 }

@@ -50,12 +50,22 @@ struct agent_filter {
 struct agent_hello {
     struct str_view packed; /* ControlHello */
     struct str_view version;
+    int64_t stream; /* a number of the stream that it opened: see session_record.stream */
 };
 
 struct agent_marks {
     int64_t telemetry_sequence;
     int64_t events_sequence;
     int64_t session_epoch;
+    bool is_confirmed;
+};
+
+struct agent_beat {
+    int64_t workspace_id;
+    int64_t id;
+    int64_t epoch; /* of the session that sent it */
+    struct wall_us at;
+    struct str_view status; /* packed AgentStatus; STR_NONE: as it is */
 };
 
 /* ERR_EXISTS: a living agent of that name or key stands already. Gives record->id. */
@@ -155,14 +165,16 @@ enum err_code store_agent_hello(
     const struct agent_hello *hello,
     struct wall_us now,
     struct err_info *err) MUST_CHECK;
-/* status STR_NONE: as it is. */
+/* Of an older session, or older than the last: changes nothing. */
 enum err_code store_agent_seen(
-    struct sql_conn *conn,
-    int64_t workspace_id,
-    int64_t id,
-    struct wall_us at,
-    struct str_view status,
-    struct err_info *err) MUST_CHECK;
+    struct sql_conn *conn, const struct agent_beat *beat, struct err_info *err) MUST_CHECK;
+/*
+ * ERR_UNAUTHENTICATED: the session of this epoch is not the agent's any more; what it would write
+ * must not be written. Else the agent gets no other session until the transaction ends.
+ */
+enum err_code store_agent_fence(
+    struct sql_conn *conn, int64_t workspace_id, int64_t id, int64_t epoch, struct err_info *err)
+    MUST_CHECK;
 enum err_code store_agent_take_command_sequence(
     struct sql_conn *conn,
     int64_t workspace_id,

@@ -90,14 +90,15 @@ RETURNING session_epoch
 UPDATE agent SET labels = $3, cordoned = $4, revision = revision + 1 WHERE workspace_id = $1 AND id = $2
 
 -- name: agent_hello
--- $1 workspace, $2 id, $3 packed ControlHello, $4 version, $5 now
-UPDATE agent SET hello = $3, version = $4, last_seen_at = $5, revision = revision + 1 WHERE workspace_id = $1 AND id = $2
+-- $1 workspace, $2 id, $3 packed ControlHello, $4 version, $5 now, $6 number of its stream
+UPDATE agent SET hello = $3, version = $4, last_seen_at = $5, stream = $6, revision = revision + 1 WHERE workspace_id = $1 AND id = $2
 
 -- name: agent_seen
--- $1 workspace, $2 id, $3 time, $4 packed AgentStatus (NULL: as it is); replicas may come in any order, but a
+-- $1 workspace, $2 id, $3 time, $4 packed AgentStatus (NULL: as it is), $5 epoch; replicas may come in any order, but a
 -- time an hour ahead is from a clock that was wrong
 UPDATE agent SET last_seen_at = $3, status = COALESCE($4, status), revision = revision + 1
 WHERE workspace_id = $1 AND id = $2 AND (last_seen_at <= $3 OR last_seen_at > CAST($3 AS bigint) + 3600000000)
+  AND session_epoch = $5 AND state = 2
 
 -- name: agent_take_command_sequence
 -- $1 workspace, $2 id
@@ -106,9 +107,9 @@ RETURNING command_sequence
 
 -- name: agent_marks_all [postgres]
 -- $1 workspaces, $2 ids (arrays): as agent_marks for each; locked in the order of their ids, so that replicas take turns
-SELECT a.id, a.telemetry_sequence, a.events_sequence, a.session_epoch
+SELECT a.id, a.telemetry_sequence, a.events_sequence, a.session_epoch, a.state
 FROM agent a JOIN unnest(CAST($1 AS bigint[]), CAST($2 AS bigint[])) AS n (workspace_id, id) ON a.workspace_id = n.workspace_id AND a.id = n.id
-ORDER BY a.id FOR UPDATE OF a
+ORDER BY a.id FOR NO KEY UPDATE OF a
 
 -- name: agent_mark_all [postgres]
 -- $1 workspaces, $2 ids, $3 telemetry, $4 events sequences (arrays): the high-water marks, in the transaction of the rows
@@ -125,7 +126,7 @@ UPDATE agent SET telemetry_sequence = $3 WHERE workspace_id = $1 AND id = $2 AND
 UPDATE agent SET events_sequence = $3 WHERE workspace_id = $1 AND id = $2 AND events_sequence < $3
 
 -- name: agent_marks [postgres]
--- $1 workspace, $2 id: telemetry and events marks and the epoch, locked until commit
-SELECT telemetry_sequence, events_sequence, session_epoch FROM agent WHERE workspace_id = $1 AND id = $2 FOR UPDATE
+-- $1 workspace, $2 id: telemetry and events marks, the epoch, the state, locked until commit
+SELECT telemetry_sequence, events_sequence, session_epoch, state FROM agent WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE
 -- name: agent_marks [sqlite]
-SELECT telemetry_sequence, events_sequence, session_epoch FROM agent WHERE workspace_id = $1 AND id = $2
+SELECT telemetry_sequence, events_sequence, session_epoch, state FROM agent WHERE workspace_id = $1 AND id = $2

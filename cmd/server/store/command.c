@@ -130,6 +130,12 @@ enum err_code store_command_open(
         err);
 }
 
+enum err_code store_command_waiting(
+    struct sql_conn *conn, struct wall_us now, struct sql_rows **ret_rows, struct err_info *err)
+{
+    return sql_query(conn, &SQL_COMMAND_WAITING, SQL_ARGS(SQL_TIME(now)), ret_rows, err);
+}
+
 enum err_code store_command_sent(
     struct sql_conn *conn,
     int64_t workspace_id,

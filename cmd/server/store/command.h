@@ -89,6 +89,10 @@ enum err_code store_command_open(
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
+/* Rows of one column, the agents for which a command was not sent yet; the caller closes them. */
+enum err_code store_command_waiting(
+    struct sql_conn *conn, struct wall_us now, struct sql_rows **ret_rows, struct err_info *err)
+    MUST_CHECK;
 enum err_code store_command_sent(
     struct sql_conn *conn,
     int64_t workspace_id,

@@ -42,6 +42,10 @@ WHERE c.workspace_id = $1 AND c.agent_id = $2 AND c.state IN (1, 2) AND c.sequen
 ORDER BY c.sequence
 LIMIT $5
 
+-- name: command_waiting
+-- $1 now: agents
+SELECT DISTINCT agent_id FROM command WHERE state = 1 AND expires_at > $1
+
 -- name: command_mark_sent
 -- $1 workspace, $2 id, $3 now
 UPDATE command SET state = 2, sent_at = $3, revision = revision + 1 WHERE workspace_id = $1 AND id = $2 AND state = 1

@@ -3,6 +3,10 @@
 #include "event.sql.h"
 #include "telemetry.sql.h"
 
+enum {
+    REMOVE_ROWS = 20000 /* in one transaction: a fraction of a second */
+};
+
 static const struct store_column columns[] = {
     STORE_COLUMN(event_record, id, STORE_INT),
     STORE_COLUMN(event_record, agent_id, STORE_INT),
@@ -17,6 +21,16 @@ static const struct store_column columns[] = {
     STORE_COLUMN(event_record, workspace, STORE_TEXT),
 };
 static const struct store_type type = STORE_TYPE(event_record, columns);
+
+enum err_code store_event_lock(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
+{
+    int64_t nothing = 0;
+    if (sql_engine_of(conn) != SQL_POSTGRES) {
+        return ERR_OK; /* one writes at a time */
+    }
+    return store_select_int(
+        STORE_ASK(conn, &SQL_EVENT_LOCK, SQL_ARGS(SQL_INT(workspace_id))), &nothing, err);
+}
 
 enum err_code store_event_add(
     struct sql_conn *conn,
@@ -154,9 +168,23 @@ enum err_code store_event_last_id(
         STORE_ASK(conn, &SQL_EVENT_LAST_ID, SQL_ARGS(SQL_INT(workspace_id))), ret_id, err);
 }
 
-enum err_code store_event_remove(struct sql_conn *conn, struct wall_us before, struct err_info *err)
+static enum err_code remove_portion(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    struct wall_us before,
+    bool *ret_more,
+    struct err_info *err)
 {
-    return sql_exec(conn, &SQL_EVENT_REMOVE, SQL_ARGS(SQL_TIME(before)), NULL, err);
+    int64_t removed = 0;
+    TRY(sql_exec(conn, statement, SQL_ARGS(SQL_TIME(before), SQL_INT(REMOVE_ROWS)), &removed, err));
+    *ret_more = removed == REMOVE_ROWS;
+    return ERR_OK;
+}
+
+enum err_code store_event_remove(
+    struct sql_conn *conn, struct wall_us before, bool *ret_more, struct err_info *err)
+{
+    return remove_portion(conn, &SQL_EVENT_REMOVE, before, ret_more, err);
 }
 
 enum err_code store_upload_add(
@@ -178,7 +206,7 @@ enum err_code store_upload_add(
 }
 
 enum err_code store_upload_remove(
-    struct sql_conn *conn, struct wall_us before, struct err_info *err)
+    struct sql_conn *conn, struct wall_us before, bool *ret_more, struct err_info *err)
 {
-    return sql_exec(conn, &SQL_UPLOAD_REMOVE, SQL_ARGS(SQL_TIME(before)), NULL, err);
+    return remove_portion(conn, &SQL_UPLOAD_REMOVE, before, ret_more, err);
 }

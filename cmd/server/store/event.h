@@ -29,6 +29,14 @@ struct event_filter {
     int64_t limit;
 };
 
+/*
+ * Before the first store_event_add of a workspace in a transaction: until it ends no other adds to
+ * the workspace. So ids become visible in their order, and who has seen one has seen all below it,
+ * also when many servers write. To be called last, by rising workspace, since others wait for the
+ * commit.
+ */
+enum err_code store_event_lock(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
+    MUST_CHECK;
 enum err_code store_event_add(
     struct sql_conn *conn,
     int64_t workspace_id,
@@ -79,8 +87,9 @@ enum err_code store_event_of_device_newer(
     struct err_info *err) MUST_CHECK;
 enum err_code store_event_last_id(
     struct sql_conn *conn, int64_t workspace_id, int64_t *ret_id, struct err_info *err) MUST_CHECK;
-enum err_code store_event_remove(struct sql_conn *conn, struct wall_us before, struct err_info *err)
-    MUST_CHECK;
+/* A portion of what was received before; ret_more: not all of it. */
+enum err_code store_event_remove(
+    struct sql_conn *conn, struct wall_us before, bool *ret_more, struct err_info *err) MUST_CHECK;
 
 struct upload_record {
     int64_t workspace_id;
@@ -95,6 +104,6 @@ struct upload_record {
 enum err_code store_upload_add(
     struct sql_conn *conn, const struct upload_record *record, struct err_info *err) MUST_CHECK;
 enum err_code store_upload_remove(
-    struct sql_conn *conn, struct wall_us before, struct err_info *err) MUST_CHECK;
+    struct sql_conn *conn, struct wall_us before, bool *ret_more, struct err_info *err) MUST_CHECK;
 
 #endif

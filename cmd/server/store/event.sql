@@ -1,3 +1,7 @@
+-- name: event_lock [postgres]
+-- $1 workspace: until the transaction ends its events get their ids here alone
+SELECT length(CAST(pg_advisory_xact_lock(1702257012, hashint8(CAST($1 AS bigint))) AS text))
+
 -- name: event_put
 -- $1 workspace, $2 agent, $3 time, $4 received_at, $5 severity, $6 kind, $7 device, $8 text, $9 attributes
 INSERT INTO event (workspace_id, agent_id, time_us, received_at, severity, kind, device, text, attributes)
@@ -30,9 +34,11 @@ LIMIT $7
 -- $1 workspace
 SELECT COALESCE(MAX(id), 0) FROM event WHERE workspace_id = $1
 
--- name: event_remove
--- $1 received before
-DELETE FROM event WHERE received_at < $1
+-- name: event_remove [postgres]
+-- $1 received before, $2 how many at once
+DELETE FROM event WHERE (workspace_id, id) IN (SELECT workspace_id, id FROM event WHERE received_at < $1 LIMIT CAST($2 AS integer))
+-- name: event_remove [sqlite]
+DELETE FROM event WHERE id IN (SELECT id FROM event WHERE received_at < $1 LIMIT $2)
 
 -- name: event_of_device
 -- $1 workspace, $2 device, $3 kind (1: log lines, 2: all else), $4 least severity, $5 agent's time from, $6 limit; newest first

@@ -7,6 +7,7 @@ static const struct store_column session_columns[] = {
     STORE_COLUMN(session_record, agent_id, STORE_INT),
     STORE_COLUMN(session_record, epoch, STORE_INT),
     STORE_COLUMN(session_record, expires_at, STORE_INT),
+    STORE_COLUMN(session_record, stream, STORE_INT),
     STORE_COLUMN(session_record, agent_name, STORE_TEXT),
     STORE_COLUMN(session_record, workspace, STORE_TEXT),
 };

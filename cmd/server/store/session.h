@@ -13,6 +13,7 @@ struct session_record {
     int64_t agent_id;
     int64_t epoch;
     int64_t expires_at;
+    int64_t stream; /* the control stream that said hello last, on whichever server */
     const char *agent_name;
     const char *workspace;
 };

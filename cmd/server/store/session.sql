@@ -7,7 +7,7 @@ SET token_hash = excluded.token_hash, epoch = excluded.epoch, created_at = exclu
 
 -- name: session_by_token
 -- $1 token hash, $2 now
-SELECT s.workspace_id, s.agent_id, s.epoch, s.expires_at, a.name, w.name
+SELECT s.workspace_id, s.agent_id, s.epoch, s.expires_at, a.stream, a.name, w.name
 FROM session s
 JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
 JOIN workspace w ON w.id = s.workspace_id

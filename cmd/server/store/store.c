@@ -15,6 +15,7 @@
 #include "relay.sql.h"
 #include "sandbox.sql.h"
 #include "session.sql.h"
+#include "task.sql.h"
 #include "telemetry.sql.h"
 
 struct statement_file {
@@ -30,7 +31,7 @@ struct statement_file {
 static const struct statement_file files[] = {
     FILE_OF(access),  FILE_OF(agent),   FILE_OF(audit),      FILE_OF(command),
     FILE_OF(device),  FILE_OF(event),   FILE_OF(enrollment), FILE_OF(relay),
-    FILE_OF(sandbox), FILE_OF(session), FILE_OF(telemetry),
+    FILE_OF(sandbox), FILE_OF(session), FILE_OF(task),       FILE_OF(telemetry),
 };
 
 const struct sql_statement *const *store_statements(size_t index, size_t *ret_count)
@@ -48,7 +49,7 @@ const struct sql_migration *store_migrations(enum sql_engine engine, size_t *ret
     return engine == SQL_POSTGRES ? migrations_postgres : migrations_sqlite;
 }
 
-enum err_code store_connect(
+static enum err_code connect_by(
     const struct store_options *options, struct sql_conn **ret_conn, struct err_info *err)
 {
     static const struct sql_driver *const drivers[] = { &sql_driver_sqlite,
@@ -58,16 +59,34 @@ enum err_code store_connect(
         .url = options->url,
         .application = "belay-server",
         .no_prepared_statements = options->no_prepared_statements,
+        .statement_timeout_us = options->statement_timeout_us,
         .drivers = drivers,
     };
     return sql_connect(&sql, ret_conn, err);
+}
+
+enum err_code store_connect(
+    const struct store_options *options, struct sql_conn **ret_conn, struct err_info *err)
+{
+    struct store_options direct = *options;
+    if (direct.direct_url != NULL) {
+        direct.url = direct.direct_url;
+        direct.no_prepared_statements = false;
+    }
+    return connect_by(&direct, ret_conn, err);
+}
+
+bool store_can_listen(const struct store_options *options, enum sql_engine engine)
+{
+    return engine == SQL_POSTGRES
+        && (!options->no_prepared_statements || options->direct_url != NULL);
 }
 
 enum err_code store_open(
     const struct store_options *options, struct sql_conn **ret_conn, struct err_info *err)
 {
     struct sql_conn *conn = NULL;
-    TRY(store_connect(options, &conn, err));
+    TRY(connect_by(options, &conn, err));
     for (size_t i = 0; i < ARRAY_LENGTH(files); i++) {
         enum err_code code = sql_prepare_all(conn, files[i].statements, files[i].count, err);
         if (code != ERR_OK) {

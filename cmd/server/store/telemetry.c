@@ -2,6 +2,10 @@
 
 #include "telemetry.sql.h"
 
+enum {
+    RETAIN_ROWS = 20000
+};
+
 static const struct store_column series_columns[] = {
     STORE_COLUMN(series_record, id, STORE_INT),
     STORE_COLUMN(series_record, agent_id, STORE_INT),
@@ -174,14 +178,38 @@ enum err_code store_sample_put(
 }
 
 enum err_code store_series_latest(
-    struct sql_conn *conn, const struct sample_columns *latest, struct err_info *err)
+    struct sql_conn *conn,
+    const struct sample_columns *latest,
+    struct wall_us now,
+    struct err_info *err)
 {
-    if (latest->count == 0) {
-        return ERR_OK;
+    if (latest->count > 0 && sql_engine_of(conn) == SQL_POSTGRES) {
+        return sql_exec(
+            conn,
+            &SQL_SERIES_LATEST,
+            SQL_ARGS(
+                SQL_INTS(latest->workspace_ids, latest->count),
+                SQL_INTS(latest->series_ids, latest->count),
+                SQL_INTS(latest->times_us, latest->count),
+                SQL_REALS(latest->values, latest->count),
+                SQL_TIME(now)),
+            NULL,
+            err);
     }
-    return sql_engine_of(conn) == SQL_POSTGRES
-        ? put_whole(conn, &SQL_SERIES_LATEST, latest, NULL, err)
-        : put_each(conn, &SQL_SERIES_LATEST_ONE, latest, err);
+    for (size_t i = 0; i < latest->count; i++) {
+        TRY(sql_exec(
+            conn,
+            &SQL_SERIES_LATEST_ONE,
+            SQL_ARGS(
+                SQL_INT(latest->workspace_ids[i]),
+                SQL_INT(latest->series_ids[i]),
+                SQL_INT(latest->times_us[i]),
+                SQL_REAL(latest->values[i]),
+                SQL_TIME(now)),
+            NULL,
+            err));
+    }
+    return ERR_OK;
 }
 
 static struct str_view or_any(struct str_view text)
@@ -267,7 +295,8 @@ enum err_code store_series_newer(
                 SQL_INT(filter->metric_is_prefix ? chars : 0),
                 SQL_VIEW(or_any(filter->device)),
                 SQL_VIEW(or_any(filter->instance)),
-                SQL_INT(filter->after_time),
+                SQL_INT(filter->received_after),
+                SQL_INT(filter->after_id),
                 SQL_INT(filter->limit))),
         &series_type,
         arena,
@@ -345,16 +374,17 @@ enum err_code store_sample_at(
 }
 
 enum err_code store_sample_partitions(
-    struct sql_conn *conn, struct wall_us from, int64_t days, struct err_info *err)
+    struct sql_conn *conn, struct wall_us from, int64_t days, bool *ret_all, struct err_info *err)
 {
-    if (sql_engine_of(conn) != SQL_POSTGRES) {
-        return ERR_OK;
-    }
     int64_t made = 0;
-    return store_select_int(
-        STORE_ASK(conn, &SQL_SAMPLE_PARTITIONS, SQL_ARGS(SQL_TIME(from), SQL_INT(days))),
-        &made,
-        err);
+    if (sql_engine_of(conn) == SQL_POSTGRES) {
+        TRY(store_select_int(
+            STORE_ASK(conn, &SQL_SAMPLE_PARTITIONS, SQL_ARGS(SQL_TIME(from), SQL_INT(days))),
+            &made,
+            err));
+    }
+    *ret_all = made >= 0;
+    return ERR_OK;
 }
 
 static enum err_code retain_sqlite(
@@ -402,8 +432,8 @@ enum err_code store_sample_retain(
     if (sql_engine_of(conn) != SQL_POSTGRES) {
         return retain_sqlite(conn, before, max_series, cursor, err);
     }
-    int64_t dropped = 0;
-    *cursor = 0;
     return store_select_int(
-        STORE_ASK(conn, &SQL_SAMPLE_RETAIN, SQL_ARGS(SQL_TIME(before))), &dropped, err);
+        STORE_ASK(conn, &SQL_SAMPLE_RETAIN, SQL_ARGS(SQL_TIME(before), SQL_INT(RETAIN_ROWS))),
+        cursor,
+        err);
 }

@@ -39,8 +39,8 @@ struct series_filter {
     bool metric_is_prefix;
     struct str_view device;   /* ptr NULL: any */
     struct str_view instance; /* ptr NULL: any */
-    int64_t after_id;         /* list */
-    int64_t after_time;       /* newer */
+    int64_t after_id;         /* list, newer */
+    int64_t received_after;   /* newer: by a server's clock */
     int64_t limit;
 };
 
@@ -96,9 +96,12 @@ enum err_code store_sample_put(
     struct sample_habit *habit,
     struct err_info *err) MUST_CHECK;
 
-/* Newest value of each series; at most one row per series. */
+/* Newest value of each series, received now; at most one row per series. */
 enum err_code store_series_latest(
-    struct sql_conn *conn, const struct sample_columns *latest, struct err_info *err) MUST_CHECK;
+    struct sql_conn *conn,
+    const struct sample_columns *latest,
+    struct wall_us now,
+    struct err_info *err) MUST_CHECK;
 
 /* struct series_record, by id: those whose metric begins with filter->metric. */
 enum err_code store_series_list(
@@ -116,7 +119,11 @@ enum err_code store_series_match(
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
-/* struct series_record: those with a value newer than after_time, oldest first. */
+/*
+ * struct series_record by id: those whose newest value came after received_after. Servers' clocks
+ * differ and transactions end out of order, so who follows asks for some time before its last
+ * question as well.
+ */
 enum err_code store_series_newer(
     struct sql_conn *conn,
     int64_t workspace_id,
@@ -149,11 +156,16 @@ enum err_code store_sample_at(
     double *ret_value,
     struct err_info *err) MUST_CHECK;
 
-/* PostgreSQL: makes the daily partitions ahead of time. SQLite: nothing to do. */
+/*
+ * PostgreSQL: makes the daily partitions ahead of time. SQLite: nothing to do. Both this and
+ * store_sample_retain wait a tenth of a second for locks that would hold up writers and readers.
+ * ret_all: else somebody held one, and it is to be called again.
+ */
 enum err_code store_sample_partitions(
-    struct sql_conn *conn, struct wall_us from, int64_t days, struct err_info *err) MUST_CHECK;
-/* PostgreSQL: drops whole partitions. SQLite: removes for up to max_series series after *cursor,
- * which it moves (0: done). */
+    struct sql_conn *conn, struct wall_us from, int64_t days, bool *ret_all, struct err_info *err)
+    MUST_CHECK;
+/* One portion of what is older; until *cursor is 0 it is to be called again, in a transaction of
+ * its own. PostgreSQL: one whole partition. SQLite: up to max_series series after *cursor. */
 enum err_code store_sample_retain(
     struct sql_conn *conn,
     struct wall_us before,

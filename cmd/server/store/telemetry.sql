@@ -40,14 +40,14 @@ INSERT INTO sample (workspace_id, series_id, time_us, value) VALUES ($1, $2, $3,
 ON CONFLICT (workspace_id, series_id, time_us) DO NOTHING
 
 -- name: series_latest [postgres]
--- $1 workspaces, $2 series, $3 times, $4 values (arrays, one row per series)
-UPDATE series s SET last_time = n.time_us, last_value = n.value
+-- $1 workspaces, $2 series, $3 times, $4 values (arrays, one row per series), $5 now
+UPDATE series s SET last_time = n.time_us, last_value = n.value, received_at = CAST($5 AS bigint)
 FROM unnest(CAST($1 AS bigint[]), CAST($2 AS bigint[]), CAST($3 AS bigint[]), CAST($4 AS double precision[])) AS n (workspace_id, series_id, time_us, value)
 WHERE s.workspace_id = n.workspace_id AND s.id = n.series_id AND s.last_time <= n.time_us
 
 -- name: series_latest_one [sqlite]
--- $1 workspace, $2 series, $3 time, $4 value
-UPDATE series SET last_time = $3, last_value = $4 WHERE workspace_id = $1 AND id = $2 AND last_time <= $3
+-- $1 workspace, $2 series, $3 time, $4 value, $5 now
+UPDATE series SET last_time = $3, last_value = $4, received_at = $5 WHERE workspace_id = $1 AND id = $2 AND last_time <= $3
 
 -- name: series_list
 -- $1 workspace, $2 agent (0: any), $3 metric prefix, $4 its length, $5 id after which the page starts, $6 limit
@@ -68,14 +68,14 @@ ORDER BY s.agent_id, s.id
 LIMIT $6
 
 -- name: series_newer
--- $1 workspace, $2 agent (0: any), $3 metric or prefix, $4 its length, $5 device ('*': any), $6 instance ('*': any), $7 last_time after, $8 limit
+-- $1 workspace, $2 agent (0: any), $3 metric or prefix, $4 its length, $5 device ('*': any), $6 instance ('*': any), $7 received after, $8 id after which the page starts, $9 limit
 SELECT s.id, s.agent_id, a.name, s.metric, s.device, s.instance, s.unit, s.last_time, s.last_value
 FROM series s JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
 WHERE s.workspace_id = $1 AND (CAST($2 AS bigint) = 0 OR s.agent_id = $2)
   AND (CASE WHEN CAST($4 AS integer) > 0 THEN substr(s.metric, 1, CAST($4 AS integer)) ELSE s.metric END) = $3
-  AND (CAST($5 AS text) = '*' OR s.device = $5) AND (CAST($6 AS text) = '*' OR s.instance = $6) AND s.last_time > $7
-ORDER BY s.last_time, s.id
-LIMIT $8
+  AND (CAST($5 AS text) = '*' OR s.device = $5) AND (CAST($6 AS text) = '*' OR s.instance = $6) AND s.received_at > $7 AND s.id > $8
+ORDER BY s.id
+LIMIT $9
 
 -- name: sample_raw
 -- $1 workspace, $2 series, $3 start, $4 end, $5 limit
@@ -99,12 +99,12 @@ LIMIT $6
 SELECT value FROM sample WHERE workspace_id = $1 AND series_id = $2 AND time_us = $3
 
 -- name: sample_partitions [postgres]
--- $1 from, $2 days
+-- $1 from, $2 days; -1: somebody held a lock, to be called again
 SELECT belay_sample_partitions(CAST($1 AS bigint), CAST($2 AS integer))
 
 -- name: sample_retain [postgres]
--- $1 before
-SELECT belay_sample_retain(CAST($1 AS bigint))
+-- $1 before, $2 how many rows at once; 1: there is more to do
+SELECT belay_sample_retain(CAST($1 AS bigint), CAST($2 AS integer))
 
 -- name: series_all [sqlite]
 -- $1 id after which to start, $2 limit
@@ -118,6 +118,8 @@ DELETE FROM sample WHERE workspace_id = $1 AND series_id = $2 AND time_us < $3
 -- $1 workspace, $2 agent, $3 stream (1 telemetry, 2 events), $4 sequence, $5 captured_at, $6 received_at, $7 payload
 INSERT INTO upload (workspace_id, agent_id, stream, sequence, captured_at, received_at, payload) VALUES ($1, $2, $3, $4, $5, $6, $7)
 
--- name: upload_remove
--- $1 received before
-DELETE FROM upload WHERE received_at < $1
+-- name: upload_remove [postgres]
+-- $1 received before, $2 how many at once
+DELETE FROM upload WHERE (workspace_id, id) IN (SELECT workspace_id, id FROM upload WHERE received_at < $1 LIMIT CAST($2 AS integer))
+-- name: upload_remove [sqlite]
+DELETE FROM upload WHERE id IN (SELECT id FROM upload WHERE received_at < $1 LIMIT $2)

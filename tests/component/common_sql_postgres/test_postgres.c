@@ -442,6 +442,51 @@ static void write_rounds(void *context)
     sql_close(conn);
 }
 
+/* A client that was stopped in a transaction must not hold its locks for ever. */
+static void test_an_idle_transaction_is_ended(void **state)
+{
+    struct sql_conn *conn = conn_of(state);
+    const struct place *place = *state;
+    struct err_info err = ERR_INFO_INIT;
+    run(conn, "CREATE TABLE idle_held (id bigint)");
+    for (int pooled = 0; pooled < 2; pooled++) {
+        struct sql_conn *idle = open_with((struct sql_options){
+            .url = place->url,
+            .no_prepared_statements = pooled == 1,
+            .statement_timeout_us = 50 * US_PER_MS,
+        });
+        assert_ok(sql_begin(idle, 1, &err));
+        assert_ok_err(err, exec(idle, "LOCK TABLE idle_held", &err));
+        run(conn, "INSERT INTO idle_held VALUES (1)"); /* waits until the lock is free */
+        assert_code(ERR_UNAVAILABLE, exec(idle, "SELECT count(*) FROM idle_held", &err));
+        sql_close(idle);
+    }
+    run(conn, "DROP TABLE idle_held");
+}
+
+/* A database that has become a standby: no fault of the caller, and worth another connection. */
+static void test_a_database_that_takes_no_writes(void **state)
+{
+    struct sql_conn *conn = conn_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    run(conn, "CREATE TABLE standby (id bigint)");
+    run(conn, "SET default_transaction_read_only = on");
+    assert_ok(sql_begin(conn, 1, &err));
+    assert_code(ERR_UNAVAILABLE, exec(conn, "INSERT INTO standby VALUES (1)", &err));
+    assert_non_null(strstr(err.text, "takes no writes"));
+    assert_false(sql_is_usable(conn));
+    sql_rollback(conn);
+    assert_ok_err(err, sql_reconnect(conn, &err)); /* a new session, without the setting */
+    assert_ok(sql_begin(conn, 1, &err));
+    assert_ok_err(err, exec(conn, "INSERT INTO standby VALUES (1)", &err));
+    assert_ok(sql_commit(conn, &err));
+    assert_ok(sql_begin_read(conn, 1, &err)); /* one's own promise is another thing */
+    assert_code(ERR_DENIED, exec(conn, "INSERT INTO standby VALUES (2)", &err));
+    sql_rollback(conn);
+    assert_true(sql_is_usable(conn));
+    run(conn, "DROP TABLE standby");
+}
+
 static void test_deadlocks_are_retried(void **state)
 {
     struct sql_conn *conn = conn_of(state);
@@ -625,6 +670,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_terminated_while_idle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_commit_uncertain, setup, teardown),
         cmocka_unit_test_setup_teardown(test_locks_and_timeouts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_idle_transaction_is_ended, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_database_that_takes_no_writes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_deadlocks_are_retried, setup, teardown),
         cmocka_unit_test_setup_teardown(test_notifications, setup, teardown),
         cmocka_unit_test_setup_teardown(test_options, setup, teardown),

@@ -195,7 +195,12 @@ static void test_a_database_that_is_away_is_said_and_comes_back(void **state)
     (void)snprintf(text, sizeof(text), "ALTER DATABASE %.18s ALLOW_CONNECTIONS true", name + 1);
     assert_ok_err(err, sql_exec_script(other, text, &err));
     sql_close(other);
+    /* Nobody tries again before the pause between two tries is over. */
+    atomic_store(&bench.service.database_retry_at, INT64_MAX);
+    assert_code(ERR_UNAVAILABLE, run(&bench, &err));
+    atomic_store(&bench.service.database_retry_at, 0);
     assert_ok_err(err, run(&bench, &err));
+    assert_false(atomic_load(&bench.service.database_away));
     bench_deinit(&bench);
 }
 

@@ -67,6 +67,7 @@ struct bench {
     struct worker *worker;
     struct presence *presence;
     int64_t agent;
+    int64_t epoch;
 };
 
 static void bench_init(struct bench *bench, void **state)
@@ -92,9 +93,14 @@ static void bench_deinit(struct bench *bench)
 
 static void beat(struct bench *bench, int64_t after_us, struct str_view status)
 {
-    const int64_t owner[2] = { WORKSPACE_DEFAULT, bench->agent };
-    const struct wall_us at = { PLACE_NOW.value + after_us };
-    presence_beat(bench->presence, owner, at, status);
+    const struct agent_beat seen = {
+        .workspace_id = WORKSPACE_DEFAULT,
+        .id = bench->agent,
+        .epoch = bench->epoch,
+        .at = { PLACE_NOW.value + after_us },
+        .status = status,
+    };
+    presence_beat(bench->presence, &seen);
 }
 
 static struct agent_record read_agent(struct bench *bench)
@@ -140,12 +146,40 @@ static void test_many_agents_beat(void **state)
     struct err_info err = ERR_INFO_INIT;
     bench_init(&bench, state);
     for (int64_t i = 0; i < 1200; i++) { /* more than one flush takes; most are long gone */
-        const int64_t owner[2] = { WORKSPACE_DEFAULT, 100000 + i };
-        presence_beat(bench.presence, owner, PLACE_NOW, STR_NONE);
+        const struct agent_beat gone = { .workspace_id = WORKSPACE_DEFAULT,
+                                         .id = 100000 + i,
+                                         .at = PLACE_NOW };
+        presence_beat(bench.presence, &gone);
     }
     beat(&bench, 9, STR_NONE);
     assert_ok_err(err, presence_flush(bench.presence, bench.worker, &err));
     assert_int_equal(read_agent(&bench).last_seen_at, PLACE_NOW.value + 9);
+    bench_deinit(&bench);
+}
+
+/* A replica that was stopped while its agent went elsewhere must not speak for it any more. */
+static void test_an_older_session_does_not_beat(void **state)
+{
+    struct bench bench;
+    struct err_info err = ERR_INFO_INIT;
+    bench_init(&bench, state);
+    beat(&bench, 1, STR("old"));
+    place_begin(bench.place, WORKSPACE_DEFAULT);
+    assert_ok_err(
+        err,
+        store_agent_begin_session(
+            bench.place->conn, WORKSPACE_DEFAULT, bench.agent, PLACE_NOW, &bench.epoch, &err));
+    place_commit(bench.place);
+    int64_t revision = read_agent(&bench).revision;
+    assert_ok_err(err, presence_flush(bench.presence, bench.worker, &err));
+    assert_int_equal(read_agent(&bench).revision, revision);
+    beat(&bench, 5, STR("new"));
+    bench.epoch--;
+    beat(&bench, 9, STR("old")); /* after the new one, on the same replica */
+    assert_ok_err(err, presence_flush(bench.presence, bench.worker, &err));
+    struct agent_record record = read_agent(&bench);
+    assert_int_equal(record.last_seen_at, PLACE_NOW.value + 5);
+    assert_true(str_equal(record.status, STR("new")));
     bench_deinit(&bench);
 }
 
@@ -183,6 +217,7 @@ int main(void)
         cmocka_unit_test(test_the_newest_stream_wins),
         PLACE_BOTH(test_beats_are_written_together),
         PLACE_BOTH(test_many_agents_beat),
+        PLACE_BOTH(test_an_older_session_does_not_beat),
         PLACE_BOTH(test_threads_beat_while_flushing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

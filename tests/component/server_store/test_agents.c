@@ -325,7 +325,10 @@ static void test_agents_are_listed_by_filter(void **state)
     (void)place_add_agent(place, WORKSPACE_DEFAULT, "\xc3\xa4-3", 3);
     (void)place_add_agent(place, PLACE_OTHER, "edge-4", 4);
     place_begin(place, WORKSPACE_DEFAULT);
-    assert_ok(store_agent_seen(place->conn, WORKSPACE_DEFAULT, first, later, STR("status"), &err));
+    struct agent_beat beat = {
+        .workspace_id = WORKSPACE_DEFAULT, .id = first, .at = later, .status = STR("status")
+    };
+    assert_ok(store_agent_seen(place->conn, &beat, &err));
     struct agent_filter filter = { .name_prefix = STR("edge"), .limit = 10 };
     assert_ok(store_agent_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
     struct agent_record *records = list.records;
@@ -344,7 +347,9 @@ static void test_agents_are_listed_by_filter(void **state)
     assert_int_equal(total, 3);
     assert_int_equal(online, 1);
     /* A heartbeat that comes late moves nothing back. */
-    assert_ok(store_agent_seen(place->conn, WORKSPACE_DEFAULT, first, PLACE_NOW, STR("old"), &err));
+    beat.at = PLACE_NOW;
+    beat.status = STR("old");
+    assert_ok(store_agent_seen(place->conn, &beat, &err));
     assert_ok(store_agent_get(place->conn, WORKSPACE_DEFAULT, first, place->arena, records, &err));
     assert_int_equal(records[0].last_seen_at, later.value);
     place_commit(place);
@@ -410,6 +415,52 @@ static void test_the_first_fact_stays(void **state)
     place_commit(place);
 }
 
+static enum err_code fence(struct sql_conn *conn, int64_t agent, int64_t epoch)
+{
+    struct err_info err = ERR_INFO_INIT;
+    return store_agent_fence(conn, WORKSPACE_DEFAULT, agent, epoch, &err);
+}
+
+static void test_an_older_session_may_not_write(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    int64_t epoch = 0;
+    int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(
+        store_agent_begin_session(place->conn, WORKSPACE_DEFAULT, agent, PLACE_NOW, &epoch, &err));
+    place_commit(place);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(fence(place->conn, agent, epoch));
+    assert_code(ERR_UNAUTHENTICATED, fence(place->conn, agent, epoch - 1));
+    assert_code(ERR_UNAUTHENTICATED, fence(place->conn, agent, epoch + 1));
+    assert_code(ERR_UNAUTHENTICATED, fence(place->conn, agent + 1, epoch));
+    assert_ok(store_agent_set_state(place->conn, WORKSPACE_DEFAULT, agent, AGENT_EVICTED, &err));
+    assert_code(ERR_UNAUTHENTICATED, fence(place->conn, agent, epoch));
+    sql_rollback(place->conn);
+}
+
+/* What passed the fence is written before the next session begins. */
+static void test_the_fence_holds_until_the_commit(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    int64_t epoch = 0;
+    struct sql_conn *other = place_connect(place);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(fence(place->conn, agent, 0));
+    assert_ok_err(err, sql_begin(other, WORKSPACE_DEFAULT, &err));
+    assert_ok_err(err, sql_exec_script(other, "SET LOCAL lock_timeout = '50ms'", &err));
+    assert_code(
+        ERR_BUSY,
+        store_agent_begin_session(other, WORKSPACE_DEFAULT, agent, PLACE_NOW, &epoch, &err));
+    sql_rollback(other);
+    place_commit(place);
+    sql_close(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -423,6 +474,9 @@ int main(void)
         PLACE_BOTH(test_agents_are_listed_by_filter),
         PLACE_BOTH(test_api_keys_end),
         PLACE_BOTH(test_the_first_fact_stays),
+        PLACE_BOTH(test_an_older_session_may_not_write),
+        cmocka_unit_test_setup_teardown(
+            test_the_fence_holds_until_the_commit, place_setup_postgres, place_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,7 +39,7 @@ static enum err_code write_row(
     TRY(sql_begin(conn, WORKSPACE_DEFAULT, err));
     struct sample_habit habit = { .wary = 0 };
     TRY(store_sample_put(conn, &columns, &habit, err));
-    TRY(store_series_latest(conn, &columns, err));
+    TRY(store_series_latest(conn, &columns, PLACE_NOW, err));
     return sql_commit(conn, err);
 }
 
@@ -76,7 +76,8 @@ static void fill_samples(struct place *place, int64_t agent_id, int64_t ids[SERI
     place_begin(place, SQL_ALL_WORKSPACES);
     const struct series_request request = { WORKSPACE_DEFAULT, agent_id, series, SERIES };
     assert_ok_err(err, store_series_put(place->conn, &request, ids, &err));
-    assert_ok_err(err, store_sample_partitions(place->conn, PLACE_NOW, 2, &err));
+    bool all = false;
+    assert_ok_err(err, store_sample_partitions(place->conn, PLACE_NOW, 2, &all, &err));
     place_commit(place);
     char text[256];
     (void)snprintf(

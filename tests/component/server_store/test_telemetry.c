@@ -31,7 +31,7 @@ static void put_sample(struct place *place, int64_t series_id, int64_t time_us, 
     const struct sample_columns columns = { 1, &workspace, &series_id, &time_us, &value };
     struct sample_habit habit = { .wary = 0 };
     assert_ok_err(err, store_sample_put(place->conn, &columns, &habit, &err));
-    assert_ok_err(err, store_series_latest(place->conn, &columns, &err));
+    assert_ok_err(err, store_series_latest(place->conn, &columns, PLACE_NOW, &err));
 }
 
 static size_t count_samples(struct place *place, int64_t series_id, int64_t start, int64_t end)
@@ -191,7 +191,7 @@ static void test_the_latest_value_never_goes_back(void **state)
     assert_int_equal(list.count, 1);
     filter = (struct series_filter){ .metric = STR("host."),
                                      .metric_is_prefix = true,
-                                     .after_time = PLACE_NOW.value - 1,
+                                     .received_after = PLACE_NOW.value - 1,
                                      .limit = 10 };
     assert_ok(
         store_series_newer(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
@@ -221,7 +221,9 @@ static void make_partitions(struct place *place, int64_t from, int64_t days)
 {
     struct err_info err = ERR_INFO_INIT;
     const struct wall_us start = { from };
-    assert_ok_err(err, store_sample_partitions(place->conn, start, days, &err));
+    bool all = false;
+    assert_ok_err(err, store_sample_partitions(place->conn, start, days, &all, &err));
+    assert_true(all);
 }
 
 static void test_partitions_are_made_ahead(void **state)
@@ -332,7 +334,9 @@ static void test_events_are_listed_and_followed(void **state)
     assert_int_equal(list.count, 1);
     assert_string_equal(records[0].kind, "link.lost");
     const struct wall_us before = { now + 2 };
-    assert_ok(store_event_remove(place->conn, before, &err));
+    bool more = true;
+    assert_ok(store_event_remove(place->conn, before, &more, &err));
+    assert_false(more);
     filter = (struct event_filter){ .end = INT64_MAX, .limit = 10 };
     assert_ok(store_event_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
     assert_int_equal(list.count, 1);

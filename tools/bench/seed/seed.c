@@ -78,7 +78,9 @@ static enum err_code make_partitions(struct sql_conn *conn, void *context, struc
 {
     const struct seed *seed = context;
     struct wall_us from = { clock_wall(seed->service.clock).value - US_PER_DAY };
-    return store_sample_partitions(conn, from, PARTITION_DAYS, err);
+    bool all = false;
+    TRY(store_sample_partitions(conn, from, PARTITION_DAYS, &all, err));
+    return all ? ERR_OK : ERR_SET(err, ERR_BUSY, "somebody holds a lock on the samples");
 }
 
 static enum err_code build(struct seed *seed, const char *postgres, struct err_info *err)
