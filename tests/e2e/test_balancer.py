@@ -67,12 +67,13 @@ class Balanced(ReplicaCase):
         super().tearDownClass()
 
     def again(self, call):
-        """An operator's tool tries again when it is told UNAVAILABLE; the idempotency key makes that safe."""
+        """An operator's tool tries again when it is told UNAVAILABLE; the idempotency key makes that safe. A call that
+        arrives just as the library's server shuts down is answered CANCELLED by the library."""
         def attempt():
             try:
                 return call()
             except grpc.RpcError as error:
-                if error.code() not in (Code.UNAVAILABLE, Code.ABORTED):
+                if error.code() not in (Code.UNAVAILABLE, Code.ABORTED, Code.CANCELLED):
                     raise
                 return None
         return eventually(attempt, "the call goes through")

@@ -60,6 +60,7 @@ static enum err_code write_event(struct replica *replica)
     };
     struct record *record = make_event(replica);
     enum err_code code = batch_write(&work, &memory, &record, 1, &result, &err);
+    mem_free(work.wakes);
     record_destroy(record);
     series_cache_destroy(memory.cache);
     return code;
