@@ -27,7 +27,7 @@ target_compile_definitions(clock_shift PRIVATE _GNU_SOURCE)
 target_link_libraries(clock_shift PRIVATE belay_warnings)
 
 # Several servers on one PostgreSQL; SQLite has one server.
-foreach(theme replicas fencing drain)
+foreach(theme replicas fencing drain balancer)
   add_test(NAME e2e_${theme}
     COMMAND /usr/bin/python3 -B "${CMAKE_CURRENT_SOURCE_DIR}/e2e/test_${theme}.py")
   set_tests_properties(e2e_${theme} PROPERTIES
