@@ -2,6 +2,7 @@
 #include "cmd/agent/app.h"
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
+#include "common/sys/fault.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -78,6 +79,7 @@ static void run_set_config(
         command_finish(run, ACK(INTERNAL), err.text, STR_NONE);
         return;
     }
+    FAULT_POINT("agent.config.kept");
     app_apply_limits(app);
     loop_timer_arm_after(app->sample_timer, app->sample_interval_us);
     command_finish(run, ACK(OK), "", STR_NONE);
@@ -101,6 +103,7 @@ static void run_rotate_key(
         command_finish(run, ACK(INTERNAL), err.text, STR_NONE);
         return;
     }
+    FAULT_POINT("agent.key.offered");
     command_finish(run, ACK(OK), "", STR_NONE);
     link_drain(app->link, 0); /* a new handshake, with the new key */
 }

@@ -87,9 +87,9 @@ struct sql_options {
     const char *application; /* shown in pg_stat_activity */
     bool read_only;
     bool no_prepared_statements; /* PgBouncer in transaction mode */
-    bool full_sync;              /* SQLite: synchronous=FULL (an agent's spool); else NORMAL */
-    int64_t busy_timeout_us;     /* 0: 5 s */
-    int64_t connect_timeout_us;  /* 0: 5 s */
+    bool full_sync;          /* SQLite: a commit is on the disk (synchronous=FULL); else NORMAL */
+    int64_t busy_timeout_us; /* 0: 5 s */
+    int64_t connect_timeout_us; /* 0: 5 s */
     /*
      * PostgreSQL, 0: 30 s. A statement that takes longer is ERR_TIMEOUT; when the database says
      * nothing at all for two seconds more, the connection is lost (ERR_UNAVAILABLE). A transaction

@@ -18,7 +18,7 @@ function(belay_script_tests kind)
 endfunction()
 
 belay_script_tests(e2e sim sandboxes base enrollment sessions uploads commands real_agent admin surface node startup database
-  backlog clock.OfTheAgent clock.OfTheServer crash.Uploads crash.Commands crash.Enrollment)
+  backlog clock.OfTheAgent clock.OfTheServer crash.Uploads crash.Commands crash.Enrollment faults)
 
 # Preloaded into programs whose clock a test sets; not instrumented, since it comes before the
 # sanitizers' own runtime.
@@ -33,4 +33,13 @@ foreach(theme replicas fencing drain balancer)
   set_tests_properties(e2e_${theme} PROPERTIES
     LABELS e2e TIMEOUT 300 SKIP_RETURN_CODE 77
     ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin;BELAY_TEST_ENGINE=postgresql")
+endforeach()
+
+# Some rounds of every fault on each engine; tools/bench/chaos runs as many as one likes.
+foreach(engine sqlite postgres)
+  add_test(NAME e2e_chaos_${engine}
+    COMMAND /usr/bin/python3 -B "${CMAKE_CURRENT_SOURCE_DIR}/e2e/chaos/chaos.py"
+            --engine ${engine} --rounds 105 --lanes 4 --recovery 3)
+  set_tests_properties(e2e_chaos_${engine} PROPERTIES
+    LABELS e2e TIMEOUT 600 SKIP_RETURN_CODE 77 ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin")
 endforeach()

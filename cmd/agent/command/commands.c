@@ -3,6 +3,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/list.h"
 #include "common/base/log.h"
+#include "common/sys/fault.h"
 
 #include <stdio.h>
 
@@ -132,9 +133,11 @@ static void send_ack(
     if (options->ops->send_ack(options->context, command_id, outcome) != ERR_OK) {
         return; /* it stays in the log and goes with the next session */
     }
+    FAULT_POINT("agent.command.acked");
     if (command_log_set_acked(options->spool, command_id, &err) != ERR_OK) {
         log_warn("command_log", LOG_ERR(&err)); /* it will be sent once more */
     }
+    FAULT_POINT("agent.command.closed");
 }
 
 /* Not in the log: nothing of it happened, and a stranger could fill the log. */
@@ -192,6 +195,7 @@ static enum err_code record(
                                    .sequence = command->sequence };
     TRY(state_save_command_sequence(commands->options.state, command->sequence, err));
     commands->last_sequence = command->sequence;
+    FAULT_POINT("agent.command.numbered");
     return command_log_begin(commands->options.spool, &entry, err);
 }
 
@@ -225,9 +229,11 @@ void command_finish(
         LOG_VIEW("command", id),
         LOG_BOOL("succeeded", outcome.succeeded),
         LOG_STR("error", outcome.error));
+    FAULT_POINT("agent.command.done");
     if (command_log_finish(commands->options.spool, id, &outcome, &err) != ERR_OK) {
         log_error("command_log", LOG_ERR(&err));
     }
+    FAULT_POINT("agent.command.answered");
     send_ack(commands, id, &outcome);
     commands->running[take_run->lane]--;
     list_remove(&take_run->node);
@@ -240,6 +246,7 @@ static void dispatch(
     const Agentgateway__V1__AgentCommand *what,
     const struct action *action)
 {
+    FAULT_POINT("agent.command.logged");
     const struct command_ops *ops = commands->options.ops;
     bool is_busy = action != NULL && commands->running[action->lane] >= lane_limits[action->lane];
     struct command_run *run =

@@ -1,6 +1,7 @@
 /* Register: buys a place with the token, asks again until an operator has confirmed. */
 #include "cmd/agent/link/link_private.h"
 #include "common/base/log.h"
+#include "common/sys/fault.h"
 
 enum {
     API_KEY_MIN = 20,
@@ -38,9 +39,12 @@ static enum err_code store(
     TRY(str_copy(str_of(reply->server_id), enrollment->server_id, STATE_ID_BYTES));
     enrollment->agent_id = reply->agent_id;
     memcpy(enrollment->command_pubkey, reply->command_pubkey.data, KEY_PUBLIC_BYTES);
+    FAULT_POINT("agent.enrollment.received");
     state_drop_next_api_key(state);
     TRY(state_save_api_key(state, false, api_key, err));
+    FAULT_POINT("agent.enrollment.key_kept");
     TRY(state_save_enrollment(state, enrollment, err));
+    FAULT_POINT("agent.enrollment.kept");
     state_drop_pending(state);
     return ERR_OK;
 }

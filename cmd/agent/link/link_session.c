@@ -2,6 +2,7 @@
 #include "cmd/agent/link/challenge.h"
 #include "cmd/agent/link/link_private.h"
 #include "common/base/log.h"
+#include "common/sys/fault.h"
 #include "common/wire/timestamp.h"
 
 #include <stdio.h>
@@ -54,6 +55,7 @@ static void on_challenge(
         return;
     }
     memcpy(link->challenge, challenge.ptr, sizeof(link->challenge));
+    FAULT_POINT("agent.challenge.received");
     link_feed_type(link, LINK_EVENT_CHALLENGE);
 }
 
@@ -94,19 +96,6 @@ static void set_authorization(struct link *link, const char *token)
     secret_wipe(text.data, text.len);
 }
 
-static enum err_code resume(
-    struct link *link,
-    const Agentgateway__V1__CompleteAuthHandshakeResponse *reply,
-    struct err_info *err)
-{
-    struct spool *spool = link->options.spool;
-    if (spool == NULL) {
-        return ERR_OK;
-    }
-    TRY(spool_adopt(spool, SPOOL_TELEMETRY, reply->telemetry_acked_sequence, err));
-    return spool_adopt(spool, SPOOL_EVENTS, reply->events_acked_sequence, err);
-}
-
 static void on_session(
     struct link *link,
     enum err_code code,
@@ -119,17 +108,15 @@ static void on_session(
         on_refused(link, code, "handshake", err);
         return;
     }
+    FAULT_POINT("agent.session.received");
     if (link->tries_next_key && state_promote_api_key(link->options.state, &local) != ERR_OK) {
         link_report(link, local.code, "keeping the new key", &local);
     }
     link->skips_next_key = false;
-    if (resume(link, reply, &local) != ERR_OK) {
-        link_report(
-            link,
-            local.code,
-            "resuming",
-            &local); /* a spool that degrades must not end the session */
-    }
+    FAULT_POINT("agent.key.promoted");
+    uploader_resume(link->uploaders[SPOOL_TELEMETRY], reply->telemetry_acked_sequence);
+    uploader_resume(link->uploaders[SPOOL_EVENTS], reply->events_acked_sequence);
+    FAULT_POINT("agent.marks.adopted");
     set_authorization(link, reply->session_token);
     link->takes_copies = reply->takes_copies;
     link->session_expires_at = link_time_of(reply->expires_at);

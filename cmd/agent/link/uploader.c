@@ -3,6 +3,7 @@
 #include "cmd/agent/link/link_private.h"
 #include "common/base/id.h"
 #include "common/base/log.h"
+#include "common/sys/fault.h"
 #include "common/wire/timestamp.h"
 
 enum {
@@ -24,7 +25,9 @@ struct uploader {
     struct loop_timer *retry;
     struct rpc_client_stream *round; /* NULL: none under way */
     bool is_enabled;
-    bool is_waiting; /* for retry */
+    uint64_t mark;    /* the server's, when the session began */
+    bool has_adopted; /* the spool goes on from there */
+    bool is_waiting;  /* for retry */
     unsigned failures;
     unsigned records_max; /* of a round; falls to 1 to find a record that is refused */
     size_t bytes_max;     /* of a round, up to the link's upload_bytes; follows the line's speed */
@@ -63,6 +66,34 @@ void uploader_destroy(struct uploader *uploader)
         uploader_stop(uploader);
         loop_timer_destroy(uploader->retry);
         mem_free(uploader);
+    }
+}
+
+/*
+ * true: the spool has taken the server's mark, so that no number goes up which the server knows by
+ * another record. A disk that refuses must not end the session: it is asked again at each poke.
+ */
+static bool adopt(struct uploader *uploader)
+{
+    struct link *link = uploader->link;
+    struct err_info err = ERR_INFO_INIT;
+    if (!uploader->has_adopted) {
+        enum err_code code =
+            spool_adopt(link->options.spool, uploader->stream, uploader->mark, &err);
+        uploader->has_adopted = code == ERR_OK;
+        if (code != ERR_OK) {
+            link_report(link, code, "resuming", &err);
+        }
+    }
+    return uploader->has_adopted;
+}
+
+void uploader_resume(struct uploader *uploader, uint64_t mark)
+{
+    if (uploader != NULL) {
+        uploader->mark = mark;
+        uploader->has_adopted = false;
+        (void)adopt(uploader);
     }
 }
 
@@ -172,10 +203,12 @@ static bool settle(struct uploader *uploader)
         link_report(link, ERR_INTERNAL, "upload: the server acknowledged nothing", NULL);
         return false;
     }
+    FAULT_POINT("agent.upload.acked");
     if (spool_trim(link->options.spool, uploader->stream, uploader->acked, &err) != ERR_OK) {
         link_report(link, err.code, "trimming the spool", &err);
         return false;
     }
+    FAULT_POINT("agent.upload.trimmed");
     link->last_upload_at = clock_wall(link->options.clock);
     link->uploaded_records += uploader->sent;
     if (uploader->took_all) {
@@ -290,13 +323,14 @@ static enum err_code send_round(
     }
     uploader->took_all = holds_newest(uploader);
     rpc_client_stream_half_close(uploader->round);
+    FAULT_POINT("agent.upload.sent");
     return ERR_OK;
 }
 
 void uploader_poke(struct uploader *uploader)
 {
-    if (uploader == NULL || !uploader->is_enabled || uploader->is_waiting
-        || uploader->round != NULL) {
+    if (uploader == NULL || !uploader->is_enabled || uploader->is_waiting || uploader->round != NULL
+        || !adopt(uploader)) {
         return;
     }
     struct err_info err = ERR_INFO_INIT;

@@ -15,7 +15,10 @@ struct uploader;
 struct uploader *uploader_create(struct link *link, enum spool_stream stream);
 void uploader_destroy(struct uploader *uploader); /* NULL is allowed */
 
-void uploader_start(struct uploader *uploader);  /* a session is live */
+/* A session has begun: the spool goes on after the mark that the server holds. Uploads wait for it.
+ */
+void uploader_resume(struct uploader *uploader, uint64_t mark);
+void uploader_start(struct uploader *uploader);  /* it is live */
 void uploader_finish(struct uploader *uploader); /* no further round */
 void uploader_stop(struct uploader *uploader); /* the session is gone: drops the round under way */
 void uploader_poke(struct uploader *uploader); /* there may be records */

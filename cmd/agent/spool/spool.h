@@ -145,7 +145,8 @@ enum err_code spool_trim(
 /*
  * Start of a session: the server's own high-water mark. As spool_trim for a spool it knows. A fresh
  * spool (or an older copy, or one that lost what was in memory) would use numbers again that the
- * server has seen, so the records made since are renumbered to follow the mark.
+ * server has seen, so the records made since are renumbered to follow the mark. Where that fails
+ * (the disk refuses), nothing may go up before another try has succeeded.
  */
 enum err_code spool_adopt(
     struct spool *spool, enum spool_stream stream, uint64_t acked, struct err_info *err) MUST_CHECK;

@@ -4,6 +4,7 @@
 #include "cmd/server/store/access.h"
 #include "cmd/server/store/agent.h"
 #include "cmd/server/store/audit.h"
+#include "common/sys/fault.h"
 #include "common/wire/wire.h"
 
 struct str_view api_text_field(const ProtobufCMessage *message, const char *name)
@@ -151,6 +152,7 @@ enum err_code api_unary(
             worker, api.arena, api.workspace_id, run_unary, &unary, err);
     }
     if (code == ERR_OK) {
+        FAULT_POINT("server.call.stored");
         *ret_reply = unary.reply;
         return ERR_OK;
     }

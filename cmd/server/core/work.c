@@ -3,6 +3,7 @@
 #include "common/base/id.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "common/sys/fault.h"
 
 enum {
     ATTEMPTS = 8,
@@ -39,7 +40,10 @@ static enum err_code attempt(
         code = notify_replicas(work, err);
     }
     if (code == ERR_OK && !read_only) {
-        return sql_commit(work->conn, err);
+        FAULT_POINT("server.work.uncommitted");
+        TRY(sql_commit(work->conn, err));
+        FAULT_POINT("server.work.committed");
+        return ERR_OK;
     }
     /* What was read was read: how its transaction ends changes nothing, and a second run of fn
      * might pass over what the first has noted. */

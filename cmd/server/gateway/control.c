@@ -20,6 +20,7 @@
 #include "common/base/id.h"
 #include "common/base/log.h"
 #include "common/base/sm.h"
+#include "common/sys/fault.h"
 #include "common/wire/timestamp.h"
 #include "common/wire/wire.h"
 
@@ -287,6 +288,7 @@ static bool send_command(struct control *control, const struct command_record *r
         return false; /* much is on its way: control_writable goes on from here */
     }
     control->sent_through = record->sequence;
+    FAULT_POINT("server.command.sent");
     return true;
 }
 
@@ -368,6 +370,7 @@ static void deliver(struct control *control)
         for (size_t i = 0; i < turn.relay_count; i++) {
             send_relay(control, &turn.relays[i]);
         }
+        FAULT_POINT("server.command.marked");
         for (size_t i = 0; i < turn.count; i++) {
             if (!send_command(control, &turn.commands[i])) {
                 control->has_more = true;
@@ -436,6 +439,7 @@ static void on_hello(struct control *control, const Agentgateway__V1__ControlHel
         end(control, code, err.text);
         return;
     }
+    FAULT_POINT("server.hello.stored");
     sm_move(&control->sm, CONTROL_STREAMING, clock_mono(control->service->clock));
     control->sent_through = 0;
     presence_add_stream(control->service->presence, control->principal.agent_id, control->stream);
@@ -516,7 +520,9 @@ static void on_ack(struct control *control, const Agentgateway__V1__ControlAck *
             .result = str_from((const char *)ack->payload.data, ack->payload.len),
         },
     };
+    FAULT_POINT("server.ack.received");
     enum err_code code = work_on(control, keep_ack, &context, &err);
+    FAULT_POINT("server.ack.stored");
     if (code != ERR_OK) {
         /* Not stored: end the stream, so that the agent sends it again. */
         bool is_final = code == ERR_INVALID || code == ERR_UNAUTHENTICATED;

@@ -12,6 +12,7 @@
 #include "cmd/server/store/session.h"
 #include "common/base/id.h"
 #include "common/crypto/hash.h"
+#include "common/sys/fault.h"
 #include "common/wire/timestamp.h"
 #include "common/wire/wire.h"
 
@@ -99,6 +100,7 @@ enum err_code gateway_begin_handshake(
         return bootstrap_refuse(call, "agent", BOOTSTRAP_REFUSED_KEY, begin.refusal, err);
     }
     TRY(code);
+    FAULT_POINT("server.challenge.stored");
     Agentgateway__V1__BeginAuthHandshakeResponse *reply =
         wire_new(arena, &agentgateway__v1__begin_auth_handshake_response__descriptor);
     if (reply == NULL) {
@@ -256,6 +258,7 @@ enum err_code gateway_complete_handshake(
         str_from((const char *)complete.request->challenge.data, complete.request->challenge.len);
     TRY(bootstrap_limit(call, challenge, err));
     TRY(work_run(worker, arena, SQL_ALL_WORKSPACES, take_challenge, &complete, err));
+    FAULT_POINT("server.challenge.taken");
     if (complete.refusal == NULL
         && !key_verify(
             (const uint8_t *)complete.agent.identity_key.ptr,
@@ -269,6 +272,7 @@ enum err_code gateway_complete_handshake(
         enum err_code code =
             work_run(worker, arena, SQL_ALL_WORKSPACES, begin_session, &complete, err);
         if (code == ERR_OK) {
+            FAULT_POINT("server.session.stored");
             return make_complete_reply(&complete, service, ret_reply, err);
         }
         if (complete.refusal == NULL) {

@@ -11,6 +11,7 @@
 #include "cmd/server/store/enrollment.h"
 #include "common/base/log.h"
 #include "common/crypto/hash.h"
+#include "common/sys/fault.h"
 #include "common/wire/wire.h"
 
 #include "proto/agentgateway/v1/agentgateway.pb-c.h"
@@ -315,6 +316,7 @@ enum err_code gateway_register(
             call, "enrollment", BOOTSTRAP_REFUSED_TOKEN, registration.refusal, err);
     }
     TRY(code);
+    FAULT_POINT("server.registration.stored");
     *ret_reply = make_reply(service, rpc_call_arena(call), &registration.agent);
     return *ret_reply == NULL ? ERR_SET(err, ERR_NOMEM, "out of memory") : ERR_OK;
 }

@@ -2,6 +2,7 @@
 
 #include "common/base/list.h"
 #include "common/base/log.h"
+#include "common/sys/fault.h"
 #include "common/sys/lock.h"
 #include "common/sys/thread.h"
 
@@ -115,6 +116,7 @@ static enum err_code write_work(struct work *work, void *context, struct err_inf
     }
     enum err_code code = batch_write(
         work, &batch->ingest->memory, batch->records, batch->count, batch->results, err);
+    FAULT_POINT("server.batch.unstored");
     if (code != ERR_OK) {
         series_cache_clear(batch->ingest->memory.cache);
     }
@@ -223,6 +225,7 @@ static void finish_batch(struct ingest *ingest, struct batch *batch, enum err_co
 
 static void run_batch(struct ingest *ingest, struct batch *batch)
 {
+    FAULT_POINT("server.batch.taken");
     drop_broken(ingest, batch);
     if (batch->count == 0) {
         return;
@@ -235,6 +238,7 @@ static void run_batch(struct ingest *ingest, struct batch *batch)
     int64_t began = clock_mono(clock_system()).value;
     enum err_code code = write_batch(ingest, batch);
     metric_observe_us(ingest->batch_seconds, clock_mono(clock_system()).value - began);
+    FAULT_POINT("server.batch.stored");
     if (code == ERR_OK || is_passing(code)) {
         finish_batch(ingest, batch, code);
     } else {

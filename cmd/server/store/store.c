@@ -60,6 +60,7 @@ static enum err_code connect_by(
         .application = "belay-server",
         .no_prepared_statements = options->no_prepared_statements,
         .statement_timeout_us = options->statement_timeout_us,
+        .full_sync = true, /* what is acknowledged outlives a loss of power */
         .drivers = drivers,
     };
     return sql_connect(&sql, ret_conn, err);

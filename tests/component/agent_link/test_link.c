@@ -7,6 +7,7 @@
 #include "cmd/agent/link/link.h"
 #include "common/base/cleanup.h"
 #include "common/rpc/server.h"
+#include "common/sql/sql.h"
 #include "tests/support/test.h"
 
 #include <stdatomic.h>
@@ -323,6 +324,11 @@ static const struct rpc_method methods[] = {
       .kind = RPC_BIDI,
       .stream = &control_ops,
       TYPES(control_stream_request, control_stream_response) },
+    { .path = PATH(
+          "RelayStream"), /* a served service needs a row for each method; nobody calls this one */
+      .kind = RPC_BIDI,
+      .stream = &control_ops,
+      TYPES(relay_frame, relay_frame) },
 };
 
 static enum err_code admit(
@@ -364,6 +370,7 @@ struct world {
     bool reached;
     bool was_pending;
     int problems;
+    bool is_mended; /* the spool, which refused */
     enum err_code last_problem;
     int onlines;
     bool is_stopped;
@@ -627,6 +634,47 @@ static bool has_problem(struct world *world)
     return world->problems > 0;
 }
 
+static void change_spool(const struct world *world, const char *script)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_conn *conn = NULL;
+    AUTO_FREE char *url = mem_printf("sqlite:%s/spool.db", world->dir);
+    assert_ok_err(err, sql_connect(&(struct sql_options){ .url = url }, &conn, &err));
+    assert_ok_err(err, sql_exec_script(conn, script, &err));
+    sql_close(conn);
+}
+
+/* Mends the disk once the link is online without it. */
+static bool is_mended_and_empty(struct world *world)
+{
+    bool is_held = has_problem(world) && world->onlines > 0
+        && atomic_load(&world->gateway.heartbeats) > 0 && !world->is_mended;
+    if (is_held) {
+        assert_int_equal(waiting(world), 10);
+        change_spool(world, "DROP TRIGGER refuse");
+        world->is_mended = true;
+        link_poke(world->link);
+    }
+    return world->is_mended && is_online_and_empty(world);
+}
+
+/* The disk refused the new numbers, the session went on, and the server took the old ones for
+ * repetitions: acknowledged, trimmed, lost. */
+static void test_a_mark_that_the_spool_cannot_take_holds_the_records_back(void **state)
+{
+    struct world *world = *state;
+    atomic_store(&world->gateway.acked, 500);
+    append(world, 10);
+    change_spool(
+        world,
+        "CREATE TRIGGER refuse BEFORE UPDATE OF sequence ON record "
+        "BEGIN SELECT RAISE(ABORT, 'the disk refuses'); END");
+    open_link(world, true);
+    run_until(world, is_mended_and_empty);
+    assert_int_equal(atomic_load(&world->gateway.stored), 10);
+    assert_int_equal(atomic_load(&world->gateway.acked), 510);
+}
+
 static void test_a_challenge_for_another_agent_is_not_signed(void **state)
 {
     struct world *world = *state;
@@ -735,6 +783,7 @@ int main(void)
         TEST(test_lost_upload_answers_duplicate_nothing),
         TEST(test_a_poisonous_record_does_not_hold_up_the_others),
         TEST(test_a_fresh_spool_resumes_behind_the_servers_mark),
+        TEST(test_a_mark_that_the_spool_cannot_take_holds_the_records_back),
         TEST(test_a_challenge_for_another_agent_is_not_signed),
         TEST(test_a_refused_key_is_told),
         TEST(test_a_rotated_key_is_taken_and_a_useless_one_is_not),
