@@ -27,7 +27,7 @@ enum err_code images_find(
     }
     if (lstat(ret_path, &info) != 0 || (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode))) {
         return ERR_SET(
-            err, ERR_NOT_FOUND, "no image %s; import one with: belay-agent image import", name);
+            err, ERR_NOT_FOUND, "no image %s: put its folder or squashfs file into %s", name, dir);
     }
     return ERR_OK;
 }

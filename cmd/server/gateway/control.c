@@ -15,7 +15,7 @@
 #include "cmd/server/store/agent.h"
 #include "cmd/server/store/audit.h"
 #include "cmd/server/store/command.h"
-#include "cmd/server/store/relay.h"
+#include "cmd/server/store/sandbox/relay.h"
 #include "cmd/server/store/session.h"
 #include "common/base/id.h"
 #include "common/base/log.h"

@@ -1,7 +1,7 @@
 /* ForwardTcp: one connection to a port on the loopback of a sandbox. */
 #include "cmd/server/openshell/operator_half.h"
 #include "cmd/server/openshell/streams.h"
-#include "cmd/server/store/sandbox.h"
+#include "cmd/server/store/sandbox/sandbox.h"
 #include "common/base/cleanup.h"
 #include "common/crypto/hash.h"
 #include "common/wire/wire.h"

@@ -4,7 +4,7 @@
 #define SERVER_OPENSHELL_MAP_H
 
 #include "cmd/server/api/map.h"
-#include "cmd/server/store/sandbox.h"
+#include "cmd/server/store/sandbox/sandbox.h"
 
 #include "proto/openshell/v1/openshell.pb-c.h"
 

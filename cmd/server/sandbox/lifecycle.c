@@ -7,7 +7,7 @@
 #include "cmd/server/sandbox/policy.h"
 #include "cmd/server/store/audit.h"
 #include "cmd/server/store/event.h"
-#include "cmd/server/store/relay.h"
+#include "cmd/server/store/sandbox/relay.h"
 #include "common/base/id.h"
 #include "common/wire/wire.h"
 

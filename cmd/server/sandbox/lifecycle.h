@@ -9,7 +9,7 @@
 
 #include "cmd/server/core/work.h"
 #include "cmd/server/domain/phase.h"
-#include "cmd/server/store/sandbox.h"
+#include "cmd/server/store/sandbox/sandbox.h"
 
 #include "proto/agentgateway/v1/agentgateway.pb-c.h"
 #include "proto/openshell/v1/openshell.pb-c.h"

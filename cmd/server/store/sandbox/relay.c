@@ -1,4 +1,4 @@
-#include "cmd/server/store/relay.h"
+#include "cmd/server/store/sandbox/relay.h"
 
 #include "relay.sql.h"
 

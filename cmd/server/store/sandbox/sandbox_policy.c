@@ -1,5 +1,5 @@
 /* Policies of sandboxes by revision, forward tokens, usage. */
-#include "cmd/server/store/sandbox.h"
+#include "cmd/server/store/sandbox/sandbox.h"
 #include "sandbox.sql.h"
 
 static const struct store_column policy_columns[] = {

@@ -1,4 +1,4 @@
-#include "cmd/server/store/sandbox.h"
+#include "cmd/server/store/sandbox/sandbox.h"
 
 #include "sandbox.sql.h"
 
