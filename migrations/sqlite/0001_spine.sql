@@ -52,7 +52,6 @@ CREATE TABLE agent (
   telemetry_sequence INTEGER NOT NULL DEFAULT 0,
   events_sequence INTEGER NOT NULL DEFAULT 0,
   session_epoch INTEGER NOT NULL DEFAULT 0,
-  stream INTEGER NOT NULL DEFAULT 0,
   command_sequence INTEGER NOT NULL DEFAULT 0,
   hello BLOB NOT NULL DEFAULT x'',
   handshaken INTEGER NOT NULL DEFAULT 0,
@@ -138,7 +137,6 @@ CREATE TABLE series (
   unit TEXT NOT NULL,
   last_time INTEGER NOT NULL DEFAULT 0,
   last_value REAL NOT NULL DEFAULT 0,
-  received_at INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (workspace_id, id),
   UNIQUE (workspace_id, agent_id, metric, device, instance),
   FOREIGN KEY (workspace_id, agent_id) REFERENCES agent (workspace_id, id)
