@@ -1,6 +1,6 @@
 /* Relays that agents are asked to open. Inside the caller's transaction. */
-#ifndef SERVER_STORE_RELAY_H
-#define SERVER_STORE_RELAY_H
+#ifndef SERVER_STORE_SANDBOX_RELAY_H
+#define SERVER_STORE_SANDBOX_RELAY_H
 
 #include "cmd/server/store/row.h"
 

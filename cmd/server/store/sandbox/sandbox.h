@@ -2,8 +2,8 @@
  * Sandboxes, their policies by revision, forward tokens and usage. Inside the caller's transaction;
  * records live in its arena.
  */
-#ifndef SERVER_STORE_SANDBOX_H
-#define SERVER_STORE_SANDBOX_H
+#ifndef SERVER_STORE_SANDBOX_SANDBOX_H
+#define SERVER_STORE_SANDBOX_SANDBOX_H
 
 #include "cmd/server/domain/phase.h"
 #include "cmd/server/store/row.h"
