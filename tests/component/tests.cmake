@@ -36,12 +36,13 @@ foreach(test IN LISTS component_tests)
     target_sources(${test} PRIVATE component/agent_sandbox/fixture.c)
     target_compile_definitions(${test} PRIVATE "BELAY_SHIM_PATH=\"$<TARGET_FILE:belay-shim>\"")
     add_dependencies(${test} belay-shim)
-    set_tests_properties(${test} PROPERTIES ENVIRONMENT "BELAY_TEST_DRIVER=native")
+    # One at a time: they count mounts, descriptors and groups of the whole machine, and set bombs off.
+    set_tests_properties(${test} PROPERTIES ENVIRONMENT "BELAY_TEST_DRIVER=native" RUN_SERIAL TRUE)
     # bubblewrap is for who is not root: root steps down for it.
     add_test(NAME ${test}_bwrap COMMAND sh -c
       "if [ $(id -u) = 0 ]; then exec setpriv --reuid=65534 --regid=65534 --clear-groups $0; else exec $0; fi"
       $<TARGET_FILE:${test}>)
     set_tests_properties(${test}_bwrap PROPERTIES
-      LABELS component TIMEOUT 120 ENVIRONMENT "BELAY_TEST_DRIVER=bwrap")
+      LABELS component TIMEOUT 300 ENVIRONMENT "BELAY_TEST_DRIVER=bwrap" RUN_SERIAL TRUE)
   endif()
 endforeach()

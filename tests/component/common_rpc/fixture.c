@@ -446,6 +446,16 @@ const struct rpc_table *world_table(void)
             .stream = &control,
             .policy = &any_policy,
         },
+        {
+            /* A served service has a row for each method; nobody calls this one. */
+            .path = GATEWAY "RelayStream",
+            .input = &agentgateway__v1__relay_frame__descriptor,
+            .output = &agentgateway__v1__relay_frame__descriptor,
+            .kind = RPC_BIDI,
+            .max_request_bytes = WORLD_REQUEST_MAX,
+            .stream = &control,
+            .policy = &any_policy,
+        },
     };
     static const struct rpc_table table = { rows, ARRAY_LENGTH(rows) };
     return &table;

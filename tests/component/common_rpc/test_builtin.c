@@ -219,7 +219,7 @@ static void test_rows_that_disagree_with_the_contract_refuse_the_start(void **st
     memcpy(rows, table->rows, table->count * sizeof(rows[0]));
     assert_ok_err(err, try_rows(rows, table->count, &err));
     assert_code(ERR_PRECONDITION, try_rows(rows, table->count - 1, &err));
-    assert_non_null(strstr(err.text, "ControlStream"));
+    assert_non_null(strstr(err.text, "RelayStream"));
     rows[0].input = rows[1].input;
     assert_code(ERR_PRECONDITION, try_rows(rows, table->count, &err));
     assert_non_null(strstr(err.text, "Register"));
