@@ -219,7 +219,7 @@ MUTATIONS = [
         "    struct ack_context",
         "    struct ack_context")),
     Mutation(45, "an older session's records are fenced", CHECKLIST[45][1][0], (
-        "cmd/server/ingest/batch.c", "bool fenced = record->source.epoch != marks->session_epoch;",
+        "cmd/server/ingest/batch.c", "bool fenced = record->source.epoch != marks->session_epoch || !marks->is_confirmed;",
         "bool fenced = false;")),
     Mutation(46, "what was stored is not stored again",
              "tests/e2e/test_uploads.py:Uploads.test_replayed_events_are_stored_once", (
