@@ -9,8 +9,8 @@
 /* Where a client connects: the same place as for every other call. */
 static void fill_place(const struct api_call *api, Openshell__V1__CreateSshSessionResponse *reply)
 {
-    struct str_view host = str_of(api->service->join_target);
     const char *colon = strrchr(api->service->join_target, ':');
+    struct str_view host = str_of(api->service->join_target);
     uint64_t port = 0;
     if (colon != NULL && str_parse_uint64(str_of(colon + 1), UINT16_MAX, &port) == ERR_OK) {
         reply->gateway_port = (uint32_t)port;
