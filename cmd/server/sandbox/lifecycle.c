@@ -18,6 +18,7 @@ enum {
     NAME_TRIES = 8,
     SPEC_BYTES = 1024 * 1024,
     SWEEP_ROWS = 1000,
+    STRANGERS_MAX = 16,
     HEARTBEATS_OF_GRACE = 3
 };
 
@@ -321,25 +322,36 @@ static enum err_code apply_report(
     return change(self, record, next, err);
 }
 
-enum err_code lifecycle_take_report(
+static enum err_code take_report(
     const struct lifecycle *self,
     int64_t agent_id,
     const Agentgateway__V1__SandboxReport *report,
+    bool *ret_unknown,
     struct err_info *err)
 {
     struct sandbox_record record;
     struct work *work = self->work;
     enum err_code code = store_sandbox_get(
         work->conn, self->workspace_id, str_of(report->sandbox_id), work->arena, &record, err);
+    *ret_unknown = code == ERR_NOT_FOUND;
     if (code == ERR_NOT_FOUND) {
-        bool is_left = report->state != AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_DELETED;
-        return is_left ? orders_remove_stranger(self, agent_id, report->sandbox_id, err) : ERR_OK;
+        return ERR_OK;
     }
     TRY(code);
     bool is_news = record.agent_id == agent_id && report->sequence <= INT64_MAX
         && (int64_t)report->sequence > record.report_sequence;
     bool is_back = record.agent_id == agent_id && record.phase == PHASE_UNKNOWN;
     return is_news || is_back ? apply_report(self, &record, report, err) : ERR_OK;
+}
+
+enum err_code lifecycle_take_report(
+    const struct lifecycle *self,
+    int64_t agent_id,
+    const Agentgateway__V1__SandboxReport *report,
+    struct err_info *err)
+{
+    bool is_unknown = false; /* the next hello has it removed */
+    return take_report(self, agent_id, report, &is_unknown, err);
 }
 
 static const Agentgateway__V1__SandboxReport *find_report(
@@ -367,6 +379,26 @@ static enum err_code end_missing(
     return fail(self, record, "ComputeResourceMissing", "its agent no longer has the sandbox", err);
 }
 
+/* Few strangers at a time: an agent that makes them up fills no table. */
+static enum err_code take_reports(
+    const struct lifecycle *self,
+    int64_t agent_id,
+    const Agentgateway__V1__ControlHello *hello,
+    struct err_info *err)
+{
+    size_t strangers = 0;
+    for (size_t i = 0; i < hello->n_sandboxes; i++) {
+        const Agentgateway__V1__SandboxReport *report = hello->sandboxes[i];
+        bool is_unknown = false;
+        TRY(take_report(self, agent_id, report, &is_unknown, err));
+        bool is_left = report->state != AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_DELETED;
+        if (is_unknown && is_left && strangers++ < STRANGERS_MAX) {
+            TRY(orders_remove_stranger(self, agent_id, report->sandbox_id, err));
+        }
+    }
+    return ERR_OK;
+}
+
 enum err_code lifecycle_take_hello(
     const struct lifecycle *self,
     int64_t agent_id,
@@ -378,9 +410,7 @@ enum err_code lifecycle_take_hello(
     const struct sandbox_filter filter = { .agent_id = agent_id,
                                            .after_name = STR(""),
                                            .limit = SWEEP_ROWS };
-    for (size_t i = 0; i < hello->n_sandboxes; i++) {
-        TRY(lifecycle_take_report(self, agent_id, hello->sandboxes[i], err));
-    }
+    TRY(take_reports(self, agent_id, hello, err));
     TRY(store_sandbox_list(work->conn, self->workspace_id, &filter, work->arena, &list, err));
     struct sandbox_record *records = list.records;
     for (size_t i = 0; i < list.count; i++) {

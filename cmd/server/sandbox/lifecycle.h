@@ -57,7 +57,8 @@ enum err_code lifecycle_send_policy(
 enum err_code lifecycle_forget(
     const struct lifecycle *self, struct sandbox_record *record, struct err_info *err) MUST_CHECK;
 
-/* A report of agent_id. One of a sandbox that is not this agent's, or an old one, changes nothing.
+/* A report of agent_id. One of a sandbox that is not known or not this agent's, or an old one,
+ * changes nothing.
  */
 enum err_code lifecycle_take_report(
     const struct lifecycle *self,

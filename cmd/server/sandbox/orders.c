@@ -61,14 +61,18 @@ enum err_code orders_create(
 }
 
 static enum err_code send_delete(
-    const struct lifecycle *self, int64_t agent_id, const char *id, struct err_info *err)
+    const struct lifecycle *self,
+    int64_t agent_id,
+    const char *id,
+    int64_t ttl_us,
+    struct err_info *err)
 {
     command_type command = AGENTGATEWAY__V1__AGENT_COMMAND__INIT;
     Agentgateway__V1__SandboxDelete delete = AGENTGATEWAY__V1__SANDBOX_DELETE__INIT;
     delete.sandbox_id = CONST_CAST(char *, id);
     command.command_case = AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_SANDBOX_DELETE;
     command.sandbox_delete = &delete;
-    return queue(self, agent_id, "sandbox_delete", DELETE_TTL_US, &command, err);
+    return queue(self, agent_id, "sandbox_delete", ttl_us, &command, err);
 }
 
 enum err_code orders_repeat(
@@ -82,7 +86,7 @@ enum err_code orders_repeat(
     }
     switch (record->phase) {
     case PHASE_DELETING:
-        return send_delete(self, record->agent_id, record->id, err);
+        return send_delete(self, record->agent_id, record->id, DELETE_TTL_US, err);
     case PHASE_STOPPING:
         stop.sandbox_id = CONST_CAST(char *, record->id);
         command.command_case = AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_SANDBOX_STOP;
@@ -117,7 +121,7 @@ enum err_code orders_policy(
 enum err_code orders_remove_stranger(
     const struct lifecycle *self, int64_t agent_id, const char *sandbox_id, struct err_info *err)
 {
-    return send_delete(self, agent_id, sandbox_id, err);
+    return send_delete(self, agent_id, sandbox_id, ORDER_TTL_US, err);
 }
 
 const char *orders_sandbox_of(struct work *work, struct str_view payload)
