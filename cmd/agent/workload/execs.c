@@ -1,0 +1,173 @@
+#include "cmd/agent/workload/execs.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/map.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+struct entry {
+    struct exec_owner owner;
+    uint64_t exec;
+    char sandbox_id[SANDBOX_ID_BYTES_MAX + 1];
+};
+
+struct execs {
+    struct sandboxes *sandboxes; /* NULL while they are being opened */
+    struct map *by_number;
+};
+
+struct execs *execs_create(void)
+{
+    struct execs *execs = mem_alloc(sizeof(*execs));
+    execs->by_number = map_create();
+    return execs;
+}
+
+static void free_entry(void *value)
+{
+    mem_free(value);
+}
+
+void execs_destroy(struct execs *execs)
+{
+    if (execs != NULL) {
+        map_destroy(execs->by_number, free_entry);
+        mem_free(execs);
+    }
+}
+
+void execs_set_sandboxes(struct execs *execs, struct sandboxes *sandboxes)
+{
+    execs->sandboxes = sandboxes;
+}
+
+static struct entry *find(const struct execs *execs, uint64_t exec)
+{
+    int64_t key = (int64_t)exec;
+    return map_find(execs->by_number, map_key_of(&key));
+}
+
+static struct entry *take_out(struct execs *execs, uint64_t exec)
+{
+    int64_t key = (int64_t)exec;
+    return map_remove(execs->by_number, map_key_of(&key));
+}
+
+enum err_code execs_start(
+    struct execs *execs,
+    const char *sandbox_id,
+    const struct sandbox_exec *exec,
+    const struct exec_owner *owner,
+    uint64_t *ret_exec,
+    struct err_info *err)
+{
+    uint64_t number = 0;
+    TRY(sandbox_exec(execs->sandboxes, sandbox_id, exec, &number, err));
+    struct entry *entry = mem_alloc(sizeof(*entry));
+    int64_t key = (int64_t)number;
+    entry->owner = *owner;
+    entry->exec = number;
+    (void)snprintf(entry->sandbox_id, sizeof(entry->sandbox_id), "%s", sandbox_id);
+    (void)map_put(execs->by_number, map_key_of(&key), entry);
+    *ret_exec = number;
+    return ERR_OK;
+}
+
+void execs_leave(struct execs *execs, uint64_t exec)
+{
+    AUTO_FREE struct entry *entry = take_out(execs, exec);
+    if (entry != NULL && execs->sandboxes != NULL) {
+        sandbox_input_end(execs->sandboxes, entry->sandbox_id, exec);
+        sandbox_signal(execs->sandboxes, entry->sandbox_id, exec, SIGKILL);
+    }
+}
+
+size_t execs_count(const struct execs *execs, const char *sandbox_id)
+{
+    size_t count = 0;
+    size_t cursor = 0;
+    struct str_view key;
+    void *value = NULL;
+    while (map_next(execs->by_number, &cursor, &key, &value)) {
+        const struct entry *entry = value;
+        count += strcmp(entry->sandbox_id, sandbox_id) == 0 ? 1 : 0;
+    }
+    return count;
+}
+
+static void finish(struct execs *execs, uint64_t exec, const struct message_exited *exited)
+{
+    AUTO_FREE struct entry *entry = take_out(execs, exec);
+    if (entry != NULL && entry->owner.ops->exited != NULL) {
+        entry->owner.ops->exited(entry->owner.context, exited);
+    }
+}
+
+void execs_started(struct execs *execs, const char *sandbox_id, uint64_t exec, int number)
+{
+    const struct entry *entry = find(execs, exec);
+    if (entry == NULL && number == 0) {
+        sandbox_signal(execs->sandboxes, sandbox_id, exec, SIGKILL);
+        return;
+    }
+    if (entry != NULL && entry->owner.ops->started != NULL) {
+        entry->owner.ops->started(entry->owner.context, number);
+    }
+    if (number != 0) {
+        finish(execs, exec, NULL); /* there is nothing to release */
+    }
+}
+
+void execs_output(
+    struct execs *execs, const char *sandbox_id, uint64_t exec, const struct message_output *output)
+{
+    const struct entry *entry = find(execs, exec);
+    if (entry != NULL && entry->owner.ops->output != NULL) {
+        entry->owner.ops->output(entry->owner.context, output);
+        return;
+    }
+    sandbox_taken(
+        execs->sandboxes,
+        sandbox_id,
+        exec,
+        (unsigned)output->stream,
+        output->offset + output->data.len);
+}
+
+void execs_input_taken(struct execs *execs, uint64_t exec, uint64_t offset)
+{
+    const struct entry *entry = find(execs, exec);
+    if (entry != NULL && entry->owner.ops->input_taken != NULL) {
+        entry->owner.ops->input_taken(entry->owner.context, offset);
+    }
+}
+
+void execs_exited(
+    struct execs *execs, const char *sandbox_id, uint64_t exec, const struct message_exited *exited)
+{
+    sandbox_release(execs->sandboxes, sandbox_id, exec);
+    finish(execs, exec, exited);
+}
+
+static const struct entry *find_of(const struct execs *execs, const char *sandbox_id)
+{
+    size_t cursor = 0;
+    struct str_view key;
+    void *value = NULL;
+    while (map_next(execs->by_number, &cursor, &key, &value)) {
+        const struct entry *entry = value;
+        if (strcmp(entry->sandbox_id, sandbox_id) == 0) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+void execs_ended(struct execs *execs, const char *sandbox_id)
+{
+    const struct entry *entry = NULL;
+    while ((entry = find_of(execs, sandbox_id)) != NULL) {
+        finish(execs, entry->exec, NULL);
+    }
+}
