@@ -14,25 +14,6 @@
 
 #define STATE_NEW SANDBOX_FILE_STATE ".new"
 
-static const struct {
-    const char *name;
-    size_t offset;
-} sample_fields[] = {
-    { "sequence", offsetof(struct message_sample, sequence) },
-    { "time_us", offsetof(struct message_sample, time_us) },
-    { "run_us", offsetof(struct message_sample, run_us) },
-    { "cpu_us", offsetof(struct message_sample, cpu_us) },
-    { "memory_bytes", offsetof(struct message_sample, memory_bytes) },
-    { "memory_peak_bytes", offsetof(struct message_sample, memory_peak_bytes) },
-    { "memory_byte_ms", offsetof(struct message_sample, memory_byte_ms) },
-    { "read_bytes", offsetof(struct message_sample, read_bytes) },
-    { "write_bytes", offsetof(struct message_sample, write_bytes) },
-    { "pids", offsetof(struct message_sample, pids) },
-    { "pids_peak", offsetof(struct message_sample, pids_peak) },
-    { "disk_bytes", offsetof(struct message_sample, disk_bytes) },
-    { "oom_kills", offsetof(struct message_sample, oom_kills) },
-};
-
 static uint64_t larger(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
@@ -123,11 +104,7 @@ enum err_code shim_write_exit(struct shim *shim, struct err_info *err)
     record_put_number(&json, "reason_code", shim->reason);
     record_put_number(&json, "has_status", shim->has_status ? 1 : 0);
     record_put_number(&json, "status", shim->status);
-    for (size_t i = 0; i < ARRAY_LENGTH(sample_fields); i++) {
-        uint64_t value = 0;
-        memcpy(&value, (const char *)&shim->sample + sample_fields[i].offset, sizeof(value));
-        record_put_number(&json, sample_fields[i].name, value);
-    }
+    record_put_sample(&json, &shim->sample);
     if (shim->main != NULL) {
         put_stream(&json, shim->main, 1);
         put_stream(&json, shim->main, 2);

@@ -149,3 +149,41 @@ void record_close(struct buf *buf)
 {
     buf_append_str(buf, STR("\n}\n"));
 }
+
+/* ---- Samples ---- */
+
+static const struct {
+    const char *name;
+    size_t offset;
+} sample_fields[] = {
+    { "sequence", offsetof(struct message_sample, sequence) },
+    { "time_us", offsetof(struct message_sample, time_us) },
+    { "run_us", offsetof(struct message_sample, run_us) },
+    { "cpu_us", offsetof(struct message_sample, cpu_us) },
+    { "memory_bytes", offsetof(struct message_sample, memory_bytes) },
+    { "memory_peak_bytes", offsetof(struct message_sample, memory_peak_bytes) },
+    { "memory_byte_ms", offsetof(struct message_sample, memory_byte_ms) },
+    { "read_bytes", offsetof(struct message_sample, read_bytes) },
+    { "write_bytes", offsetof(struct message_sample, write_bytes) },
+    { "pids", offsetof(struct message_sample, pids) },
+    { "pids_peak", offsetof(struct message_sample, pids_peak) },
+    { "disk_bytes", offsetof(struct message_sample, disk_bytes) },
+    { "oom_kills", offsetof(struct message_sample, oom_kills) },
+};
+
+void record_put_sample(struct buf *buf, const struct message_sample *sample)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(sample_fields); i++) {
+        uint64_t value = 0;
+        memcpy(&value, (const char *)sample + sample_fields[i].offset, sizeof(value));
+        record_put_number(buf, sample_fields[i].name, value);
+    }
+}
+
+void record_sample(const struct record *record, struct message_sample *ret_sample)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(sample_fields); i++) {
+        uint64_t value = record_number(record, sample_fields[i].name);
+        memcpy((char *)ret_sample + sample_fields[i].offset, &value, sizeof(value));
+    }
+}

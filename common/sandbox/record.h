@@ -5,7 +5,7 @@
 #ifndef COMMON_SANDBOX_RECORD_H
 #define COMMON_SANDBOX_RECORD_H
 
-#include "common/base/buf.h"
+#include "common/sandbox/message.h"
 
 enum {
     RECORD_FIELDS_MAX = 48,
@@ -37,5 +37,9 @@ void record_open(struct buf *buf);
 void record_put_text(struct buf *buf, const char *name, struct str_view text);
 void record_put_number(struct buf *buf, const char *name, uint64_t value);
 void record_close(struct buf *buf);
+
+/* The figures of a sample, each under its name. */
+void record_put_sample(struct buf *buf, const struct message_sample *sample);
+void record_sample(const struct record *record, struct message_sample *ret_sample);
 
 #endif

@@ -32,25 +32,6 @@ static enum err_code read_record(
     return record_parse(buf_view(text), ret_record, err);
 }
 
-static const struct {
-    const char *name;
-    size_t offset;
-} sample_fields[] = {
-    { "sequence", offsetof(struct message_sample, sequence) },
-    { "time_us", offsetof(struct message_sample, time_us) },
-    { "run_us", offsetof(struct message_sample, run_us) },
-    { "cpu_us", offsetof(struct message_sample, cpu_us) },
-    { "memory_bytes", offsetof(struct message_sample, memory_bytes) },
-    { "memory_peak_bytes", offsetof(struct message_sample, memory_peak_bytes) },
-    { "memory_byte_ms", offsetof(struct message_sample, memory_byte_ms) },
-    { "read_bytes", offsetof(struct message_sample, read_bytes) },
-    { "write_bytes", offsetof(struct message_sample, write_bytes) },
-    { "pids", offsetof(struct message_sample, pids) },
-    { "pids_peak", offsetof(struct message_sample, pids_peak) },
-    { "disk_bytes", offsetof(struct message_sample, disk_bytes) },
-    { "oom_kills", offsetof(struct message_sample, oom_kills) },
-};
-
 enum err_code adopt_exit(
     struct sandbox *sandbox, struct buf *text, struct record *ret_record, struct err_info *err)
 {
@@ -62,10 +43,7 @@ enum err_code adopt_exit(
     exit.status = (int)(record_number(ret_record, "status") & 0xffff);
     (void)snprintf(
         exit.error, sizeof(exit.error), "%.*s", STR_ARG(record_text(ret_record, "error")));
-    for (size_t i = 0; i < ARRAY_LENGTH(sample_fields); i++) {
-        uint64_t value = record_number(ret_record, sample_fields[i].name);
-        memcpy((char *)&exit.last + sample_fields[i].offset, &value, sizeof(value));
-    }
+    record_sample(ret_record, &exit.last);
     sandbox->exit = exit;
     return ERR_OK;
 }

@@ -7,7 +7,7 @@
  * what the server needs by itself is not counted. Each measurement has a fresh server.
  */
 #include "common/base/cleanup.h"
-#include "tools/bench/agents/hold.h"
+#include "tools/bench/bare/hold.h"
 #include "tools/bench/common/bench.h"
 #include "tools/bench/stage/stage.h"
 

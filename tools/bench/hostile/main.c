@@ -290,11 +290,11 @@ static enum err_code measure_siege(struct run *run, const struct siege *siege, s
 
 /* ---- The two servers ---- */
 
-static enum err_code await_port(struct target *target, struct err_info *err)
+static enum err_code await_port(struct target *target, const char *name, struct err_info *err)
 {
     char line[1024];
     TRY(process_await(&target->process, "\"event\":\"ready\"", start_us, line, sizeof(line), err));
-    target->port = (uint16_t)process_line_number(line, "tls_port");
+    target->port = (uint16_t)process_line_number(line, name);
     return target->port != 0 ? ERR_OK : ERR_SET(err, ERR_INTERNAL, "no port: %s", line);
 }
 
@@ -308,7 +308,7 @@ static enum err_code start_belay(struct run *run, struct err_info *err)
     char *argv[] = { program,  words[0], words[1], words[2], state,
                      words[3], words[4], words[5], words[6], NULL };
     TRY(process_start(argv, log, &run->target->process, err));
-    return await_port(run->target, err);
+    return await_port(run->target, "tls_port", err);
 }
 
 static enum err_code start_bare(struct run *run, struct err_info *err)
@@ -322,7 +322,7 @@ static enum err_code start_bare(struct run *run, struct err_info *err)
     }
     char *argv[] = { self, serve, dir, NULL };
     TRY(process_start(argv, log, &run->target->process, err));
-    return await_port(run->target, err);
+    return await_port(run->target, "port", err);
 }
 
 /* The servers may open few descriptors, so that attackers can have more. */
@@ -398,7 +398,7 @@ int main(int argc, char **argv)
 {
     struct err_info err = ERR_INFO_INIT;
     if (argc == 3 && strcmp(argv[1], "--serve-bare") == 0) {
-        return bare_serve(argv[2]);
+        return bare_main(argv[2]);
     }
     (void)signal(SIGPIPE, SIG_IGN);
     struct bench *bench = bench_create("hostile", NULL, argc, argv);

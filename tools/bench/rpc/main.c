@@ -10,9 +10,9 @@
 #include "common/rpc/runtime.h"
 #include "common/sys/file.h"
 #include "common/wire/wire.h"
+#include "tools/bench/bare/echo.h"
 #include "tools/bench/common/bench.h"
 #include "tools/bench/common/process.h"
-#include "tools/bench/rpc/echo.h"
 #include "tools/bench/rpc/load.h"
 #include "tools/bench/seed/seed.h"
 

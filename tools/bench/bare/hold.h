@@ -3,8 +3,8 @@
  * connection, reads what comes on it and answers the first message. With a certificate it does TLS
  * by the library.
  */
-#ifndef TOOLS_BENCH_AGENTS_HOLD_H
-#define TOOLS_BENCH_AGENTS_HOLD_H
+#ifndef TOOLS_BENCH_BARE_HOLD_H
+#define TOOLS_BENCH_BARE_HOLD_H
 
 #define HOLD_WORD "hold-server"
 
