@@ -5,7 +5,7 @@ import struct
 
 from harness import *
 
-SHIM = os.path.join(BIN, "..", "tests", "libclock_shift.so")
+SHIM = os.path.join(BIN, "..", "faults", "clock_jump.so")
 TEN_YEARS = 10 * 365 * 86400
 
 
@@ -16,13 +16,13 @@ class Shifted:
         self.shift_file = os.path.join(self.directory, "shift")
         if not os.path.exists(self.shift_file):
             self.set_clock(0)
-        super().spawn(args, **environment, LD_PRELOAD=SHIM, CLOCK_SHIFT_FILE=self.shift_file,
+        super().spawn(args, **environment, LD_PRELOAD=SHIM, BELAY_CLOCK_PAGE=self.shift_file,
                       ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
 
     def set_clock(self, seconds):
         self.shift_file = os.path.join(self.directory, "shift")
         with open(self.shift_file, "r+b" if os.path.exists(self.shift_file) else "wb") as file:
-            file.write(struct.pack("q", seconds))
+            file.write(struct.pack("q", seconds * 1000000))
 
 
 class ShiftedAgent(Shifted, RealAgent):

@@ -20,12 +20,6 @@ endfunction()
 belay_script_tests(e2e sim sandboxes base enrollment sessions uploads commands real_agent admin surface node startup database
   backlog clock.OfTheAgent clock.OfTheServer crash.Uploads crash.Commands crash.Enrollment faults)
 
-# Preloaded into programs whose clock a test sets; not instrumented, since it comes before the
-# sanitizers' own runtime.
-add_library(clock_shift SHARED "${CMAKE_CURRENT_SOURCE_DIR}/support/clock_shift.c")
-target_compile_definitions(clock_shift PRIVATE _GNU_SOURCE)
-target_link_libraries(clock_shift PRIVATE belay_warnings)
-
 # Several servers on one PostgreSQL; SQLite has one server.
 foreach(theme replicas fencing drain balancer)
   add_test(NAME e2e_${theme}

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 enum {
-    PATIENCE_SECONDS = 30,
+    PATIENCE_SECONDS = 30, /* unless $BELAY_TEST_PATIENCE says otherwise, for a slow machine */
     OUTPUT_BYTES_MAX = 16 * 1024 * 1024
 };
 
@@ -169,9 +169,16 @@ struct fixture *fixture_create(void)
     return fixture;
 }
 
+static int64_t deadline_of(const struct fixture *fixture)
+{
+    const char *wanted = getenv("BELAY_TEST_PATIENCE");
+    int64_t seconds = wanted == NULL ? PATIENCE_SECONDS : strtol(wanted, NULL, 10);
+    return loop_now(fixture->loop).value + seconds * US_PER_SECOND;
+}
+
 void fixture_wait(struct fixture *fixture, const bool *flag)
 {
-    int64_t deadline = loop_now(fixture->loop).value + PATIENCE_SECONDS * US_PER_SECOND;
+    int64_t deadline = deadline_of(fixture);
     while (!*flag && loop_now(fixture->loop).value < deadline) {
         loop_step(fixture->loop, 50);
     }
@@ -180,7 +187,7 @@ void fixture_wait(struct fixture *fixture, const bool *flag)
 
 void fixture_wait_count(struct fixture *fixture, const unsigned *count, unsigned least)
 {
-    int64_t deadline = loop_now(fixture->loop).value + PATIENCE_SECONDS * US_PER_SECOND;
+    int64_t deadline = deadline_of(fixture);
     while (*count < least && loop_now(fixture->loop).value < deadline) {
         loop_step(fixture->loop, 50);
     }
