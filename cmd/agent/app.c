@@ -16,25 +16,33 @@
 #define TICK_MIN_US   (250 * US_PER_MS)
 #define TELL_DROPS_US US_PER_MINUTE
 
+enum err_code app_keep_events(
+    struct app *app, struct wall_us time, struct buf *payload, struct err_info *err)
+{
+    unsigned compression = batch_compress(payload);
+    struct spool_input input = { .stream = SPOOL_EVENTS,
+                                 .captured_at = time,
+                                 .format =
+                                     AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_EVENT_BATCH,
+                                 .compression = compression,
+                                 .payload = buf_view(payload) };
+    TRY(spool_append(app->spool, &input, 1, err));
+    if (app->link != NULL) {
+        link_poke(app->link);
+    }
+    return ERR_OK;
+}
+
 void app_event(struct app *app, const struct batch_event *event)
 {
     struct err_info err = ERR_INFO_INIT;
     AUTO_BUF struct buf payload = BUF_INIT(BATCH_BYTES_MAX);
     enum err_code code = batch_pack_event(event, &payload, &err);
     if (code == ERR_OK) {
-        struct spool_input input = {
-            .stream = SPOOL_EVENTS,
-            .captured_at = event->time,
-            .format = AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_EVENT_BATCH,
-            .compression = batch_compress(&payload),
-            .payload = buf_view(&payload)
-        };
-        code = spool_append(app->spool, &input, 1, &err);
+        code = app_keep_events(app, event->time, &payload, &err);
     }
     if (code != ERR_OK) {
         log_warn("event_not_stored", LOG_STR("kind", event->kind), LOG_ERR(&err));
-    } else if (app->link != NULL) {
-        link_poke(app->link);
     }
 }
 
@@ -120,6 +128,9 @@ static void on_tick(void *context)
     spool_tick(app->spool);
     tell_drops(app);
     link_poke(app->link);
+    if (app->workload != NULL) {
+        workload_catch_up(app->workload);
+    }
     loop_timer_arm_after(app->tick_timer, app->tick_us);
 }
 
@@ -156,6 +167,9 @@ void app_apply_limits(struct app *app)
 static void on_online(void *context)
 {
     struct app *app = context;
+    if (app->workload != NULL) {
+        workload_catch_up(app->workload); /* before the answers: a creation is reported first */
+    }
     commands_redeliver(app->commands);
 }
 
@@ -177,15 +191,24 @@ static void on_status(void *context, struct link_status *ret_status)
     ret_status->last_command_sequence = commands_last_sequence(app->commands);
 }
 
+static enum err_code on_hello(
+    void *context, struct arena *arena, Agentgateway__V1__ControlHello *hello, struct err_info *err)
+{
+    struct app *app = context;
+    return app->workload == NULL ? ERR_OK : workload_fill_hello(app->workload, arena, hello, err);
+}
+
 static void on_stopped(void *context)
 {
     struct app *app = context;
     loop_stop(app->loop);
 }
 
-static const struct link_ops link_ops = {
-    .online = on_online, .command = on_command, .get_status = on_status, .stopped = on_stopped
-};
+static const struct link_ops link_ops = { .online = on_online,
+                                          .command = on_command,
+                                          .get_status = on_status,
+                                          .fill_hello = on_hello,
+                                          .stopped = on_stopped };
 
 static void on_signal(void *context, int number)
 {
@@ -307,6 +330,7 @@ static enum err_code open_all(struct app *app, struct err_info *err)
                                              .per_core = config_bool(app->config, "per-core") };
     TRY(open_ground(app, err));
     TRY(open_spool(app, err));
+    TRY(app_open_sandboxes(app, err));
     TRY(open_link(app, err));
     struct commands_options options = { .spool = app->spool,
                                         .state = app->state,
@@ -324,7 +348,8 @@ static enum err_code open_all(struct app *app, struct err_info *err)
 static void close_all(struct app *app)
 {
     status_socket_close(app->status);
-    link_destroy(app->link);
+    link_destroy(STEAL(app->link));
+    workload_close(app->workload);
     commands_destroy(app->commands);
     loop_timer_destroy(app->reboot_timer);
     loop_timer_destroy(app->tick_timer);

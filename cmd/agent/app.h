@@ -12,6 +12,7 @@
 #include "cmd/agent/link/batch.h"
 #include "cmd/agent/link/link.h"
 #include "cmd/agent/status_socket.h"
+#include "cmd/agent/workload/workload.h"
 #include "common/config/config.h"
 
 enum {
@@ -31,6 +32,7 @@ struct app {
     struct host_sampler *sampler;
     struct link *link;
     struct commands *commands;
+    struct workload *workload; /* NULL: no sandboxes for the server */
     struct device_policy policy;
     struct status_socket *status;
     struct loop_timer *sample_timer;
@@ -53,6 +55,23 @@ int app_run(const struct config *config);
 
 /* Puts an event into the spool. */
 void app_event(struct app *app, const struct batch_event *event);
+
+/* An EventBatch on its way to the server; compressed in place. */
+enum err_code app_keep_events(
+    struct app *app, struct wall_us time, struct buf *payload, struct err_info *err) MUST_CHECK;
+
+/* As the options say; ERR_OK with app->workload NULL where they leave it to the host. */
+enum err_code app_open_sandboxes(struct app *app, struct err_info *err) MUST_CHECK;
+void app_sandbox_create(
+    void *context, struct command_run *run, const Agentgateway__V1__AgentCommand *command);
+void app_sandbox_start(
+    void *context, struct command_run *run, const Agentgateway__V1__AgentCommand *command);
+void app_sandbox_stop(
+    void *context, struct command_run *run, const Agentgateway__V1__AgentCommand *command);
+void app_sandbox_delete(
+    void *context, struct command_run *run, const Agentgateway__V1__AgentCommand *command);
+void app_sandbox_policy(
+    void *context, struct command_run *run, const Agentgateway__V1__AgentCommand *command);
 
 /* One round of samples into the spool. */
 void app_sample(struct app *app, struct host_samples *ret_samples);

@@ -110,10 +110,7 @@ enum err_code shim_write_exit(struct shim *shim, struct err_info *err)
         put_stream(&json, shim->main, 2);
     }
     if (shim->error[0] != '\0') {
-        /* The record's reader knows no escapes. */
-        for (char *at = shim->error; *at != '\0'; at++) {
-            *at = *at == '"' || *at == '\\' || (unsigned char)*at < ' ' ? '\'' : *at;
-        }
+        record_tame(shim->error);
         record_put_text(&json, "error", str_of(shim->error));
     }
     record_close(&json);

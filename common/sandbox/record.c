@@ -150,6 +150,13 @@ void record_close(struct buf *buf)
     buf_append_str(buf, STR("\n}\n"));
 }
 
+void record_tame(char *text)
+{
+    for (char *at = text; *at != '\0'; at++) {
+        *at = *at == '"' || *at == '\\' || (unsigned char)*at < ' ' ? '\'' : *at;
+    }
+}
+
 /* ---- Samples ---- */
 
 static const struct {

@@ -17,7 +17,7 @@ function(belay_script_tests kind)
   endforeach()
 endfunction()
 
-belay_script_tests(e2e sim sandboxes base enrollment sessions uploads commands real_agent admin surface node startup database
+belay_script_tests(e2e sim sandboxes sandboxes_real base enrollment sessions uploads commands real_agent admin surface node startup database
   backlog clock.OfTheAgent clock.OfTheServer crash.Uploads crash.Commands crash.Enrollment faults)
 
 # Several servers on one PostgreSQL; SQLite has one server.

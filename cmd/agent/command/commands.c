@@ -55,6 +55,11 @@ struct action {
 static const struct action actions[] = {
     ROW(DEVICE_COMMAND, device_command, LANE_POOL),
     ROW(TELEMETRY_NOW, telemetry_now, LANE_POOL),
+    ROW(SANDBOX_CREATE, sandbox_create, LANE_POOL),
+    ROW(SANDBOX_START, sandbox_start, LANE_POOL),
+    ROW(SANDBOX_STOP, sandbox_stop, LANE_POOL),
+    ROW(SANDBOX_DELETE, sandbox_delete, LANE_POOL),
+    ROW(SANDBOX_POLICY, sandbox_policy, LANE_POOL),
     ROW(ROTATE_KEY, rotate_key, LANE_EXCLUSIVE),
     ROW(SET_CONFIG, set_config, LANE_EXCLUSIVE),
     ROW(DRAIN, drain, LANE_EXCLUSIVE),

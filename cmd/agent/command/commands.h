@@ -31,6 +31,12 @@ struct command_ops {
     command_fn rotate_key;
     command_fn drain;
     command_fn device_command;
+    /* These take effect at most once by what they find, not by the log alone: see below. */
+    command_fn sandbox_create;
+    command_fn sandbox_start;
+    command_fn sandbox_stop;
+    command_fn sandbox_delete;
+    command_fn sandbox_policy;
     /* ERR_UNAVAILABLE: not now (commands_redeliver is called when it can again). */
     enum err_code (*send_ack)(
         void *context, struct str_view command_id, const struct command_outcome *outcome);

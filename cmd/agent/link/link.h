@@ -16,6 +16,7 @@
 #include "cmd/agent/spool/command_log.h"
 #include "cmd/agent/spool/spool.h"
 #include "cmd/agent/state/state.h"
+#include "common/base/arena.h"
 #include "common/sys/loop.h"
 #include "common/wire/wire.h"
 
@@ -42,6 +43,12 @@ struct link_ops {
     void (*online)(void *context);
     void (*command)(void *context, const Agentgateway__V1__ControlCommand *command);
     void (*get_status)(void *context, struct link_status *ret_status);
+    /* Adds to capacity and sandboxes; what it adds lies in the arena. */
+    enum err_code (*fill_hello)(
+        void *context,
+        struct arena *arena,
+        Agentgateway__V1__ControlHello *hello,
+        struct err_info *err);
     /* Something failed; the link goes on by itself. */
     void (*problem)(void *context, enum err_code code, const char *text);
     void (*stopped)(void *context);
@@ -91,6 +98,12 @@ enum err_code link_send_ack(
     struct link *link,
     struct str_view command_id,
     const struct command_outcome *outcome,
+    struct err_info *err) MUST_CHECK;
+
+/* ERR_UNAVAILABLE: no stream takes it now. */
+enum err_code link_send_report(
+    struct link *link,
+    const Agentgateway__V1__SandboxReport *report,
     struct err_info *err) MUST_CHECK;
 
 /* Ends the session and comes back after the delay. */

@@ -3,6 +3,10 @@
 #include "common/base/id.h"
 #include "common/base/log.h"
 
+enum {
+    HELLO_BYTES = 8 * 1024 * 1024
+};
+
 static void on_accepted(struct link *link, const Agentgateway__V1__ControlAccepted *accepted)
 {
     struct link_event event = { .type = LINK_EVENT_ACCEPTED,
@@ -70,11 +74,12 @@ static void on_closed(void *context, enum err_code code, const struct err_info *
     link_feed_type(link, code == ERR_OK ? LINK_EVENT_CLOSED : LINK_EVENT_FAILED);
 }
 
-static enum err_code send_hello(struct link *link)
+static enum err_code send_hello(struct link *link, struct err_info *err)
 {
     static const char *const capabilities[] = { "commands",   "device_command", "telemetry_now",
                                                 "rotate_key", "set_config",     "drain",
                                                 "zstd" };
+    AUTO_ARENA struct arena *arena = arena_create(HELLO_BYTES);
     Agentgateway__V1__ControlStreamRequest request = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__INIT;
     Agentgateway__V1__ControlHello hello;
     Agentgateway__V1__Capacity capacity = AGENTGATEWAY__V1__CAPACITY__INIT;
@@ -95,6 +100,9 @@ static enum err_code send_hello(struct link *link)
     hello.capabilities = names;
     hello.n_capabilities = ARRAY_LENGTH(capabilities);
     hello.capacity = &capacity;
+    if (link->ops->fill_hello != NULL) {
+        TRY(link->ops->fill_hello(link->context, arena, &hello, err));
+    }
     request.message_case = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_HELLO;
     request.hello = &hello;
     return rpc_client_stream_send(link->control, &request.base);
@@ -117,12 +125,32 @@ void link_open_control(struct link *link)
         &link->control,
         &err);
     if (code == ERR_OK) {
-        code = send_hello(link);
+        code = send_hello(link, &err);
     }
     if (code != ERR_OK) {
         link_report(link, code, "control stream", &err);
         link_feed_type(link, LINK_EVENT_FAILED);
     }
+}
+
+static enum err_code send_request(
+    struct link *link, const Agentgateway__V1__ControlStreamRequest *request, struct err_info *err)
+{
+    if (link->control == NULL || link->is_half_closed || !link->core.is_accepted) {
+        return ERR_SET(err, ERR_UNAVAILABLE, "no control stream");
+    }
+    return rpc_client_stream_send(link->control, &request->base) == ERR_OK
+        ? ERR_OK
+        : ERR_SET(err, ERR_UNAVAILABLE, "the control stream takes no more now");
+}
+
+enum err_code link_send_report(
+    struct link *link, const Agentgateway__V1__SandboxReport *report, struct err_info *err)
+{
+    Agentgateway__V1__ControlStreamRequest request = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__INIT;
+    request.message_case = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_SANDBOX_REPORT;
+    request.sandbox_report = CONST_CAST(Agentgateway__V1__SandboxReport *, report);
+    return send_request(link, &request, err);
 }
 
 enum err_code link_send_ack(
@@ -135,9 +163,6 @@ enum err_code link_send_ack(
     Agentgateway__V1__ControlAck ack;
     AUTO_FREE char *id = mem_printf("%.*s", STR_ARG(command_id));
     agentgateway__v1__control_ack__init(&ack);
-    if (link->control == NULL || link->is_half_closed || !link->core.is_accepted) {
-        return ERR_SET(err, ERR_UNAVAILABLE, "no control stream");
-    }
     ack.command_id = id;
     ack.succeeded = outcome->succeeded;
     ack.error_message = CONST_CAST(char *, outcome->error);
@@ -146,7 +171,5 @@ enum err_code link_send_ack(
     ack.payload.len = outcome->payload.len;
     request.message_case = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_ACK;
     request.ack = &ack;
-    enum err_code code = rpc_client_stream_send(link->control, &request.base);
-    return code == ERR_OK ? ERR_OK
-                          : ERR_SET(err, ERR_UNAVAILABLE, "the control stream takes no more now");
+    return send_request(link, &request, err);
 }

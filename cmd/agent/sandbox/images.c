@@ -1,5 +1,6 @@
 #include "cmd/agent/sandbox/images.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -30,4 +31,19 @@ enum err_code images_find(
             err, ERR_NOT_FOUND, "no image %s: put its folder or squashfs file into %s", name, dir);
     }
     return ERR_OK;
+}
+
+void images_each(const char *dir, void (*each)(void *context, const char *name), void *context)
+{
+    char path[4096];
+    DIR *entries = opendir(dir);
+    for (const struct dirent *entry = entries == NULL ? NULL : readdir(entries); entry != NULL;
+         entry = readdir(entries)) {
+        if (images_find(dir, entry->d_name, path, sizeof(path), NULL) == ERR_OK) {
+            each(context, entry->d_name);
+        }
+    }
+    if (entries != NULL) {
+        (void)closedir(entries);
+    }
 }

@@ -12,4 +12,7 @@ enum err_code images_find(
     const char *dir, const char *name, char *ret_path, size_t path_bytes, struct err_info *err)
     MUST_CHECK;
 
+/* Name after name, in no order; a folder that is not there has none. */
+void images_each(const char *dir, void (*each)(void *context, const char *name), void *context);
+
 #endif

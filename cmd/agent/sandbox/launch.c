@@ -218,8 +218,8 @@ static enum err_code check_driver(
             native ? "native" : "bwrap",
             native ? report->native_reason : report->bwrap_reason);
     }
-    if (wanted->network == SANDBOX_NETWORK_PROXY) {
-        return ERR_SET(err, ERR_UNSUPPORTED, "network proxy: this agent has no egress proxy yet");
+    if (wanted->network == SANDBOX_NETWORK_PROXY && all->ops->listening == NULL) {
+        return ERR_SET(err, ERR_UNSUPPORTED, "network proxy: this agent has no egress proxy");
     }
     if (wanted->disk_bytes > 0 && (!native || !report->disk_cap)) {
         return ERR_SET(

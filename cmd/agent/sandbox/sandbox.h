@@ -85,6 +85,7 @@ struct sandbox_exit {
 
 struct sandbox_info {
     const char *id;
+    const char *dir; /* its folder, gone with it; files named own.* there are the caller's */
     enum sandbox_status status;
     enum sandbox_driver driver;
     uint64_t generation; /* 1 at its first start */
@@ -113,6 +114,9 @@ struct sandbox_ops {
     void (*exited)(
         void *context, const char *id, uint64_t exec, const struct message_exited *exited);
     void (*sample)(void *context, const char *id, const struct message_sample *sample);
+    /* Before ready, of a sandbox with SANDBOX_NETWORK_PROXY (refused where this op is NULL): the
+     * socket that listens inside on SANDBOX_PROXY_PORT. Also after a restart of the agent. */
+    void (*listening)(void *context, const char *id, int take_fd);
 };
 
 struct sandboxes_options {
@@ -190,7 +194,9 @@ void sandbox_signal(struct sandboxes *sandboxes, const char *id, uint64_t exec, 
 void sandbox_release(struct sandboxes *sandboxes, const char *id, uint64_t exec);
 void sandbox_measure(struct sandboxes *sandboxes, const char *id); /* a sample follows */
 
-/* false: there is none. The info is valid until the next call. */
+/* sandbox_remove was called, and not all of it is gone: `removed` follows. */
+bool sandbox_is_going(const struct sandboxes *sandboxes, const char *id);
+/* false: there is none, or it is going. The info is valid until the next call. */
 bool sandbox_find(const struct sandboxes *sandboxes, const char *id, struct sandbox_info *ret_info);
 /* Walk: start with *cursor = 0; no sandbox may be added or removed meanwhile. */
 bool sandbox_next(const struct sandboxes *sandboxes, size_t *cursor, struct sandbox_info *ret_info);

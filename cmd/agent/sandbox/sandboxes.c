@@ -16,7 +16,8 @@
 enum {
     DEFAULT_SLOTS = 1024,
     INSTANCE_RANDOM_BYTES = 8,
-    DELETE_DEPTH = 64
+    DELETE_DEPTH = 64,
+    ERASE_TRIES = 3
 };
 
 #define DEFAULT_SAMPLE_US (10 * US_PER_SECOND)
@@ -66,6 +67,7 @@ static void destroy_value(void *value)
 void sandbox_info_of(const struct sandbox *sandbox, struct sandbox_info *ret_info)
 {
     *ret_info = (struct sandbox_info){ .id = sandbox->id,
+                                       .dir = sandbox->dir,
                                        .status = sandbox->status,
                                        .driver = (enum sandbox_driver)sandbox->spec.driver,
                                        .generation = sandbox->spec.generation,
@@ -81,18 +83,25 @@ static int delete_entry(const char *path, const struct stat *info, int kind, str
     (void)info;
     (void)kind;
     (void)walk;
-    return remove(path);
+    /* A shim that is just ending takes its socket away by itself. */
+    return remove(path) == 0 || errno == ENOENT ? 0 : -1;
 }
 
 enum err_code sandboxes_erase(const char *path, struct err_info *err)
 {
-    /* What is below was the sandbox's to name and nest: links are not followed, mounts not entered.
-     */
-    if (nftw(path, delete_entry, DELETE_DEPTH, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) != 0
-        && errno != ENOENT) {
-        return ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "%s: cannot be deleted", path);
+    struct stat info;
+    for (int i = 0; i < ERASE_TRIES; i++) {
+        /* What is below was the sandbox's to name and nest: links are not followed, mounts not
+         * entered. */
+        int failed = nftw(path, delete_entry, DELETE_DEPTH, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+        if (failed != 0 && errno != ENOENT) {
+            return ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "%s: cannot be deleted", path);
+        }
+        if (lstat(path, &info) != 0 && errno == ENOENT) {
+            return ERR_OK;
+        }
     }
-    return ERR_OK;
+    return ERR_SET(err, ERR_BUSY, "%s: it changes while it is being deleted", path);
 }
 
 static void free_slot(struct sandboxes *all, uint64_t uid_base)
@@ -512,6 +521,12 @@ void sandbox_release(struct sandboxes *sandboxes, const char *id, uint64_t exec)
 void sandbox_measure(struct sandboxes *sandboxes, const char *id)
 {
     say(sandboxes, id, &(struct message){ .type = MESSAGE_MEASURE });
+}
+
+bool sandbox_is_going(const struct sandboxes *sandboxes, const char *id)
+{
+    const struct sandbox *sandbox = map_find(sandboxes->by_id, str_of(id));
+    return sandbox != NULL && sandbox->removing;
 }
 
 bool sandbox_find(const struct sandboxes *sandboxes, const char *id, struct sandbox_info *ret_info)

@@ -82,6 +82,9 @@ static void on_ready(struct sandbox *sandbox, int take_listener)
     const struct sandboxes *all = sandbox->all;
     bool first = sandbox->status != SANDBOX_STATUS_READY;
     sandbox->status = SANDBOX_STATUS_READY;
+    if (take_listener >= 0 && all->ops->listening != NULL) {
+        all->ops->listening(all->context, sandbox->id, fd_steal(&take_listener));
+    }
     fd_close(&take_listener);
     if (first && all->ops->ready != NULL) {
         all->ops->ready(all->context, sandbox->id);

@@ -1,0 +1,182 @@
+/* The agent's sandboxes as the server's: options, hello, reports, records, orders. */
+#include "cmd/agent/app.h"
+#include "cmd/agent/workload/duties.h"
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+
+#include <sys/statvfs.h>
+
+enum {
+    PERCENT = 100,
+    KEPT_PERCENT = 80 /* of memory and disk, where the options name no amount */
+};
+
+#define ACK(name) AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_##name
+
+/* ---- What goes out ---- */
+
+static bool send_report(void *context, const Agentgateway__V1__SandboxReport *report)
+{
+    struct app *app = context;
+    return app->link != NULL && link_send_report(app->link, report, NULL) == ERR_OK;
+}
+
+static enum err_code emit(
+    void *context, const Agentgateway__V1__EventBatch *batch, struct err_info *err)
+{
+    struct app *app = context;
+    AUTO_BUF struct buf payload = BUF_INIT(BATCH_BYTES_MAX);
+    wire_pack(&batch->base, &payload);
+    return buf_ok(&payload) ? app_keep_events(app, clock_wall(app->clock), &payload, err)
+                            : ERR_SET(err, ERR_LIMIT, "a batch over its bound");
+}
+
+/* Lines may take a quarter of the spool: the rest is for what nobody can do without. */
+static bool has_room(void *context)
+{
+    struct app *app = context;
+    struct spool_stats stats;
+    spool_get_stats(app->spool, &stats);
+    return !stats.is_degraded && stats.streams[SPOOL_EVENTS].bytes < app->spool_max_bytes / 4;
+}
+
+static const struct workload_ops ops = { .report = send_report,
+                                         .emit = emit,
+                                         .has_room = has_room };
+
+/* ---- Options ---- */
+
+static uint64_t or_share(const struct config *config, const char *name, uint64_t whole)
+{
+    uint64_t given = (uint64_t)config_int(config, name);
+    return given != 0 ? given : whole / PERCENT * KEPT_PERCENT;
+}
+
+static uint64_t free_bytes(const char *dir)
+{
+    struct statvfs info;
+    return statvfs(dir, &info) == 0 ? (uint64_t)info.f_bavail * info.f_frsize : 0;
+}
+
+static struct workload_offer offer_of(const struct app *app)
+{
+    const struct config *config = app->config;
+    uint64_t milli = (uint64_t)config_int(config, "sandbox-cpu");
+    return (struct workload_offer){
+        .cpus = milli == 0 ? app->facts.cpu_count : (double)milli / 1000,
+        .memory_bytes = or_share(config, "sandbox-memory", app->facts.memory_bytes),
+        .disk_bytes = or_share(config, "sandbox-disk", free_bytes(state_dir(app->state))),
+        .slots = (uint64_t)config_int(config, "sandbox-slots"),
+    };
+}
+
+static enum err_code open_workload(struct app *app, struct err_info *err)
+{
+    const struct config *config = app->config;
+    const char *dir = config_text(config, "sandbox-dir");
+    AUTO_FREE char *below = mem_printf("%s/sandboxes", state_dir(app->state));
+    const struct workload_options options = {
+        .loop = app->loop,
+        .clock = app->clock,
+        .schema = app->schema,
+        .dir = dir == NULL ? below : dir,
+        .image_dir = config_text(config, "sandbox-images"),
+        .boot_id = app->facts.boot_id,
+        .uid_base = (uint64_t)config_int(config, "sandbox-uid-base"),
+        .offer = offer_of(app),
+        .is_lenient = strcmp(config_text(config, "sandbox-limits"), "best-effort") == 0,
+        .ops = &ops,
+        .context = app,
+    };
+    uint64_t last = options.uid_base + options.offer.slots * SANDBOX_UID_COUNT;
+    if (last > UINT32_MAX) {
+        return ERR_SET(
+            err,
+            ERR_INVALID,
+            "sandbox-uid-base, sandbox-slots: the ids would end at %llu, above 4294967295",
+            (unsigned long long)last);
+    }
+    return workload_open(&options, &app->workload, err);
+}
+
+enum err_code app_open_sandboxes(struct app *app, struct err_info *err)
+{
+    const char *wanted = config_text(app->config, "sandboxes");
+    struct err_info local = ERR_INFO_INIT;
+    if (strcmp(wanted, "off") == 0) {
+        return ERR_OK;
+    }
+    if (strcmp(wanted, "on") == 0) {
+        enum err_code code = open_workload(app, err);
+        err_prefix(err, "sandboxes: on");
+        return code;
+    }
+    if (open_workload(app, &local) != ERR_OK) {
+        log_warn("no_sandboxes", LOG_ERR(&local));
+    }
+    return ERR_OK;
+}
+
+/* ---- Orders ---- */
+
+static unsigned ack_of(enum err_code code)
+{
+    switch (code) {
+    case ERR_OK:
+        return ACK(OK);
+    case ERR_INVALID:
+        return ACK(BAD_REQUEST);
+    case ERR_UNSUPPORTED:
+    case ERR_NOT_FOUND:
+    case ERR_PRECONDITION:
+    case ERR_DENIED:
+        return ACK(AGENT_INCAPABLE);
+    case ERR_LIMIT:
+    case ERR_BUSY:
+        return ACK(BUSY);
+    default:
+        return ACK(INTERNAL);
+    }
+}
+
+typedef enum err_code (*order_fn)(
+    struct workload *workload, const Agentgateway__V1__AgentCommand *command, struct err_info *err);
+
+static void obey(
+    struct app *app,
+    struct command_run *run,
+    const Agentgateway__V1__AgentCommand *command,
+    order_fn order)
+{
+    struct err_info err = ERR_INFO_INIT;
+    if (app->workload == NULL) {
+        command_finish(
+            run,
+            ACK(AGENT_INCAPABLE),
+            "this agent offers no sandboxes (its option 'sandboxes')",
+            STR_NONE);
+        return;
+    }
+    enum err_code code = order(app->workload, command, &err);
+    command_finish(run, ack_of(code), code == ERR_OK ? "" : err.text, STR_NONE);
+}
+
+#define ORDER(name, call)                                                                      \
+    static enum err_code order_##name(                                                         \
+        struct workload *workload,                                                             \
+        const Agentgateway__V1__AgentCommand *command,                                         \
+        struct err_info *err)                                                                  \
+    {                                                                                          \
+        return call;                                                                           \
+    }                                                                                          \
+    void app_sandbox_##name(                                                                   \
+        void *context, struct command_run *run, const Agentgateway__V1__AgentCommand *command) \
+    {                                                                                          \
+        obey(context, run, command, order_##name);                                             \
+    }
+
+ORDER(create, duties_create(workload, command->sandbox_create, err))
+ORDER(start, duties_start(workload, command->sandbox_start->sandbox_id, err))
+ORDER(stop, duties_stop(workload, command->sandbox_stop->sandbox_id, err))
+ORDER(delete, duties_delete(workload, command->sandbox_delete->sandbox_id, err))
+ORDER(policy, duties_policy(workload, command->sandbox_policy, err))

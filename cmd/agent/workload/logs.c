@@ -1,0 +1,426 @@
+#include "cmd/agent/workload/logs.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "common/base/map.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+    STREAMS = 2,
+    LINES_MAX = 1024,   /* of one batch */
+    LINE_OVERHEAD = 64, /* of a line's share, beside its bytes */
+    ID_BYTES = 64
+};
+
+#define FLUSH_US       (200 * US_PER_MS)
+#define PARTIAL_US     US_PER_SECOND
+#define MARKER_US      US_PER_SECOND
+#define SEVERITY(name) AGENTGATEWAY__V1__SEVERITY__SEVERITY_##name
+
+struct stream {
+    struct buf partial; /* of a line that has not ended */
+    struct mono_us partial_since;
+    uint64_t next;  /* offset of the first byte not seen */
+    uint64_t taken; /* told */
+    bool is_known;
+};
+
+struct source {
+    char id[ID_BYTES];
+    struct stream streams[STREAMS];
+    int64_t share_bytes; /* may be said now */
+    struct mono_us share_at;
+    uint64_t lost_lines; /* not told yet */
+    uint64_t lost_bytes;
+    struct mono_us told_at;
+};
+
+struct line {
+    const struct source *source;
+    unsigned stream;
+    int64_t time_us;
+    size_t offset; /* in logs.text */
+};
+
+struct logs {
+    struct loop *loop;
+    const struct clock *clock;
+    const struct logs_ops *ops;
+    void *context;
+    struct loop_timer *timer;
+    bool is_armed;
+    struct map *sources;
+    struct line *lines;
+    size_t line_count;
+    struct buf text; /* of the lines, each with its NUL */
+    int64_t last_us;
+};
+
+static void arm(struct logs *logs)
+{
+    if (!logs->is_armed) {
+        logs->is_armed = true;
+        loop_timer_arm_after(logs->timer, FLUSH_US);
+    }
+}
+
+static struct source *source_of(struct logs *logs, const char *id)
+{
+    struct source *source = map_find(logs->sources, str_of(id));
+    if (source != NULL) {
+        return source;
+    }
+    source = mem_alloc(sizeof(*source));
+    (void)snprintf(source->id, sizeof(source->id), "%s", id);
+    for (unsigned i = 0; i < STREAMS; i++) {
+        source->streams[i].partial = (struct buf)BUF_INIT(LOGS_LINE_BYTES);
+    }
+    source->share_bytes = LOGS_BURST_BYTES;
+    source->share_at = loop_now(logs->loop);
+    source->told_at.value = source->share_at.value - MARKER_US;
+    (void)map_put(logs->sources, str_of(source->id), source);
+    return source;
+}
+
+static void free_source(void *value)
+{
+    struct source *source = value;
+    for (unsigned i = 0; i < STREAMS; i++) {
+        buf_deinit(&source->streams[i].partial);
+    }
+    mem_free(source);
+}
+
+/* ---- Lines ---- */
+
+static bool has_share(struct logs *logs, struct source *source, size_t bytes)
+{
+    struct mono_us now = loop_now(logs->loop);
+    int64_t passed_us = now.value - source->share_at.value;
+    int64_t earned = passed_us > 60 * US_PER_SECOND ? LOGS_BURST_BYTES
+                                                    : passed_us * LOGS_RATE_BYTES / US_PER_SECOND;
+    if (earned > 0) {
+        source->share_at = now;
+        source->share_bytes += earned;
+        source->share_bytes =
+            source->share_bytes > LOGS_BURST_BYTES ? LOGS_BURST_BYTES : source->share_bytes;
+    }
+    if (source->share_bytes < (int64_t)(bytes + LINE_OVERHEAD)) {
+        return false;
+    }
+    source->share_bytes -= (int64_t)(bytes + LINE_OVERHEAD);
+    return true;
+}
+
+static void lose(struct source *source, uint64_t lines, uint64_t bytes)
+{
+    source->lost_lines += lines;
+    source->lost_bytes += bytes;
+}
+
+/* How many bytes of valid UTF-8 without a NUL stand at the front. */
+static size_t clean_bytes(struct str_view text)
+{
+    size_t bytes = 0;
+    while (bytes < text.len && text.ptr[bytes] > 0) {
+        bytes++; /* plain ASCII, the most of it */
+    }
+    for (size_t length = 1; bytes < text.len && length <= 4 && bytes + length <= text.len;
+         length++) {
+        struct str_view part = str_from(text.ptr + bytes, length);
+        if (part.ptr[0] != '\0' && str_is_utf8(part, NULL)) {
+            return bytes + length;
+        }
+    }
+    return bytes;
+}
+
+/* What is not UTF-8 is shown as such and loses nothing around it. */
+static void append_clean(struct buf *text, struct str_view line)
+{
+    while (line.len > 0) {
+        size_t bytes = clean_bytes(line);
+        buf_append_str(text, str_from(line.ptr, bytes));
+        line = str_from(line.ptr + bytes, line.len - bytes);
+        if (line.len > 0 && (bytes == 0 || line.ptr[0] == '\0')) {
+            buf_append_char(text, '?');
+            line = str_from(line.ptr + 1, line.len - 1);
+        }
+    }
+}
+
+static void add_line(struct logs *logs, struct source *source, unsigned stream)
+{
+    struct buf *partial = &source->streams[stream].partial;
+    struct str_view line = buf_view(partial);
+    if (line.len > 0 && line.ptr[line.len - 1] == '\r') {
+        line.len--;
+    }
+    if (!has_share(logs, source, line.len)) {
+        lose(source, 1, line.len);
+        buf_clear(partial);
+        return;
+    }
+    if (logs->line_count == LINES_MAX || logs->text.len + line.len + 1 > LOGS_BATCH_BYTES) {
+        logs_flush(logs);
+    }
+    int64_t now_us = clock_wall(logs->clock).value;
+    logs->last_us = now_us > logs->last_us ? now_us : logs->last_us + 1; /* keeps the order */
+    logs->lines[logs->line_count++] = (struct line){
+        .source = source, .stream = stream, .time_us = logs->last_us, .offset = logs->text.len
+    };
+    append_clean(&logs->text, line);
+    buf_append_char(&logs->text, '\0');
+    buf_clear(partial);
+}
+
+static void add_bytes(
+    struct logs *logs, struct source *source, unsigned number, struct str_view data)
+{
+    struct stream *stream = &source->streams[number];
+    while (data.len > 0) {
+        const char *end = memchr(data.ptr, '\n', data.len);
+        size_t bytes = end == NULL ? data.len : (size_t)(end - data.ptr);
+        size_t room = LOGS_LINE_BYTES - stream->partial.len;
+        bool is_whole = end != NULL && bytes <= room;
+        bytes = bytes > room ? room : bytes;
+        if (stream->partial.len == 0) {
+            stream->partial_since = loop_now(logs->loop);
+        }
+        buf_append_str(&stream->partial, str_from(data.ptr, bytes));
+        stream->next += bytes + (is_whole ? 1 : 0);
+        data =
+            str_from(data.ptr + bytes + (is_whole ? 1 : 0), data.len - bytes - (is_whole ? 1 : 0));
+        if (is_whole || stream->partial.len == LOGS_LINE_BYTES) {
+            add_line(logs, source, number);
+        }
+    }
+}
+
+void logs_add(struct logs *logs, const char *sandbox_id, const struct message_output *output)
+{
+    struct source *source = source_of(logs, sandbox_id);
+    unsigned number = output->stream == 1 ? 0 : 1;
+    struct stream *stream = &source->streams[number];
+    if (!stream->is_known) {
+        stream->is_known = true; /* what came before was taken by an earlier life of the agent */
+        stream->next = output->offset;
+        stream->taken = output->offset;
+    }
+    struct str_view data = output->data;
+    uint64_t end = output->offset + data.len;
+    if (output->offset > stream->next) {
+        lose(source, 0, output->offset - stream->next); /* the shim could not keep it */
+        stream->next = output->offset;
+    } else if (end <= stream->next) {
+        return; /* told again after a restart of the link to the shim */
+    } else {
+        size_t known = (size_t)(stream->next - output->offset);
+        data = str_from(data.ptr + known, data.len - known);
+    }
+    add_bytes(logs, source, number, data);
+    arm(logs);
+}
+
+/* ---- Batches ---- */
+
+static void tell_taken(struct logs *logs)
+{
+    size_t cursor = 0;
+    struct str_view key;
+    void *value = NULL;
+    while (map_next(logs->sources, &cursor, &key, &value)) {
+        struct source *source = value;
+        for (unsigned i = 0; i < STREAMS; i++) {
+            struct stream *stream = &source->streams[i];
+            uint64_t done = stream->next - stream->partial.len;
+            if (done > stream->taken) {
+                stream->taken = done;
+                logs->ops->taken(logs->context, source->id, i + 1, done);
+            }
+        }
+    }
+}
+
+static enum err_code emit(struct logs *logs, struct err_info *err)
+{
+    static const char *const names[STREAMS] = { "stdout", "stderr" };
+    static const int severities[STREAMS] = { SEVERITY(INFO), SEVERITY(WARNING) };
+    size_t count = logs->line_count;
+    Agentgateway__V1__AgentEvent__AttributesEntry entries[STREAMS];
+    Agentgateway__V1__AgentEvent__AttributesEntry *attributes[STREAMS];
+    AUTO_FREE Agentgateway__V1__AgentEvent *events = mem_alloc_array(count, sizeof(*events));
+    AUTO_FREE Agentgateway__V1__AgentEvent **pointers = mem_alloc_array(count, sizeof(*pointers));
+    Agentgateway__V1__EventBatch batch = AGENTGATEWAY__V1__EVENT_BATCH__INIT;
+    for (unsigned i = 0; i < STREAMS; i++) {
+        agentgateway__v1__agent_event__attributes_entry__init(&entries[i]);
+        entries[i].key = CONST_CAST(char *, "target");
+        entries[i].value = CONST_CAST(char *, names[i]);
+        attributes[i] = &entries[i];
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct line *line = &logs->lines[i];
+        agentgateway__v1__agent_event__init(&events[i]);
+        events[i].time_us = line->time_us;
+        events[i].severity = (Agentgateway__V1__Severity)severities[line->stream];
+        events[i].kind = CONST_CAST(char *, "sandbox.log");
+        events[i].device = CONST_CAST(char *, line->source->id);
+        events[i].text = logs->text.data + line->offset;
+        events[i].attributes = &attributes[line->stream];
+        events[i].n_attributes = 1;
+        pointers[i] = &events[i];
+    }
+    batch.events = pointers;
+    batch.n_events = count;
+    return logs->ops->emit(logs->context, &batch, err);
+}
+
+static void lose_lines(struct logs *logs)
+{
+    for (size_t i = 0; i < logs->line_count; i++) {
+        const struct line *line = &logs->lines[i];
+        struct source *source = map_find(logs->sources, str_of(line->source->id));
+        lose(source, 1, strlen(logs->text.data + line->offset));
+    }
+}
+
+static void tell_lost(struct logs *logs, struct source *source)
+{
+    char text[192];
+    struct err_info err = ERR_INFO_INIT;
+    Agentgateway__V1__AgentEvent event;
+    Agentgateway__V1__AgentEvent *events[] = { &event };
+    Agentgateway__V1__EventBatch batch = AGENTGATEWAY__V1__EVENT_BATCH__INIT;
+    agentgateway__v1__agent_event__init(&event);
+    (void)snprintf(
+        text,
+        sizeof(text),
+        "%" PRIu64 " lines (%" PRIu64
+        " bytes) are not here: more than the agent may send; the newest are in its log files",
+        source->lost_lines,
+        source->lost_bytes);
+    event.time_us = clock_wall(logs->clock).value;
+    event.severity = (Agentgateway__V1__Severity)SEVERITY(WARNING);
+    event.kind = CONST_CAST(char *, "sandbox.log");
+    event.device = source->id;
+    event.text = text;
+    batch.events = events;
+    batch.n_events = 1;
+    if (logs->ops->emit(logs->context, &batch, &err) != ERR_OK) {
+        return; /* another time */
+    }
+    source->lost_lines = 0;
+    source->lost_bytes = 0;
+    source->told_at = loop_now(logs->loop);
+}
+
+void logs_flush(struct logs *logs)
+{
+    struct err_info err = ERR_INFO_INIT;
+    bool has_room = logs->ops->has_room(logs->context);
+    enum err_code code = ERR_OK;
+    if (logs->line_count > 0 && has_room) {
+        code = emit(logs, &err);
+    }
+    if (!has_room || code != ERR_OK) {
+        lose_lines(logs);
+    }
+    if (code != ERR_OK) {
+        log_warn("sandbox_log_not_stored", LOG_ERR(&err));
+    }
+    logs->line_count = 0;
+    buf_clear(&logs->text);
+    tell_taken(logs);
+}
+
+/* true: something of it waits for its time. */
+static bool tend(struct logs *logs, struct source *source, bool is_over)
+{
+    int64_t now_us = loop_now(logs->loop).value;
+    bool waits = false;
+    for (unsigned i = 0; i < STREAMS; i++) {
+        const struct stream *stream = &source->streams[i];
+        if (stream->partial.len == 0) {
+            continue;
+        }
+        if (is_over || now_us - stream->partial_since.value >= PARTIAL_US) {
+            add_line(logs, source, i);
+        } else {
+            waits = true;
+        }
+    }
+    return waits;
+}
+
+/* As tend, of what was lost. */
+static bool own_up(struct logs *logs, struct source *source, bool is_over)
+{
+    bool is_time = is_over || loop_now(logs->loop).value - source->told_at.value >= MARKER_US;
+    if (source->lost_lines + source->lost_bytes > 0 && is_time
+        && logs->ops->has_room(logs->context)) {
+        tell_lost(logs, source);
+    }
+    return source->lost_lines + source->lost_bytes > 0;
+}
+
+static void on_timer(void *context)
+{
+    struct logs *logs = context;
+    size_t cursor = 0;
+    struct str_view key;
+    void *value = NULL;
+    bool waits = false;
+    logs->is_armed = false;
+    while (map_next(logs->sources, &cursor, &key, &value)) {
+        waits = tend(logs, value, false) || waits;
+    }
+    logs_flush(logs);
+    cursor = 0;
+    while (map_next(logs->sources, &cursor, &key, &value)) {
+        waits = own_up(logs, value, false) || waits;
+    }
+    if (waits) {
+        arm(logs);
+    }
+}
+
+void logs_end(struct logs *logs, const char *sandbox_id)
+{
+    struct source *source = map_find(logs->sources, str_of(sandbox_id));
+    if (source == NULL) {
+        return;
+    }
+    (void)tend(logs, source, true);
+    logs_flush(logs);
+    (void)own_up(logs, source, true);
+    free_source(map_remove(logs->sources, str_of(sandbox_id)));
+}
+
+struct logs *logs_create(
+    struct loop *loop, const struct clock *clock, const struct logs_ops *ops, void *context)
+{
+    struct logs *logs = mem_alloc(sizeof(*logs));
+    logs->loop = loop;
+    logs->clock = clock;
+    logs->ops = ops;
+    logs->context = context;
+    logs->timer = loop_timer_create(loop, on_timer, logs);
+    logs->sources = map_create();
+    logs->lines = mem_alloc_array(LINES_MAX, sizeof(*logs->lines));
+    logs->text = (struct buf)BUF_INIT((size_t)LOGS_BATCH_BYTES * 2);
+    return logs;
+}
+
+void logs_destroy(struct logs *logs)
+{
+    if (logs == NULL) {
+        return;
+    }
+    loop_timer_destroy(logs->timer);
+    map_destroy(logs->sources, free_source);
+    mem_free(logs->lines);
+    buf_deinit(&logs->text);
+    mem_free(logs);
+}

@@ -1,0 +1,43 @@
+/*
+ * What main programs say, line by line, on its way to the server as events of the kind
+ * "sandbox.log". Lines are gathered for a fifth of a second or until they fill a record; they count
+ * as taken once the spool has them. A sandbox that says more than its share, or more than the spool
+ * has room for, loses lines here and is never made to wait; one event says how many. Everything it
+ * said is in its log files beside that. Loop thread.
+ */
+#ifndef CMD_AGENT_WORKLOAD_LOGS_H
+#define CMD_AGENT_WORKLOAD_LOGS_H
+
+#include "common/base/time.h"
+#include "common/sandbox/message.h"
+#include "common/sys/loop.h"
+
+#include "proto/agentgateway/v1/agentgateway.pb-c.h"
+
+struct logs;
+
+enum {
+    LOGS_LINE_BYTES = 4095,         /* a longer one is cut into several */
+    LOGS_RATE_BYTES = 128 * 1024,   /* of one sandbox, each second */
+    LOGS_BURST_BYTES = 1024 * 1024, /* of one sandbox, at once */
+    LOGS_BATCH_BYTES = 64 * 1024
+};
+
+struct logs_ops {
+    enum err_code (*emit)(
+        void *context, const Agentgateway__V1__EventBatch *batch, struct err_info *err);
+    bool (*has_room)(void *context);
+    /* What a stream said before this offset is kept, or dropped for good. */
+    void (*taken)(void *context, const char *sandbox_id, unsigned stream, uint64_t offset);
+};
+
+struct logs *logs_create(
+    struct loop *loop, const struct clock *clock, const struct logs_ops *ops, void *context);
+void logs_destroy(struct logs *logs); /* what waits is let go untaken; NULL is allowed */
+
+void logs_add(struct logs *logs, const char *sandbox_id, const struct message_output *output);
+/* The sandbox is over: a last line without an end is one too. Everything goes now. */
+void logs_end(struct logs *logs, const char *sandbox_id);
+void logs_flush(struct logs *logs);
+
+#endif

@@ -1,0 +1,94 @@
+#include "cmd/agent/workload/note.h"
+
+#include "common/base/cleanup.h"
+#include "common/sandbox/record.h"
+#include "common/sys/file.h"
+#include "common/wire/wire.h"
+
+#include <stdio.h>
+
+enum {
+    POLICY_BYTES_MAX = 1024 * 1024
+};
+
+#define NOTE_FILE   "own.note.json"
+#define POLICY_FILE "own.policy"
+
+enum err_code note_load(const char *dir, struct note *ret_note, struct err_info *err)
+{
+    struct record record;
+    struct note note = { .stopped = 0 };
+    AUTO_FREE char *path = mem_printf("%s/" NOTE_FILE, dir);
+    AUTO_BUF struct buf text = BUF_INIT(RECORD_BYTES_MAX);
+    enum err_code code = file_read(path, RECORD_BYTES_MAX, &text, err);
+    if (code == ERR_NOT_FOUND) {
+        *ret_note = note;
+        return ERR_OK;
+    }
+    TRY(code);
+    TRY(record_parse(buf_view(&text), &record, err));
+    note.stopped = record_number(&record, "stopped");
+    note.policy_version = record_number(&record, "policy_version");
+    note.failed_version = record_number(&record, "failed_version");
+    struct str_view error = record_text(&record, "policy_error");
+    struct str_view missing = record_text(&record, "missing");
+    (void)snprintf(note.policy_error, sizeof(note.policy_error), "%.*s", STR_ARG(error));
+    (void)snprintf(note.missing, sizeof(note.missing), "%.*s", STR_ARG(missing));
+    *ret_note = note;
+    return ERR_OK;
+}
+
+enum err_code note_save(const char *dir, const struct note *note, struct err_info *err)
+{
+    AUTO_FREE char *path = mem_printf("%s/" NOTE_FILE, dir);
+    AUTO_BUF struct buf json = BUF_INIT(RECORD_BYTES_MAX);
+    char error[sizeof(note->policy_error)];
+    memcpy(error, note->policy_error, sizeof(error));
+    record_tame(error);
+    record_open(&json);
+    record_put_number(&json, "stopped", note->stopped);
+    record_put_number(&json, "policy_version", note->policy_version);
+    record_put_number(&json, "failed_version", note->failed_version);
+    record_put_text(&json, "policy_error", str_of(error));
+    record_put_text(&json, "missing", str_of(note->missing));
+    record_close(&json);
+    return file_write_atomic(path, json.data, json.len, 0600, err);
+}
+
+enum err_code note_load_policy(
+    const char *dir,
+    const struct wire_schema *schema,
+    struct arena *arena,
+    Openshell__Sandbox__V1__SandboxPolicy **ret_policy,
+    struct err_info *err)
+{
+    AUTO_FREE char *path = mem_printf("%s/" POLICY_FILE, dir);
+    AUTO_BUF struct buf bytes = BUF_INIT(POLICY_BYTES_MAX);
+    ProtobufCMessage *message = NULL;
+    enum err_code code = file_read(path, POLICY_BYTES_MAX, &bytes, err);
+    if (code == ERR_OK) {
+        code = wire_unpack_lenient(
+            schema,
+            &openshell__sandbox__v1__sandbox_policy__descriptor,
+            bytes.data,
+            bytes.len,
+            arena,
+            &message,
+            err);
+    }
+    if (code == ERR_OK || code == ERR_NOT_FOUND) {
+        *ret_policy = (Openshell__Sandbox__V1__SandboxPolicy *)(void *)message;
+        return ERR_OK;
+    }
+    return code;
+}
+
+enum err_code note_save_policy(
+    const char *dir, const Openshell__Sandbox__V1__SandboxPolicy *policy, struct err_info *err)
+{
+    AUTO_FREE char *path = mem_printf("%s/" POLICY_FILE, dir);
+    AUTO_BUF struct buf bytes = BUF_INIT(POLICY_BYTES_MAX);
+    wire_pack(&policy->base, &bytes);
+    return buf_ok(&bytes) ? file_write_atomic(path, bytes.data, bytes.len, 0600, err)
+                          : ERR_SET(err, ERR_LIMIT, "policy: larger than 1 MiB");
+}

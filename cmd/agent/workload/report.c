@@ -1,0 +1,98 @@
+#include "cmd/agent/workload/report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/wait.h>
+
+enum {
+    SIGNAL_STATUS = 128,
+    TIMEOUT_STATUS = 124
+};
+
+#define STATE(name) AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_##name
+
+struct view {
+    Agentgateway__V1__SandboxState state;
+    const char *reason;
+    const char *text;
+};
+
+int report_exit_code(int status)
+{
+    return WIFSIGNALED(status) ? SIGNAL_STATUS + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static struct view view_of_end(const struct sandbox_info *info, bool was_ordered)
+{
+    static const struct view ends[] = {
+        [SANDBOX_END_MAIN] = { STATE(EXITED), "MainProcessExited", "the main process has ended" },
+        [SANDBOX_END_STOPPED] = { STATE(STOPPED), "Stopped", "" },
+        [SANDBOX_END_TIMEOUT] = { STATE(EXITED), "TimedOut", "its time was over" },
+        [SANDBOX_END_DIED] = { STATE(FAILED),
+                               "InitDied",
+                               "everything in it was killed from outside, or it ran out of memory "
+                               "as a whole" },
+        [SANDBOX_END_FAILED] = { STATE(FAILED), "StartFailed", "it could not be started" },
+    };
+    struct view view = ends[info->exit->reason];
+    if (was_ordered && info->exit->reason != SANDBOX_END_FAILED) {
+        view = ends[SANDBOX_END_STOPPED];
+    }
+    view.text = info->exit->error[0] == '\0' ? view.text : info->exit->error;
+    return view;
+}
+
+static struct view view_of(const struct sandbox_info *info, const struct note *note)
+{
+    switch (info->status) {
+    case SANDBOX_STATUS_STARTING:
+        return (struct view){ STATE(STARTING), "Starting", "" };
+    case SANDBOX_STATUS_READY:
+        return (struct view){ STATE(READY), "Ready", note->missing };
+    case SANDBOX_STATUS_ENDED:
+        return view_of_end(info, note->stopped == info->generation);
+    case SANDBOX_STATUS_LOST:
+        break;
+    }
+    return info->rebooted
+        ? (struct view){ STATE(LOST),
+                         "HostRestarted",
+                         "its host was started anew while it ran; how it ended is not known" }
+        : (struct view){ STATE(LOST),
+                         "ShimLost",
+                         "the process that held it was killed; how it ended is not known" };
+}
+
+static void fill_exit(Agentgateway__V1__SandboxReport *message, const struct sandbox_exit *exit)
+{
+    bool timed_out = exit->reason == SANDBOX_END_TIMEOUT;
+    if (exit->has_status || timed_out) {
+        message->has_exit_code_case = AGENTGATEWAY__V1__SANDBOX_REPORT__HAS_EXIT_CODE_EXIT_CODE;
+        message->exit_code = timed_out ? TIMEOUT_STATUS : report_exit_code(exit->status);
+    }
+}
+
+void report_fill(
+    struct report *report,
+    const struct sandbox_info *info,
+    const struct note *note,
+    struct wall_us now)
+{
+    Agentgateway__V1__SandboxReport *message = &report->message;
+    struct view view = view_of(info, note);
+    agentgateway__v1__sandbox_report__init(message);
+    (void)snprintf(report->instance, sizeof(report->instance), "run-%" PRIu64, info->generation);
+    (void)snprintf(report->text, sizeof(report->text), "%s", view.text);
+    message->sandbox_id = CONST_CAST(char *, info->id);
+    message->state = view.state;
+    message->reason = CONST_CAST(char *, view.reason);
+    message->message = report->text;
+    message->instance_id = report->instance;
+    message->time_us = now.value;
+    message->policy_version = (uint32_t)note->policy_version;
+    message->policy_failed_version = (uint32_t)note->failed_version;
+    message->policy_error = CONST_CAST(char *, note->policy_error);
+    if (info->status == SANDBOX_STATUS_ENDED) {
+        fill_exit(message, info->exit);
+    }
+}

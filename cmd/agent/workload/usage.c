@@ -1,0 +1,272 @@
+#include "cmd/agent/workload/usage.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "common/base/map.h"
+#include "common/sandbox/process.h"
+#include "common/sandbox/record.h"
+#include "common/sys/file.h"
+
+#include <stdio.h>
+
+enum {
+    RUN_SHIFT = 32, /* a sample's sequence has the number of its run above these bits */
+    MS_PER_SECOND = 1000
+};
+
+#define USAGE_FILE "own.usage.json"
+
+/* The row that went last, and the sums it ends with. */
+struct account {
+    char id[SANDBOX_ID_BYTES_MAX + 1];
+    char boot[PROCESS_BOOT_ID_BYTES]; /* of the row; "": there was none */
+    struct message_sample sums;
+    struct egress_count network;
+    Agentgateway__V1__SandboxUsage row;
+};
+
+struct usage {
+    char boot[PROCESS_BOOT_ID_BYTES];
+    const struct usage_ops *ops;
+    void *context;
+    struct map *accounts;
+};
+
+struct usage *usage_create(const char *boot_id, const struct usage_ops *ops, void *context)
+{
+    struct usage *usage = mem_alloc(sizeof(*usage));
+    (void)snprintf(usage->boot, sizeof(usage->boot), "%s", boot_id);
+    usage->ops = ops;
+    usage->context = context;
+    usage->accounts = map_create();
+    return usage;
+}
+
+static void free_account(void *value)
+{
+    mem_free(value);
+}
+
+void usage_destroy(struct usage *usage)
+{
+    if (usage != NULL) {
+        map_destroy(usage->accounts, free_account);
+        mem_free(usage);
+    }
+}
+
+void usage_forget(struct usage *usage, const char *sandbox_id)
+{
+    mem_free(map_remove(usage->accounts, str_of(sandbox_id)));
+}
+
+/* ---- The file ---- */
+
+#define ROW(member)                                           \
+    {                                                         \
+        "row_" #member, offsetof(struct account, row.member), \
+            sizeof(((struct account *)NULL)->row.member)      \
+    }
+
+static const struct {
+    const char *name;
+    size_t offset;
+    size_t bytes;
+} fields[] = {
+    { "sent", offsetof(struct account, network.sent_bytes), sizeof(uint64_t) },
+    { "received", offsetof(struct account, network.received_bytes), sizeof(uint64_t) },
+    ROW(sequence),
+    ROW(from_us),
+    ROW(until_us),
+    ROW(cpu_us),
+    ROW(memory_byte_seconds),
+    ROW(memory_peak_bytes),
+    ROW(read_bytes),
+    ROW(written_bytes),
+    ROW(sent_bytes),
+    ROW(received_bytes),
+    ROW(disk_bytes),
+    ROW(processes_peak),
+    ROW(is_final),
+};
+
+static uint64_t get(const struct account *account, size_t field)
+{
+    uint64_t value = 0;
+    uint32_t small = 0;
+    const char *at = (const char *)account + fields[field].offset;
+    if (fields[field].bytes == sizeof(small)) {
+        memcpy(&small, at, sizeof(small));
+        return small;
+    }
+    memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+static void put(struct account *account, size_t field, uint64_t value)
+{
+    uint32_t small = (uint32_t)value;
+    char *at = (char *)account + fields[field].offset;
+    if (fields[field].bytes == sizeof(small)) {
+        memcpy(at, &small, sizeof(small));
+    } else {
+        memcpy(at, &value, sizeof(value));
+    }
+}
+
+static enum err_code load(struct account *account, const char *dir, struct err_info *err)
+{
+    struct record record;
+    AUTO_FREE char *path = mem_printf("%s/" USAGE_FILE, dir);
+    AUTO_BUF struct buf text = BUF_INIT(RECORD_BYTES_MAX);
+    TRY(file_read(path, RECORD_BYTES_MAX, &text, err));
+    TRY(record_parse(buf_view(&text), &record, err));
+    record_sample(&record, &account->sums);
+    for (size_t i = 0; i < ARRAY_LENGTH(fields); i++) {
+        put(account, i, record_number(&record, fields[i].name));
+    }
+    return str_copy(record_text(&record, "boot"), account->boot, sizeof(account->boot));
+}
+
+static enum err_code save(const struct account *account, const char *dir, struct err_info *err)
+{
+    AUTO_FREE char *path = mem_printf("%s/" USAGE_FILE, dir);
+    AUTO_BUF struct buf json = BUF_INIT(RECORD_BYTES_MAX);
+    record_open(&json);
+    record_put_text(&json, "boot", str_of(account->boot));
+    record_put_sample(&json, &account->sums);
+    for (size_t i = 0; i < ARRAY_LENGTH(fields); i++) {
+        record_put_number(&json, fields[i].name, get(account, i));
+    }
+    record_close(&json);
+    return file_write_atomic(path, json.data, json.len, 0600, err);
+}
+
+/* ---- Rows ---- */
+
+static struct account *account_of(struct usage *usage, const struct sandbox_info *info)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct account *account = map_find(usage->accounts, str_of(info->id));
+    if (account != NULL) {
+        return account;
+    }
+    account = mem_alloc(sizeof(*account));
+    agentgateway__v1__sandbox_usage__init(&account->row);
+    (void)snprintf(account->id, sizeof(account->id), "%s", info->id);
+    enum err_code code = load(account, info->dir, &err);
+    if (code != ERR_OK && code != ERR_NOT_FOUND) {
+        log_warn("sandbox_usage_lost", LOG_STR("sandbox", info->id), LOG_ERR(&err));
+    }
+    (void)map_put(usage->accounts, str_of(account->id), account);
+    return account;
+}
+
+static void emit(const struct usage *usage, struct account *account)
+{
+    struct err_info err = ERR_INFO_INIT;
+    Agentgateway__V1__AgentEvent event;
+    Agentgateway__V1__AgentEvent *events[] = { &event };
+    Agentgateway__V1__EventBatch batch = AGENTGATEWAY__V1__EVENT_BATCH__INIT;
+    agentgateway__v1__agent_event__init(&event);
+    account->row.sandbox_id = account->id;
+    account->row.boot_id = account->boot;
+    event.time_us = account->row.until_us;
+    event.severity = AGENTGATEWAY__V1__SEVERITY__SEVERITY_INFO;
+    event.kind = CONST_CAST(char *, "sandbox.usage");
+    event.device = account->id;
+    event.usage = &account->row;
+    batch.events = events;
+    batch.n_events = 1;
+    if (usage->ops->emit(usage->context, &batch, &err) != ERR_OK) {
+        log_warn("sandbox_usage_not_stored", LOG_STR("sandbox", account->id), LOG_ERR(&err));
+    }
+}
+
+/* The network is counted by the agent, which may have been started anew meanwhile. */
+static uint64_t since(uint64_t now, uint64_t then)
+{
+    return now >= then ? now - then : now;
+}
+
+/* Sums start anew with each run; within one they never fall. */
+static void add_row(
+    struct account *account,
+    const struct message_sample *now,
+    const struct egress_count *network,
+    bool is_final)
+{
+    static const struct message_sample no_sums = { .sequence = 0 };
+    static const struct egress_count no_network = { 0, 0 };
+    bool is_same_run = account->sums.sequence >> RUN_SHIFT == now->sequence >> RUN_SHIFT;
+    const struct message_sample *then = is_same_run ? &account->sums : &no_sums;
+    const struct egress_count *before = is_same_run ? &account->network : &no_network;
+    Agentgateway__V1__SandboxUsage *row = &account->row;
+    row->sequence = now->sequence;
+    row->from_us = is_same_run ? row->until_us : (int64_t)(now->time_us - now->run_us);
+    row->until_us = (int64_t)now->time_us;
+    row->cpu_us = now->cpu_us - then->cpu_us;
+    row->memory_byte_seconds =
+        now->memory_byte_ms / MS_PER_SECOND - then->memory_byte_ms / MS_PER_SECOND;
+    row->memory_peak_bytes = now->memory_peak_bytes;
+    row->read_bytes = now->read_bytes - then->read_bytes;
+    row->written_bytes = now->write_bytes - then->write_bytes;
+    row->sent_bytes = since(network->sent_bytes, before->sent_bytes);
+    row->received_bytes = since(network->received_bytes, before->received_bytes);
+    row->disk_bytes = now->disk_bytes;
+    row->processes_peak = (uint32_t)now->pids_peak;
+    row->is_final = is_final;
+    account->sums = *now;
+    account->network = *network;
+}
+
+static void write_row(
+    struct usage *usage,
+    const struct sandbox_info *info,
+    const struct message_sample *sample,
+    const struct egress_count *network,
+    bool is_final)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct account *account = account_of(usage, info);
+    const struct account before = *account;
+    add_row(account, sample, network, is_final);
+    (void)snprintf(account->boot, sizeof(account->boot), "%s", usage->boot);
+    if (save(account, info->dir, &err) != ERR_OK) {
+        log_warn("sandbox_usage_not_kept", LOG_STR("sandbox", info->id), LOG_ERR(&err));
+        *account = before; /* the next row covers it */
+        return;
+    }
+    emit(usage, account);
+}
+
+void usage_resume(struct usage *usage, const struct sandbox_info *info)
+{
+    struct account *account = account_of(usage, info);
+    if (account->boot[0] != '\0') {
+        emit(usage, account);
+    }
+}
+
+void usage_sample(
+    struct usage *usage,
+    const struct sandbox_info *info,
+    const struct message_sample *sample,
+    const struct egress_count *network)
+{
+    const struct account *account = account_of(usage, info);
+    bool is_same_run = account->sums.sequence >> RUN_SHIFT == sample->sequence >> RUN_SHIFT;
+    uint64_t since_us = is_same_run ? sample->time_us - account->sums.time_us : sample->run_us;
+    if (sample->sequence > account->sums.sequence && since_us >= (uint64_t)USAGE_INTERVAL_US) {
+        write_row(usage, info, sample, network, false);
+    }
+}
+
+void usage_close(
+    struct usage *usage, const struct sandbox_info *info, const struct egress_count *network)
+{
+    const struct message_sample *last = &info->exit->last;
+    if (last->sequence > account_of(usage, info)->sums.sequence) {
+        write_row(usage, info, last, network, true);
+    }
+}

@@ -1,0 +1,378 @@
+#include "cmd/agent/workload/workload.h"
+
+#include "cmd/agent/workload/workload_private.h"
+#include "common/base/log.h"
+#include "common/sys/fd.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum {
+    POLICY_ARENA_BYTES = 4 * 1024 * 1024,
+    ATTRIBUTES_MAX = 16
+};
+
+/* ---- Reports ---- */
+
+enum err_code workload_fill_report(
+    struct workload *workload,
+    const struct sandbox_info *info,
+    struct report *report,
+    struct note *note,
+    struct err_info *err)
+{
+    TRY(note_load(info->dir, note, err));
+    report_fill(report, info, note, clock_wall(workload->options.clock));
+    report->message.boot_id = workload->boot_id;
+    return sequence_next(&workload->reports, &report->message.sequence, err);
+}
+
+static enum err_code fill_gone(
+    struct workload *workload, const char *id, struct report *report, struct err_info *err)
+{
+    agentgateway__v1__sandbox_report__init(&report->message);
+    report->message.sandbox_id = CONST_CAST(char *, id);
+    report->message.state = AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_DELETED;
+    report->message.reason = CONST_CAST(char *, "Deleted");
+    report->message.time_us = clock_wall(workload->options.clock).value;
+    report->message.boot_id = workload->boot_id;
+    return sequence_next(&workload->reports, &report->message.sequence, err);
+}
+
+void workload_report(struct workload *workload, const char *sandbox_id)
+{
+    struct sandbox_info info;
+    struct report report;
+    struct note note;
+    struct err_info err = ERR_INFO_INIT;
+    bool is_there = sandbox_find(workload->sandboxes, sandbox_id, &info);
+    enum err_code code = is_there ? workload_fill_report(workload, &info, &report, &note, &err)
+                                  : fill_gone(workload, sandbox_id, &report, &err);
+    if (code != ERR_OK) {
+        log_error("sandbox_not_reported", LOG_STR("sandbox", sandbox_id), LOG_ERR(&err));
+        return;
+    }
+    log_info(
+        "sandbox_report",
+        LOG_STR("sandbox", sandbox_id),
+        LOG_STR("reason", report.message.reason),
+        LOG_INT("sequence", report.message.sequence));
+    if (workload->options.ops->report(workload->options.context, &report.message)) {
+        (void)map_remove(workload->missed, str_of(sandbox_id));
+    } else {
+        (void)map_put(workload->missed, str_of(sandbox_id), workload);
+    }
+}
+
+void workload_catch_up(struct workload *workload)
+{
+    size_t cursor = 0;
+    struct str_view key;
+    void *value = NULL;
+    struct map *missed = workload->missed;
+    workload->missed = map_create();
+    while (map_next(missed, &cursor, &key, &value)) {
+        char id[SANDBOX_ID_BYTES_MAX + 1];
+        if (str_copy(key, id, sizeof(id)) == ERR_OK) {
+            workload_report(workload, id);
+        }
+    }
+    map_destroy(missed, NULL);
+}
+
+void workload_tell(struct workload *workload, const struct workload_event *event)
+{
+    struct err_info err = ERR_INFO_INIT;
+    Agentgateway__V1__AgentEvent__AttributesEntry entries[ATTRIBUTES_MAX];
+    Agentgateway__V1__AgentEvent__AttributesEntry *pointers[ATTRIBUTES_MAX];
+    Agentgateway__V1__AgentEvent message;
+    Agentgateway__V1__AgentEvent *events[] = { &message };
+    Agentgateway__V1__EventBatch batch = AGENTGATEWAY__V1__EVENT_BATCH__INIT;
+    size_t count = 0;
+    const char *const *attributes = event->attributes;
+    for (; attributes != NULL && attributes[2 * count] != NULL && count < ATTRIBUTES_MAX; count++) {
+        agentgateway__v1__agent_event__attributes_entry__init(&entries[count]);
+        entries[count].key = CONST_CAST(char *, attributes[2 * count]);
+        entries[count].value = CONST_CAST(char *, attributes[2 * count + 1]);
+        pointers[count] = &entries[count];
+    }
+    agentgateway__v1__agent_event__init(&message);
+    message.time_us = clock_wall(workload->options.clock).value;
+    message.severity = (Agentgateway__V1__Severity)event->severity;
+    message.kind = CONST_CAST(char *, event->kind);
+    message.device = CONST_CAST(char *, event->sandbox_id);
+    message.text = CONST_CAST(char *, event->text);
+    message.attributes = pointers;
+    message.n_attributes = count;
+    batch.events = events;
+    batch.n_events = 1;
+    if (workload->options.ops->emit(workload->options.context, &batch, &err) != ERR_OK) {
+        log_warn("event_not_stored", LOG_STR("kind", event->kind), LOG_ERR(&err));
+    }
+}
+
+/* ---- What the sandboxes tell ---- */
+
+static struct egress_count count_of(const struct workload *workload, const char *id)
+{
+    const struct egress *egress = workload->options.egress;
+    struct egress_count count = { 0, 0 };
+    if (egress != NULL) {
+        egress->count(egress->context, id, &count);
+    }
+    return count;
+}
+
+static void on_ready(void *context, const char *id)
+{
+    workload_report(context, id);
+}
+
+static void on_ended(void *context, const struct sandbox_info *info)
+{
+    struct workload *workload = context;
+    const struct egress *egress = workload->options.egress;
+    struct egress_count network = count_of(workload, info->id);
+    execs_ended(workload->execs, info->id);
+    logs_end(workload->logs, info->id);
+    if (info->status == SANDBOX_STATUS_ENDED) {
+        usage_close(workload->usage, info, &network);
+    }
+    if (egress != NULL) {
+        egress->forget(egress->context, info->id);
+    }
+    workload_report(workload, info->id);
+}
+
+static void on_removed(void *context, const char *id)
+{
+    struct workload *workload = context;
+    const struct egress *egress = workload->options.egress;
+    execs_ended(workload->execs, id);
+    logs_end(workload->logs, id);
+    usage_forget(workload->usage, id);
+    if (egress != NULL) {
+        egress->forget(egress->context, id);
+    }
+    workload_report(workload, id);
+}
+
+static void on_started(void *context, const char *id, uint64_t exec, int number)
+{
+    struct workload *workload = context;
+    if (exec != 0) {
+        execs_started(workload->execs, id, exec, number);
+    }
+}
+
+static void on_output(
+    void *context, const char *id, uint64_t exec, const struct message_output *output)
+{
+    struct workload *workload = context;
+    if (exec == 0) {
+        logs_add(workload->logs, id, output);
+    } else {
+        execs_output(workload->execs, id, exec, output);
+    }
+}
+
+static void on_input_taken(void *context, const char *id, uint64_t exec, uint64_t offset)
+{
+    struct workload *workload = context;
+    (void)id;
+    execs_input_taken(workload->execs, exec, offset);
+}
+
+static void on_exited(
+    void *context, const char *id, uint64_t exec, const struct message_exited *exited)
+{
+    struct workload *workload = context;
+    if (exec != 0) {
+        execs_exited(workload->execs, id, exec, exited);
+    }
+}
+
+static void on_sample(void *context, const char *id, const struct message_sample *sample)
+{
+    struct workload *workload = context;
+    struct sandbox_info info;
+    if (sandbox_find(workload->sandboxes, id, &info)) {
+        struct egress_count network = count_of(workload, id);
+        usage_sample(workload->usage, &info, sample, &network);
+    }
+}
+
+static void on_listening(void *context, const char *id, int take_fd)
+{
+    struct workload *workload = context;
+    const struct egress *egress = workload->options.egress;
+    AUTO_FD int fd = take_fd;
+    if (egress != NULL) {
+        egress->listen(egress->context, id, fd_steal(&fd));
+    }
+}
+
+static const struct sandbox_ops sandbox_ops = { .ready = on_ready,
+                                                .ended = on_ended,
+                                                .removed = on_removed,
+                                                .started = on_started,
+                                                .output = on_output,
+                                                .input_taken = on_input_taken,
+                                                .exited = on_exited,
+                                                .sample = on_sample,
+                                                .listening = on_listening };
+
+/* ---- What goes on from here ---- */
+
+static enum err_code emit(
+    void *context, const Agentgateway__V1__EventBatch *batch, struct err_info *err)
+{
+    struct workload *workload = context;
+    return workload->options.ops->emit(workload->options.context, batch, err);
+}
+
+static bool has_room(void *context)
+{
+    struct workload *workload = context;
+    return workload->options.ops->has_room(workload->options.context);
+}
+
+static void on_taken(void *context, const char *sandbox_id, unsigned stream, uint64_t offset)
+{
+    struct workload *workload = context;
+    sandbox_taken(workload->sandboxes, sandbox_id, 0, stream, offset);
+}
+
+static const struct logs_ops logs_ops = { .emit = emit, .has_room = has_room, .taken = on_taken };
+static const struct usage_ops usage_ops = { .emit = emit };
+
+/* ---- Opening and closing ---- */
+
+static enum err_code open_sandboxes(
+    struct workload *workload, const struct workload_options *options, struct err_info *err)
+{
+    const struct sandboxes_options wanted = { .loop = options->loop,
+                                              .clock = options->clock,
+                                              .dir = options->dir,
+                                              .image_dir = workload->image_dir,
+                                              .shim_path = options->shim_path,
+                                              .uid_base = options->uid_base,
+                                              .slots = options->offer.slots,
+                                              .ops = &sandbox_ops,
+                                              .context = workload };
+    AUTO_FREE char *path = mem_printf("%s/reports", options->dir);
+    TRY(sandboxes_open(&wanted, &workload->sandboxes, err));
+    execs_set_sandboxes(workload->execs, workload->sandboxes);
+    return sequence_open(&workload->reports, path, err);
+}
+
+static enum err_code choose_driver(struct workload *workload, struct err_info *err)
+{
+    struct wish_host *host = &workload->host;
+    host->report = sandboxes_report(workload->sandboxes);
+    host->is_lenient = workload->options.is_lenient;
+    host->has_egress = workload->options.egress != NULL;
+    host->fallback = wish_driver_fits(host, SANDBOX_DRIVER_NATIVE) ? SANDBOX_DRIVER_NATIVE
+                                                                   : SANDBOX_DRIVER_BWRAP;
+    if (wish_driver_fits(host, host->fallback)) {
+        return ERR_OK;
+    }
+    return host->report->native || host->report->bwrap
+        ? ERR_SET(
+            err,
+            ERR_UNSUPPORTED,
+            "sandboxes work on this host but their limits cannot be enforced (belay-agent sandbox "
+            "probe says which); sandbox-limits: best-effort offers them without")
+        : ERR_SET(
+            err,
+            ERR_UNSUPPORTED,
+            "no sandbox works on this host: native: %.200s; bwrap: %.200s",
+            host->report->native_reason,
+            host->report->bwrap_reason);
+}
+
+static void resume_one(struct workload *workload, const struct sandbox_info *info)
+{
+    struct err_info err = ERR_INFO_INIT;
+    Openshell__Sandbox__V1__SandboxPolicy nothing = OPENSHELL__SANDBOX__V1__SANDBOX_POLICY__INIT;
+    Openshell__Sandbox__V1__SandboxPolicy *policy = NULL;
+    const struct egress *egress = workload->options.egress;
+    AUTO_ARENA struct arena *arena = arena_create(POLICY_ARENA_BYTES);
+    usage_resume(workload->usage, info);
+    if (egress == NULL || info->status == SANDBOX_STATUS_ENDED
+        || info->status == SANDBOX_STATUS_LOST) {
+        return;
+    }
+    enum err_code code =
+        note_load_policy(info->dir, workload->options.schema, arena, &policy, &err);
+    if (code == ERR_OK) {
+        code = egress->apply(egress->context, info->id, policy == NULL ? &nothing : policy, &err);
+    }
+    if (code != ERR_OK) {
+        log_error("sandbox_without_network", LOG_STR("sandbox", info->id), LOG_ERR(&err));
+    }
+}
+
+static void resume(struct workload *workload)
+{
+    size_t cursor = 0;
+    struct sandbox_info info;
+    while (sandbox_next(workload->sandboxes, &cursor, &info)) {
+        resume_one(workload, &info);
+    }
+}
+
+enum err_code workload_open(
+    const struct workload_options *options, struct workload **ret_workload, struct err_info *err)
+{
+    struct workload *workload = mem_alloc(sizeof(*workload));
+    workload->options = *options; /* its texts are not kept */
+    workload->boot_id = mem_strdup(options->boot_id);
+    workload->image_dir = options->image_dir == NULL ? mem_printf("%s/images", options->dir)
+                                                     : mem_strdup(options->image_dir);
+    workload->execs = execs_create();
+    workload->missed = map_create();
+    workload->logs = logs_create(options->loop, options->clock, &logs_ops, workload);
+    workload->usage = usage_create(options->boot_id, &usage_ops, workload);
+    enum err_code code = open_sandboxes(workload, options, err);
+    if (code == ERR_OK) {
+        code = choose_driver(workload, err);
+    }
+    if (code != ERR_OK) {
+        workload_close(workload);
+        return code;
+    }
+    resume(workload);
+    *ret_workload = workload;
+    return ERR_OK;
+}
+
+void workload_close(struct workload *workload)
+{
+    if (workload == NULL) {
+        return;
+    }
+    if (workload->sandboxes != NULL) {
+        logs_flush(workload->logs);
+    }
+    sandboxes_close(workload->sandboxes);
+    logs_destroy(workload->logs);
+    usage_destroy(workload->usage);
+    execs_destroy(workload->execs);
+    map_destroy(workload->missed, NULL);
+    sequence_deinit(&workload->reports);
+    mem_free(workload->image_dir);
+    mem_free(workload->boot_id);
+    mem_free(workload);
+}
+
+struct sandboxes *workload_sandboxes(struct workload *workload)
+{
+    return workload->sandboxes;
+}
+
+struct execs *workload_execs(struct workload *workload)
+{
+    return workload->execs;
+}

@@ -1,0 +1,34 @@
+/* What the parts of this folder share. */
+#ifndef CMD_AGENT_WORKLOAD_WORKLOAD_PRIVATE_H
+#define CMD_AGENT_WORKLOAD_WORKLOAD_PRIVATE_H
+
+#include "cmd/agent/workload/logs.h"
+#include "cmd/agent/workload/report.h"
+#include "cmd/agent/workload/sequence.h"
+#include "cmd/agent/workload/usage.h"
+#include "cmd/agent/workload/wish.h"
+#include "cmd/agent/workload/workload.h"
+#include "common/base/map.h"
+
+struct workload {
+    struct workload_options options;
+    char *boot_id;
+    char *image_dir;
+    struct sandboxes *sandboxes; /* NULL while they are being opened */
+    struct execs *execs;
+    struct logs *logs;
+    struct usage *usage;
+    struct sequence reports;
+    struct wish_host host;
+    struct map *missed; /* ids of which the newest report was not taken */
+};
+
+/* With its number, which is spent by it. The report borrows from info and note. */
+enum err_code workload_fill_report(
+    struct workload *workload,
+    const struct sandbox_info *info,
+    struct report *report,
+    struct note *note,
+    struct err_info *err) MUST_CHECK;
+
+#endif
