@@ -189,6 +189,11 @@ static enum err_code make_rpc(struct app *app, struct err_info *err)
 {
     const struct rpc_table tables[] = { gateway_methods(), api_methods(), openshell_methods() };
     app->service.calls = call_metrics_create(app->service.metrics, tables, ARRAY_LENGTH(tables));
+    size_t proxies = config_list_count(app->config, "trusted-proxy");
+    AUTO_FREE const char **networks = mem_alloc_array(proxies + 1, sizeof(*networks));
+    for (size_t i = 0; i < proxies; i++) {
+        networks[i] = config_list_item(app->config, "trusted-proxy", i);
+    }
     const struct rpc_server_options options = {
         .schema = app->schema,
         .tables = tables,
@@ -207,6 +212,8 @@ static enum err_code make_rpc(struct app *app, struct err_info *err)
             .handshakes_per_second_per_address =
                 (unsigned)config_int(app->config, "max-handshakes-per-address"),
         },
+        .trusted_proxies = networks,
+        .trusted_proxy_count = proxies,
     };
     return rpc_server_create(&options, &app->rpc, err);
 }

@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/time.h"
+#include "common/rpc/server.h"
 
 static const char *const modes[] = { "server", "combined", "agent", NULL };
 static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
@@ -98,6 +99,13 @@ const struct config_option server_options[] = {
       .argument = "PATH",
       .section = "Network",
       .help = "Unix socket of local operators; by default operator.sock in the state folder" },
+    { .name = "trusted-proxy",
+      .type = CONFIG_LIST,
+      .argument = "CIDR",
+      .section = "Network",
+      .help =
+          "Network of proxies that name the client by the PROXY protocol, version 2: from there "
+          "each TCP connection must, from elsewhere none may" },
     { .name = "listen-http",
       .type = CONFIG_TEXT,
       .max = 255,
@@ -274,6 +282,18 @@ enum server_mode config_mode(const struct config *config)
                                            : MODE_SERVER;
 }
 
+static enum err_code check_proxies(const struct config *config, struct err_info *err)
+{
+    for (size_t i = 0; i < config_list_count(config, "trusted-proxy"); i++) {
+        struct err_info why = ERR_INFO_INIT;
+        enum err_code code = rpc_network_check(config_list_item(config, "trusted-proxy", i), &why);
+        if (code != ERR_OK) {
+            return ERR_SET(err, code, "--trusted-proxy: %s", why.text);
+        }
+    }
+    return ERR_OK;
+}
+
 enum err_code config_check_mode(const struct config *config, struct err_info *err)
 {
     enum server_mode mode = config_mode(config);
@@ -299,5 +319,5 @@ enum err_code config_check_mode(const struct config *config, struct err_info *er
         return ERR_SET(
             err, ERR_INVALID, "--allow-remote-plaintext: there is no --listen-plaintext to allow");
     }
-    return ERR_OK;
+    return check_proxies(config, err);
 }

@@ -20,10 +20,11 @@ enum rpc_peer_kind {
 struct rpc_peer {
     enum rpc_peer_kind kind;
     const char *listener; /* name given to rpc_server_listen */
-    char address[64];     /* "192.0.2.7", "2001:db8::1", "unix" */
+    char address[64];     /* "192.0.2.7", "2001:db8::1", "unix"; of whom a trusted proxy names */
     uint16_t port;
-    bool is_loopback; /* 127.0.0.0/8, ::1 or a Unix socket */
-    uid_t uid;        /* Unix sockets, else (uid_t)-1 */
+    bool is_loopback;        /* 127.0.0.0/8, ::1 or a Unix socket; never whom a proxy names */
+    bool is_reached_locally; /* the connection itself came that way, be it from a proxy */
+    uid_t uid;               /* Unix sockets, else (uid_t)-1 */
     gid_t gid;
     pid_t pid;
     char tls_subject[256];       /* common name of a verified client certificate, else "" */

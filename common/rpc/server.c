@@ -1,5 +1,6 @@
 #include "common/rpc/server.h"
 
+#include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "common/rpc/rpc_private.h"
 
@@ -121,6 +122,27 @@ static void on_channel(void *context, int take_fd)
     grpc_server_credentials_release(plain);
 }
 
+enum err_code rpc_network_check(const char *text, struct err_info *err)
+{
+    struct network network;
+    return network_parse(str_of(text), &network, err);
+}
+
+static enum err_code create_door(struct rpc_server *server, struct err_info *err)
+{
+    size_t count = server->options.trusted_proxy_count;
+    AUTO_FREE struct network *trusted = mem_alloc_array(count + 1, sizeof(*trusted));
+    for (size_t i = 0; i < count; i++) {
+        TRY(network_parse(str_of(server->options.trusted_proxies[i]), &trusted[i], err));
+    }
+    struct door_options door = { .limits = server->limits,
+                                 .trusted_proxies = trusted,
+                                 .trusted_proxy_count = count,
+                                 .on_channel = on_channel,
+                                 .context = server };
+    return door_create(&door, &server->door, err);
+}
+
 static enum err_code build(struct rpc_server *server, struct err_info *err)
 {
     TRY(rpc_table_build(server, err));
@@ -132,10 +154,7 @@ static enum err_code build(struct rpc_server *server, struct err_info *err)
     server->health = rpc_health_create();
     unsigned workers = server->options.workers == 0 ? 4 : server->options.workers;
     server->pool = rpc_pool_create(server, workers, server->limits.calls_in_flight);
-    struct door_options door = { .limits = server->limits,
-                                 .on_channel = on_channel,
-                                 .context = server };
-    return door_create(&door, &server->door, err);
+    return create_door(server, err);
 }
 
 enum err_code rpc_server_create(

@@ -77,7 +77,17 @@ struct rpc_server_options {
     enum err_code (*worker_open)(void *service, void **ret_worker, struct err_info *err);
     void (*worker_close)(void *service, void *worker);
     struct rpc_limits limits; /* zero fields: the default */
+    /*
+     * Networks (rpc_network_check) of proxies that stand before the TCP listeners. A connection
+     * from there must begin with a PROXY protocol header, version 2; then the limits per address
+     * and rpc_peer speak of the client that it names. From anywhere else none is taken.
+     */
+    const char *const *trusted_proxies; /* copied */
+    size_t trusted_proxy_count;
 };
+
+/* "192.0.2.0/24", "2001:db8::/32" or an address; else ERR_INVALID, with what is wrong. */
+enum err_code rpc_network_check(const char *text, struct err_info *err) MUST_CHECK;
 
 /*
  * TLS material of a listener. certificate: leaf, intermediates, then the CA (so that a client with

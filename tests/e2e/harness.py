@@ -36,6 +36,7 @@ ADMIN = "/agentgateway.v1.AgentAdminService/"
 Code = grpc.StatusCode
 
 _scratch = tempfile.mkdtemp(prefix="belay-e2e-")
+_spawned = []  # every process, so that none outlives a test that failed on its way
 
 
 def _compile_protos():
@@ -160,6 +161,7 @@ class Process:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=_child_environment(**environment))
+        _spawned.append(self.process)
 
     def log_text(self):
         with open(self.log, encoding="utf-8", errors="replace") as log:
@@ -302,10 +304,15 @@ class Server(Process):
         self.channels = []
 
     def close(self):
-        """The normal end, which must be clean."""
-        for agent in self.agents:
-            agent.close()
-        self.forget_channels()
+        """The normal end, which must be clean; whatever of it fails, the server ends."""
+        try:
+            for agent in self.agents:
+                agent.close()
+        finally:
+            self.forget_channels()
+            self._end()
+
+    def _end(self):
         try:
             if self.is_running():
                 status = self.terminate()
@@ -624,6 +631,9 @@ def main():
         else:
             status = 0 if unittest.main(verbosity=2, exit=False).result.wasSuccessful() else 1
     finally:
+        for process in _spawned:
+            if process.poll() is None:
+                process.kill()
         if os.environ.get("BELAY_TEST_KEEP"):
             print("kept:", _scratch)
         else:

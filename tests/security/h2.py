@@ -38,11 +38,11 @@ def request(path, *more):
 class Peer:
     """Connected, through the handshake, its preface sent; the server's SETTINGS acknowledged if so wished."""
 
-    def __init__(self, server, ack=True, timeout=30):
+    def __init__(self, server, ack=True, timeout=30, port=None, source=""):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=server.ca().decode())
         context.set_alpn_protocols(["h2"])
-        raw = socket.create_connection(("127.0.0.1", server.port), timeout=timeout)
+        raw = socket.create_connection(("127.0.0.1", port or server.port), timeout, (source, 0))
         self.socket = context.wrap_socket(raw, server_hostname="localhost")
         self.send(PREFACE + frame(SETTINGS))
         if ack:

@@ -65,7 +65,7 @@ static enum err_code read_bearer(
             err, ERR_UNAUTHENTICATED, "authorization: one \"Bearer <token>\" is expected");
     }
     const struct rpc_peer *peer = rpc_call_peer(call);
-    if (peer->kind == RPC_PEER_PLAIN && !peer->is_loopback
+    if (peer->kind == RPC_PEER_PLAIN && !peer->is_reached_locally
         && !service->settings.allow_remote_plaintext) {
         return ERR_SET(
             err, ERR_UNAUTHENTICATED, "credentials are refused over plaintext: connect with TLS");

@@ -60,6 +60,17 @@ static enum err_code plan_numbers(struct door *door, struct err_info *err)
     return door->table == NULL ? ERR_SET(err, ERR_NOMEM, "table of connections") : ERR_OK;
 }
 
+static void copy_trusted(struct door *door)
+{
+    size_t count = door->options.trusted_proxy_count;
+    struct network *copy = mem_alloc_array(count + 1, sizeof(*copy));
+    if (count > 0) {
+        memcpy(copy, door->options.trusted_proxies, count * sizeof(*copy));
+    }
+    door->options.trusted_proxies = copy;
+    door->trusted = copy;
+}
+
 enum err_code door_create(
     const struct door_options *options, struct door **ret_door, struct err_info *err)
 {
@@ -78,6 +89,7 @@ enum err_code door_create(
     lock_init(&door->lock, LOCK_RANK_DOOR);
     lock_cond_init(&door->stopped);
     door->sources = map_create();
+    copy_trusted(door);
     door->chunk = mem_alloc(DOOR_CHUNK_BYTES);
     enum err_code code = plan_numbers(door, err);
     if (code == ERR_OK) {
@@ -504,6 +516,7 @@ void door_destroy(struct door *door)
         rpc_peer_unref(door->table[i]);
     }
     map_destroy(door->sources, mem_free);
+    mem_free(door->trusted);
     mem_free(door->table);
     mem_free(door->chunk);
     lock_cond_deinit(&door->stopped);

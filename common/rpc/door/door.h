@@ -9,13 +9,16 @@
 #ifndef COMMON_RPC_DOOR_DOOR_H
 #define COMMON_RPC_DOOR_DOOR_H
 
+#include "common/rpc/door/network.h"
 #include "common/rpc/server.h"
 
 struct door;
 
 struct door_options {
-    struct rpc_limits limits; /* no zero fields */
-    bool limit_loopback;      /* the limits per address hold for loopback as well */
+    struct rpc_limits limits;              /* no zero fields */
+    bool limit_loopback;                   /* the limits per address hold for loopback as well */
+    const struct network *trusted_proxies; /* rpc_server_options.trusted_proxies; copied */
+    size_t trusted_proxy_count;
     /*
      * A connection passed its preface: fd (take) is a stream socket that carries plain HTTP/2. It
      * is numbered from a rotating range, so that a number is not used again at once.

@@ -1,6 +1,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "common/rpc/door/door_private.h"
+#include "common/rpc/door/proxy_header.h"
 #include "common/sys/fd.h"
 
 #include <errno.h>
@@ -522,6 +523,71 @@ static void discard(struct conn *conn)
     }
 }
 
+/* ---- A proxy's header ---- */
+
+/* From here on the client that the header names is the one that is counted and named. */
+static void take_client(struct conn *conn, const struct proxy_header *header)
+{
+    conn->awaits_header = false;
+    if (header->is_local) {
+        return;
+    }
+    door_describe_client(header->address, header->port, conn->peer);
+    conn->peer->is_loopback = false;
+    conn->source = door_enter_source(conn->door, header->address);
+    if (conn->source == NULL) {
+        end_refused(conn, "too many connections of the address that the proxy names");
+    }
+}
+
+/* Said aloud now and then: a proxy that is not set up for it gets nobody in. */
+static void refuse_header(struct conn *conn)
+{
+    struct mono_us now = loop_now(conn->door->loop);
+    if (now.value >= conn->door->proxies_warned.value) {
+        conn->door->proxies_warned.value = now.value + US_PER_MINUTE;
+        log_warn(
+            "proxy_header_refused",
+            LOG_STR("listener", conn->peer->listener),
+            LOG_STR("proxy", conn->peer->address));
+    }
+    end_refused(conn, "no usable header of the PROXY protocol");
+}
+
+/* How long the header is, as far as what has come tells; 0: it is none. */
+static size_t measure_header(const struct conn *conn)
+{
+    size_t wanted = PROXY_HEADER_HEAD_BYTES;
+    size_t have = spill_len(&conn->up);
+    bool fine = have == 0 || proxy_header_measure(spill_data(&conn->up), have, &wanted) == ERR_OK;
+    return fine ? wanted : 0;
+}
+
+/*
+ * Reads no byte beyond the header: what follows is for TLS, which reads the socket itself. Returns
+ * when there is nothing more to read now, or when the header is complete, or wrong.
+ */
+static void read_header(struct conn *conn)
+{
+    uint8_t *chunk = conn->door->chunk;
+    size_t wanted = measure_header(conn);
+    while (spill_len(&conn->up) < wanted) {
+        ssize_t got = recv(conn->outer, chunk, wanted - spill_len(&conn->up), 0);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return;
+        }
+        bool fine = got > 0 && spill_append(&conn->up, chunk, (size_t)got);
+        wanted = fine ? measure_header(conn) : 0;
+    }
+    struct proxy_header header;
+    if (wanted == 0 || proxy_header_parse(spill_data(&conn->up), wanted, &header) != ERR_OK) {
+        refuse_header(conn);
+        return;
+    }
+    spill_clear(&conn->up);
+    take_client(conn, &header);
+}
+
 static void step_handshake(struct conn *conn)
 {
     struct door *door = conn->door;
@@ -555,6 +621,12 @@ static void on_outer_ready(void *context, uint32_t events)
     if (conn->phase == CONN_LINGERING) {
         discard(conn);
         return;
+    }
+    if (conn->awaits_header) {
+        read_header(conn);
+        if (conn->awaits_header || is_dead(conn)) {
+            return;
+        }
     }
     if (!conn->shaken && !conn->handshake_waits) {
         step_handshake(conn);
@@ -627,11 +699,18 @@ void conn_expire_idle(struct conn *conn)
     part(conn);
 }
 
+static const char *late_reason(const struct conn *conn)
+{
+    return conn->awaits_header ? "no header of the PROXY protocol in time"
+        : conn->shaken         ? "no preface in time"
+                               : "no handshake in time";
+}
+
 void conn_expire(struct conn *conn)
 {
     switch (conn->phase) {
     case CONN_ARRIVING:
-        end_refused(conn, conn->shaken ? "no preface in time" : "no handshake in time");
+        end_refused(conn, late_reason(conn));
         break;
     case CONN_QUIET:
         (void)atomic_fetch_add(&conn->door->refused, 1);
@@ -669,6 +748,7 @@ void conn_start(struct door *door, const struct door_arrival *arrival)
     conn->number = -1;
     conn->source = arrival->source;
     conn->peer = rpc_peer_create(arrival->peer);
+    conn->awaits_header = arrival->is_proxied;
     conn->shaken = arrival->tls == NULL;
     conn->is_stranger = arrival->peer->kind != RPC_PEER_UNIX;
     conn->allowance = (uint32_t)door->options.limits.stranger_burst_bytes;

@@ -19,7 +19,8 @@
 enum {
     BACKLOG = 4096,
     ACCEPTS_PER_TURN = 64,
-    SOURCES_UNSWEPT_MAX = 4096
+    SOURCES_UNSWEPT_MAX = 4096,
+    SOURCE_IPV6_BYTES = 8, /* of a /64 */
 };
 
 static const int64_t accept_retry_us = 20 * US_PER_MS;
@@ -59,11 +60,12 @@ static struct source *find_source(struct door *door, const uint8_t key[16], stru
     return source;
 }
 
-/* The source with one more connection; NULL: over a limit. */
-static struct source *enter_source(struct door *door, const uint8_t key[16])
+struct source *door_enter_source(struct door *door, const uint8_t address[NETWORK_ADDRESS_BYTES])
 {
     const struct rpc_limits *limits = &door->options.limits;
     struct mono_us now = loop_now(door->loop);
+    uint8_t key[NETWORK_ADDRESS_BYTES] = { 0 };
+    memcpy(key, address, network_is_ipv4(address) ? sizeof(key) : SOURCE_IPV6_BYTES);
     struct source *source = find_source(door, key, now);
     if (now.value - source->window_start.value >= US_PER_SECOND) {
         source->window_start = now;
@@ -100,27 +102,38 @@ union inet_address {
     struct sockaddr_un local;
 };
 
-/* Fills address, port, is_loopback, and the key of the source. */
-static void describe_inet(const union inet_address *from, struct rpc_peer *peer, uint8_t key[16])
+/* Fills address and port; ret_address has them as a proxy's header would. */
+static void describe_inet(
+    const union inet_address *from,
+    struct rpc_peer *peer,
+    uint8_t ret_address[NETWORK_ADDRESS_BYTES])
 {
-    memset(key, 0, 16);
     bool is_v6 = from->any.sa_family == AF_INET6;
-    struct in_addr v4 = { .s_addr = is_v6 ? 0 : from->v4.sin_addr.s_addr };
-    peer->port = ntohs(is_v6 ? from->v6.sin6_port : from->v4.sin_port);
-    if (is_v6 && !IN6_IS_ADDR_V4MAPPED(&from->v6.sin6_addr)) {
-        memcpy(key, from->v6.sin6_addr.s6_addr, 8);
-        peer->is_loopback = IN6_IS_ADDR_LOOPBACK(&from->v6.sin6_addr);
-        (void)inet_ntop(AF_INET6, &from->v6.sin6_addr, peer->address, sizeof(peer->address));
-        return;
-    }
     if (is_v6) {
-        memcpy(&v4, from->v6.sin6_addr.s6_addr + 12, sizeof(v4));
+        memcpy(ret_address, from->v6.sin6_addr.s6_addr, NETWORK_ADDRESS_BYTES);
+    } else {
+        network_map_ipv4((const uint8_t *)&from->v4.sin_addr.s_addr, ret_address);
     }
-    key[10] = 0xff;
-    key[11] = 0xff;
-    memcpy(key + 12, &v4, sizeof(v4));
-    peer->is_loopback = ntohl(v4.s_addr) >> 24 == 127;
-    (void)inet_ntop(AF_INET, &v4, peer->address, sizeof(peer->address));
+    door_describe_client(ret_address, ntohs(is_v6 ? from->v6.sin6_port : from->v4.sin_port), peer);
+}
+
+void door_describe_client(
+    const uint8_t address[NETWORK_ADDRESS_BYTES], uint16_t port, struct rpc_peer *peer)
+{
+    bool is_v4 = network_is_ipv4(address);
+    (void)inet_ntop(
+        is_v4 ? AF_INET : AF_INET6,
+        is_v4 ? address + NETWORK_IPV4_AT : address,
+        peer->address,
+        sizeof(peer->address));
+    peer->port = port;
+}
+
+static bool is_loopback(const uint8_t address[NETWORK_ADDRESS_BYTES])
+{
+    return network_is_ipv4(address)
+        ? address[NETWORK_IPV4_AT] == 127
+        : memcmp(address, &in6addr_loopback, sizeof(in6addr_loopback)) == 0;
 }
 
 static bool describe_unix(int fd, struct rpc_peer *peer)
@@ -134,6 +147,7 @@ static bool describe_unix(int fd, struct rpc_peer *peer)
     peer->gid = credentials.gid;
     peer->pid = credentials.pid;
     peer->is_loopback = true;
+    peer->is_reached_locally = true;
     (void)snprintf(peer->address, sizeof(peer->address), "unix");
     return true;
 }
@@ -151,6 +165,38 @@ static bool make_room(struct door *door)
         }
     }
     return false;
+}
+
+static bool is_trusted_proxy(const struct door *door, const uint8_t address[NETWORK_ADDRESS_BYTES])
+{
+    for (size_t i = 0; i < door->options.trusted_proxy_count; i++) {
+        if (network_has(&door->options.trusted_proxies[i], address)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whom a proxy brings is counted once it has said who that is. */
+static bool admit_inet(
+    struct listener *listener,
+    const union inet_address *from,
+    struct door_arrival *arrival,
+    struct rpc_peer *peer)
+{
+    struct door *door = listener->door;
+    uint8_t address[NETWORK_ADDRESS_BYTES];
+    int on = 1;
+    (void)setsockopt(arrival->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    describe_inet(from, peer, address);
+    peer->is_loopback = is_loopback(address);
+    peer->is_reached_locally = peer->is_loopback;
+    arrival->is_proxied = is_trusted_proxy(door, address);
+    if (arrival->is_proxied || (peer->is_loopback && !door->options.limit_loopback)) {
+        return true;
+    }
+    arrival->source = door_enter_source(door, address);
+    return arrival->source != NULL;
 }
 
 static bool admit(struct listener *listener, int fd, const union inet_address *from)
@@ -171,17 +217,8 @@ static bool admit(struct listener *listener, int fd, const union inet_address *f
         if (!describe_unix(fd, &peer)) {
             return false;
         }
-    } else {
-        uint8_t key[16];
-        int on = 1;
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        describe_inet(from, &peer, key);
-        if (!peer.is_loopback || door->options.limit_loopback) {
-            arrival.source = enter_source(door, key);
-            if (arrival.source == NULL) {
-                return false;
-            }
-        }
+    } else if (!admit_inet(listener, from, &arrival, &peer)) {
+        return false;
     }
     lock_acquire(&door->lock);
     arrival.tls = listener->tls == NULL ? NULL : tls_context_ref(listener->tls);
@@ -255,16 +292,16 @@ static void on_retry(void *context)
 
 static bool is_loopback_address(const struct addrinfo *info)
 {
-    union inet_address address;
+    union inet_address bound;
     struct rpc_peer peer = { 0 };
-    uint8_t key[16];
-    memset(&address, 0, sizeof(address));
-    if (info->ai_addrlen > sizeof(address)) {
+    uint8_t address[NETWORK_ADDRESS_BYTES];
+    memset(&bound, 0, sizeof(bound));
+    if (info->ai_addrlen > sizeof(bound)) {
         return false;
     }
-    memcpy(&address, info->ai_addr, info->ai_addrlen);
-    describe_inet(&address, &peer, key);
-    return peer.is_loopback;
+    memcpy(&bound, info->ai_addr, info->ai_addrlen);
+    describe_inet(&bound, &peer, address);
+    return is_loopback(address);
 }
 
 static enum err_code bind_inet(

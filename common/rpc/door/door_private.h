@@ -6,9 +6,10 @@
  * list per phase is sorted by deadline:
  *
  *     ARRIVING -> QUIET -> OPEN -> FLUSHING -> LINGERING -> DEAD
- *     (TLS,       (handed over,   (the library (all sent,   (freed after
- *      preface)    no request)     has closed)  client is    the batch)
- *                                               to read it)
+ *     (a proxy's  (handed over,   (the library (all sent,   (freed after
+ *      header,     no request)     has closed)  client is    the batch)
+ *      TLS,                                     to read it)
+ *      preface)
  *
  * OPEN connections are looked at now and then: without calls for too long they are asked to go.
  * Until a credential of it was accepted a connection is a stranger's (rpc_peer_state), and what it
@@ -102,6 +103,7 @@ struct conn {
     struct mono_us refilled; /* of allowance */
     uint32_t allowance;      /* bytes that may be read of a stranger */
     uint32_t discarded;      /* while lingering */
+    bool awaits_header;      /* a proxy's; what came of it is in `up` */
     bool shaken;             /* the handshake is over (plain: from the start) */
     bool up_ended;           /* no more is read from the client */
     bool up_shut;            /* the library was told so */
@@ -114,6 +116,8 @@ struct conn {
 
 struct door {
     struct door_options options;
+    struct mono_us proxies_warned; /* not again before */
+    struct network *trusted;       /* what options.trusted_proxies points at */
     struct loop *loop;
     struct thread thread;
     struct loop_timer *timer;
@@ -157,6 +161,7 @@ struct door_arrival {
     struct tls_context *tls; /* borrowed; NULL: plain */
     const struct rpc_peer *peer;
     struct source *source;
+    bool is_proxied; /* it has to say for whom it comes; no source until then */
 };
 
 void conn_start(struct door *door, const struct door_arrival *arrival);
@@ -178,7 +183,14 @@ void door_throttle(struct conn *conn);    /* reads on when it may */
 int door_file_channel(struct door *door, int take_fd, struct rpc_peer *peer);
 void door_forget_channel(struct door *door, int number, const struct rpc_peer *peer);
 
+/* The source of this address with one more connection; NULL: over a limit. */
+struct source *door_enter_source(struct door *door, const uint8_t address[NETWORK_ADDRESS_BYTES]);
 void door_release_source(struct door *door, struct source *source);
+
+/* Fills address and port. */
+void door_describe_client(
+    const uint8_t address[NETWORK_ADDRESS_BYTES], uint16_t port, struct rpc_peer *peer);
+
 void listener_attach(struct listener *listener); /* on the door's thread, or before it runs */
 void listener_destroy(struct listener *listener);
 

@@ -106,6 +106,7 @@ static struct rpc_peer *make_peer(unsigned host)
                                     .listener = "operator",
                                     .address = "unix",
                                     .is_loopback = true,
+                                    .is_reached_locally = true,
                                     .uid = geteuid() };
     } else {
         (void)snprintf(values.address, sizeof(values.address), "192.0.2.%u", host);
