@@ -15,6 +15,7 @@
 #include "cmd/server/ingest/ingest.h"
 #include "cmd/server/local_agent.h"
 #include "cmd/server/openshell/openshell.h"
+#include "cmd/server/relay/link.h"
 #include "cmd/server/relay/relay.h"
 #include "common/base/log.h"
 #include "common/crypto/cert.h"
@@ -182,7 +183,8 @@ static enum err_code make_service(struct app *app, struct err_info *err)
         (unsigned)config_int(app->config, "bootstrap-burst"),
         (unsigned)config_int(app->config, "bootstrap-per-second"));
     hub_set_listener(service->hub, HUB_SESSION, credentials_forget, service->credentials);
-    return ERR_OK;
+    return service->engine == SQL_SQLITE ? ERR_OK
+                                         : relay_links_create(service, &service->links, err);
 }
 
 static enum err_code make_rpc(struct app *app, struct err_info *err)
@@ -305,6 +307,37 @@ static enum err_code set_join_target(struct app *app, const char *address, struc
         : ERR_SET(err, ERR_INVALID, "--advertise: too long");
 }
 
+/* Where other servers reach this one, not a balancer: what the operator says, or the host that is
+ * listened on (this host's name where that is every address) and the port. */
+static enum err_code set_replica_address(struct app *app, const char *address, struct err_info *err)
+{
+    const char *given = config_text(app->config, "replica-address");
+    const char *colon = strrchr(address, ':');
+    struct str_view host = str_from(address, colon == NULL ? 0 : (size_t)(colon - address));
+    char name[256] = "localhost";
+    (void)gethostname(name, sizeof(name) - 1);
+    bool is_any = host.len == 0 || str_equal(host, STR("*")) || str_equal(host, STR("0.0.0.0"))
+        || str_equal(host, STR("[::]"));
+    host = is_any ? str_of(name) : host;
+    AUTO_FREE char *own = mem_printf("%.*s:%u", STR_ARG(host), app->tls_port);
+    return str_copy(
+               str_of(given != NULL ? given : own),
+               app->service.replica_address,
+               sizeof(app->service.replica_address))
+            == ERR_OK
+        ? ERR_OK
+        : ERR_SET(err, ERR_INVALID, "--replica-address: too long");
+}
+
+static void trust(const struct app *app, const struct tls_material *material)
+{
+    if (app->service.links != NULL) {
+        relay_links_trust(
+            app->service.links,
+            material->ca_pem != NULL ? material->ca_pem : material->pair.certificate_pem);
+    }
+}
+
 static enum err_code listen_tls(struct app *app, struct err_info *err)
 {
     const char *address = config_text(app->config, "listen");
@@ -327,7 +360,11 @@ static enum err_code listen_tls(struct app *app, struct err_info *err)
     }
     if (code == ERR_OK) {
         str_hex_encode(pin, sizeof(pin), app->service.ca_sha256);
+        trust(app, &material);
         code = set_join_target(app, address, err);
+    }
+    if (code == ERR_OK) {
+        code = set_replica_address(app, address, err);
     }
     tls_material_deinit(&material);
     return code;
@@ -419,6 +456,9 @@ static void reload_tls(struct app *app)
     if (code == ERR_OK) {
         const struct rpc_tls_files files = tls_files_of(&material);
         code = rpc_server_set_tls(app->rpc, LISTENER_TLS, &files, &err);
+    }
+    if (code == ERR_OK) {
+        trust(app, &material);
     }
     tls_material_deinit(&material);
     if (code == ERR_OK) {
@@ -579,6 +619,7 @@ static void stop(struct app *app)
     loop_destroy(app->loop);
     throttle_destroy(app->service.throttle);
     presence_destroy(app->service.presence);
+    relay_links_destroy(app->service.links);
     relays_destroy(app->service.relays);
     credentials_destroy(app->service.credentials);
     call_metrics_destroy(app->service.calls);

@@ -79,6 +79,14 @@ const struct config_option server_options[] = {
       .argument = "ADDRESS",
       .section = "Network",
       .help = "Address that join strings name; by default the host name and the TLS port" },
+    { .name = "replica-address",
+      .type = CONFIG_TEXT,
+      .max = 255,
+      .argument = "ADDRESS",
+      .section = "Network",
+      .help =
+          "Where other servers on the same PostgreSQL reach --listen of this one, not through a "
+          "balancer; by default its host, or the host name where it is every address" },
     { .name = "tls-name",
       .type = CONFIG_LIST,
       .argument = "NAME",

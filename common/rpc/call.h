@@ -118,6 +118,9 @@ enum err_code rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage 
     MUST_CHECK;
 size_t rpc_stream_queued_bytes(const struct rpc_stream *stream);
 
+/* Of a stream whose row says is_blocking: from now on its events run on pollers. */
+void rpc_stream_leave_workers(struct rpc_stream *stream);
+
 void rpc_stream_pause(struct rpc_stream *stream); /* no further message until resume */
 void rpc_stream_resume(struct rpc_stream *stream);
 void rpc_stream_set_timer(

@@ -68,7 +68,8 @@ static unsigned next_event_locked(const struct rpc_stream *stream)
 
 static bool is_on_worker_locked(const struct rpc_stream *stream)
 {
-    return stream->method->is_blocking || (stream->pending & EVENT_OPEN) != 0;
+    bool is_blocking = stream->method->is_blocking && !stream->left_workers;
+    return is_blocking || (stream->pending & EVENT_OPEN) != 0;
 }
 
 /* Has the strand run somewhere, soon. `scheduled` is set already. */
@@ -471,6 +472,12 @@ void rpc_stream_begin(struct rpc_call *call)
 }
 
 /* ---- what handlers call ---- */
+
+void rpc_stream_leave_workers(struct rpc_stream *stream)
+{
+    LOCK_GUARD(&stream->lock);
+    stream->left_workers = true;
+}
 
 void rpc_stream_pause(struct rpc_stream *stream)
 {

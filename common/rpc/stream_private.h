@@ -27,6 +27,7 @@ struct rpc_stream {
     bool read_ended; /* no further message will come */
     bool in_message;
     bool paused;
+    bool left_workers; /* events run on the poller, whatever the row says */
     bool writing;
     bool header_sent;
     bool finishing;

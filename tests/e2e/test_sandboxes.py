@@ -3,75 +3,7 @@
 other. What runs inside a sandbox is not looked at here."""
 import hashlib
 
-from harness import *
-
-V = openshell
-READY, STOPPED, EXITED, FAILED, LOST, DELETED = (gateway.SANDBOX_STATE_READY, gateway.SANDBOX_STATE_STOPPED,
-                                                 gateway.SANDBOX_STATE_EXITED, gateway.SANDBOX_STATE_FAILED,
-                                                 gateway.SANDBOX_STATE_LOST, gateway.SANDBOX_STATE_DELETED)
-
-
-class SandboxAgent:
-    """An agent that offers sandboxes and does with its orders what the test says."""
-
-    def __init__(self, case, name, **capacity):
-        self.base = BaseAgent(case.server, name)
-        self.registered = self.enroll(case.operator)
-        room = dict(cpus=4, memory_bytes=4 << 30, disk_bytes=16 << 30, sandboxes=8, sandbox_drivers=["native"])
-        self.capacity = gateway.Capacity(**{**room, **capacity})
-        self.sequence = 0
-        self.control = None
-
-    def enroll(self, operator):
-        created = operator.CreateEnrollmentToken()
-        reply = self.base.unary("Register", base.RegisterRequest(
-            enrollment_token=created.secret, name=self.base.name, identity_pubkey=self.base.identity_public,
-            encryption_pubkey=self.base.encryption_public), gateway.RegisterResponse)
-        self.base.id = reply.agent_id
-        self.base.api_key = operator.ConfirmAgent(enrollment_id=created.token.id, reveal_api_key=True,
-                                                  fingerprint=reply.identity_fingerprint).api_key
-        self.base.handshake()
-        return reply
-
-    def connect(self, *reports):
-        self.control = Stream(self.base.channel, GATEWAY + "ControlStream", self.base.credentials)
-        self.control.send(gateway.ControlStreamRequest(hello=gateway.ControlHello(
-            capacity=self.capacity, sandboxes=list(reports))))
-        assert self.control.receive().WhichOneof("message") == "accepted"
-        return self
-
-    def order(self, kind):
-        command = self.control.command()
-        payload = gateway.AgentCommand.FromString(command.payload)
-        assert payload.WhichOneof("command") == kind, payload
-        return command, getattr(payload, kind)
-
-    def made(self, sandbox_id, state, **fields):
-        self.sequence += 1
-        return gateway.SandboxReport(sandbox_id=sandbox_id, sequence=self.sequence, state=state, **fields)
-
-    def report(self, sandbox_id, state, **fields):
-        self.control.send(gateway.ControlStreamRequest(sandbox_report=self.made(sandbox_id, state, **fields)))
-
-    def relay(self, depth=0):
-        """The next relay the server asks for: its order, and our stream for it."""
-        while True:
-            message = self.control.receive()
-            if message.WhichOneof("message") == "relay_open":
-                order = message.relay_open
-                break
-        stream = Stream(self.base.channel, GATEWAY + "RelayStream", self.base.credentials, gateway.RelayFrame,
-                        depth=depth)
-        stream.send(gateway.RelayFrame(init=gateway.RelayInit(relay_id=order.relay_id)))
-        return order, stream
-
-    def take(self, kind, state=None, **fields):
-        command, order = self.order(kind)
-        if state is not None:
-            self.report(order.sandbox_id, state, **fields)
-        self.control.send(ack(command.command_id))
-        return order
-
+from sandbox_agent import *
 
 class SandboxCase(ServerCase):
     @classmethod
@@ -426,10 +358,6 @@ class Policies(SandboxCase):
         self.assertTrue(session.token.startswith("blf_"))
         self.assertTrue(self.shell.RevokeSshSession(token=session.token).revoked)
         self.assertFalse(self.shell.RevokeSshSession(token=session.token).revoked)
-
-
-def frame(**fields):
-    return gateway.RelayFrame(**fields)
 
 
 class Relays(SandboxCase):

@@ -21,7 +21,7 @@ belay_script_tests(e2e sim sandboxes sandboxes_real base enrollment sessions upl
   backlog clock.OfTheAgent clock.OfTheServer crash.Uploads crash.Commands crash.Enrollment faults)
 
 # Several servers on one PostgreSQL; SQLite has one server.
-foreach(theme replicas fencing drain balancer)
+foreach(theme replicas relays fencing drain balancer)
   add_test(NAME e2e_${theme}
     COMMAND /usr/bin/python3 -B "${CMAKE_CURRENT_SOURCE_DIR}/e2e/test_${theme}.py")
   set_tests_properties(e2e_${theme} PROPERTIES

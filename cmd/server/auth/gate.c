@@ -2,6 +2,7 @@
 
 #include "cmd/server/auth/call_metrics.h"
 #include "cmd/server/auth/credentials.h"
+#include "cmd/server/auth/replica_pass.h"
 #include "cmd/server/core/throttle.h"
 #include "cmd/server/core/work.h"
 #include "cmd/server/store/access.h"
@@ -111,6 +112,10 @@ static enum err_code authenticate(
         return ERR_OK;
     }
     TRY(code);
+    if (str_has_prefix(
+            token, STR(REPLICA_PASS_PREFIX))) { /* a signature is for a worker to check */
+        return may_block ? replica_pass_check(service, token, ret_principal, err) : ERR_BUSY;
+    }
     uint8_t hash[HASH_SHA256_BYTES];
     token_hash(token, hash);
     if (credentials_find(service->credentials, hash, ret_principal)) {
@@ -125,6 +130,11 @@ static enum err_code authenticate(
 static enum err_code authorise(
     const struct auth_rule *rule, const struct principal *principal, struct err_info *err)
 {
+    if (principal->kind == PRINCIPAL_REPLICA) {
+        return rule->takes_replicas
+            ? ERR_OK
+            : ERR_SET(err, ERR_DENIED, "a server's pass is for the relay it names alone");
+    }
     bool is_agent = principal->kind == PRINCIPAL_AGENT;
     if (is_agent != (rule->class == AUTH_AGENT)) {
         return ERR_SET(
@@ -156,7 +166,7 @@ enum err_code gate_audit_refusal(
     const struct rpc_call *call, const struct gate_refusal *refusal, struct err_info *err)
 {
     const struct principal *principal = refusal->principal;
-    bool known = principal != NULL && principal->kind != PRINCIPAL_NOBODY;
+    bool known = principal != NULL && principal->workspace_id != 0;
     bool refused = refusal->code == ERR_DENIED || refusal->code == ERR_UNAUTHENTICATED;
     char source[GATE_SOURCE_BYTES];
     struct audit_entry entry = {
@@ -225,7 +235,8 @@ static void finished(
     const struct rpc_method *method = rpc_call_method(call);
     const struct principal *principal = rpc_call_principal(call);
     call_metrics_count(service->calls, method, status, elapsed_us);
-    bool quiet = status == RPC_OK && principal != NULL && principal->kind == PRINCIPAL_AGENT;
+    bool quiet = status == RPC_OK && principal != NULL
+        && (principal->kind == PRINCIPAL_AGENT || principal->kind == PRINCIPAL_REPLICA);
     enum log_level level = quiet ? LOG_DEBUG : LOG_INFO;
     if (log_get_level() > level) {
         return;

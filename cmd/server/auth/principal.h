@@ -6,13 +6,15 @@
 #define SERVER_AUTH_PRINCIPAL_H
 
 #include "cmd/server/auth/rule.h"
+#include "common/base/id.h"
 #include "common/rpc/call.h"
 
 enum principal_kind {
     PRINCIPAL_NOBODY, /* a public method */
     PRINCIPAL_LOCAL,  /* the local operator socket: platform admin */
     PRINCIPAL_KEY,    /* an API key */
-    PRINCIPAL_AGENT   /* an agent's session */
+    PRINCIPAL_AGENT,  /* an agent's session */
+    PRINCIPAL_REPLICA /* another server with an agent's relay */
 };
 
 struct principal {
@@ -23,11 +25,12 @@ struct principal {
     char workspace[24];
     uint32_t scopes; /* AUTH_SCOPE_BIT of each */
     bool is_platform_admin;
-    int64_t agent_id; /* agents */
+    int64_t agent_id; /* agents; replicas: whose relay */
     int64_t epoch;
-    int64_t expires_at;          /* wall clock; INT64_MAX: does not */
-    uint8_t credential_hash[32]; /* agents and keys: what the proof hashed to */
-    char source[80];             /* address of the peer, for audit */
+    int64_t expires_at;           /* wall clock; INT64_MAX: does not */
+    uint8_t credential_hash[32];  /* agents and keys: what the proof hashed to */
+    char source[80];              /* address of the peer, for audit */
+    char relay_id[ID_TEXT_BYTES]; /* replicas: the one relay they come with */
 };
 
 /* Never NULL after the gate. */

@@ -44,6 +44,7 @@ struct auth_rule {
     enum auth_scope scope;
     bool is_audited; /* leaves an audit record; refusals of it too */
     bool needs_platform_admin;
+    bool takes_replicas; /* another server may call it for an agent */
 };
 
 const char *auth_scope_name(enum auth_scope scope); /* "agent:read" */

@@ -19,6 +19,7 @@ struct call_metrics; /* auth/call_metrics.h */
 struct credentials;  /* auth/credentials.h */
 struct ingest;       /* ingest/ingest.h */
 struct presence;     /* gateway/presence.h */
+struct relay_links;  /* relay/link.h */
 struct relays;       /* relay/relay.h */
 struct throttle;     /* core/throttle.h */
 
@@ -41,6 +42,7 @@ struct service {
     struct ingest *ingest;
     struct presence *presence;
     struct relays *relays;
+    struct relay_links *links; /* NULL: this server has its database to itself */
     struct throttle *throttle;
     const struct key_sign *command_key;
     struct store_options store;
@@ -49,8 +51,9 @@ struct service {
     char server_id[64];
     const char *mode; /* "server", "combined" */
     const char *version;
-    char ca_sha256[65];    /* hex; "": no TLS listener for agents */
-    char join_target[300]; /* what a join string names: "host:port" or "unix:/path" */
+    char ca_sha256[65];        /* hex; "": no TLS listener for agents */
+    char join_target[300];     /* what a join string names: "host:port" or "unix:/path" */
+    char replica_address[300]; /* where other servers reach this one; "": nowhere */
     struct wall_us started_at;
     atomic_bool database_away;             /* whoever tried last did not reach it; of any thread */
     atomic_int_fast64_t database_retry_at; /* clock_mono: while it is away nobody tries before */

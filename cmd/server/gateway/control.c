@@ -37,9 +37,9 @@ enum {
     HELLO_BYTES = 256 * 1024, /* kept without its reports, which go their own way */
     ARENA_BYTES = 48 * 1024 * 1024,
     GOAWAY_SPREAD_MAX_US = 30000000,
-    RETRY_US = 2000000,     /* and as much again by chance */
-    DRAIN_US = 5000000,     /* for acknowledgements on their way */
-    RELAYS_REMEMBERED = 64, /* as many as one look can find */
+    RETRY_US = 2000000,                    /* and as much again by chance */
+    DRAIN_US = 5000000,                    /* for acknowledgements on their way */
+    RELAYS_REMEMBERED = RELAY_WAITING_MAX, /* as many as one look can find */
 };
 
 enum control_state {
@@ -219,7 +219,11 @@ static enum err_code look(struct work *work, void *context, struct err_info *err
         .now = work->now,
         .limit = COMMANDS_PER_TURN,
     };
-    const struct relay_filter relays = { principal->agent_id, work->now };
+    const struct relay_filter relays = {
+        .agent_id = principal->agent_id,
+        .now = work->now,
+        .stream = turn->control->number,
+    };
     struct store_list list;
     TRY(store_command_open(work->conn, principal->workspace_id, &filter, work->arena, &list, err));
     turn->commands = list.records;
@@ -332,6 +336,37 @@ static void send_relay(struct control *control, const struct relay_record *recor
     }
 }
 
+static enum err_code mark_relays(struct work *work, void *context, struct err_info *err)
+{
+    const struct turn *turn = context;
+    struct relay_filter sent = { .agent_id = turn->control->principal.agent_id,
+                                 .stream = turn->control->number };
+    for (size_t i = 0; i < turn->relay_count; i++) {
+        sent.id = str_of(turn->relays[i].id);
+        TRY(store_relay_sent(work->conn, turn->control->principal.workspace_id, &sent, err));
+    }
+    return ERR_OK;
+}
+
+/* Rows outlive their delivery, for the server that the agent's relay reaches. Noting each would
+ * cost every exec a write: it is done when there are so many that others wait behind them. */
+static enum err_code send_relays(struct control *control, struct turn *turn, struct err_info *err)
+{
+    for (size_t i = 0; i < turn->relay_count; i++) {
+        send_relay(control, &turn->relays[i]);
+    }
+    return turn->relay_count < RELAY_WAITING_MAX ? ERR_OK
+                                                 : work_on(control, mark_relays, turn, err);
+}
+
+static void look_later(struct control *control, const struct err_info *err)
+{
+    /* The database is away: the stream stays up and looks again soon. */
+    log_warn("control_turn_failed", LOG_INT("agent_id", control->principal.agent_id), LOG_ERR(err));
+    control->unlooked = LOOK_EVERY;
+    rpc_stream_set_timer(control->stream, RETRY_US + (int64_t)id_random_below(RETRY_US));
+}
+
 /*
  * Sends what is open. To a new stream that is everything without an acknowledgement, also what the
  * agent has seen by its sequence: the acknowledgement may have been lost on the way, and the agent
@@ -350,13 +385,7 @@ static void deliver(struct control *control)
         enum err_code code = take_turn(control, &turn, &err);
         turn.is_fenced = turn.is_fenced || code == ERR_UNAUTHENTICATED;
         if (code != ERR_OK && !turn.is_fenced) {
-            /* The database is away: the stream stays up and looks again soon. */
-            log_warn(
-                "control_turn_failed",
-                LOG_INT("agent_id", control->principal.agent_id),
-                LOG_ERR(&err));
-            control->unlooked = LOOK_EVERY;
-            rpc_stream_set_timer(control->stream, RETRY_US + (int64_t)id_random_below(RETRY_US));
+            look_later(control, &err);
             return;
         }
         if (turn.is_fenced) {
@@ -367,8 +396,9 @@ static void deliver(struct control *control)
             end(control, ERR_CONFLICT, "a newer control stream of this agent took over");
             return;
         }
-        for (size_t i = 0; i < turn.relay_count; i++) {
-            send_relay(control, &turn.relays[i]);
+        if (send_relays(control, &turn, &err) != ERR_OK) {
+            look_later(control, &err);
+            return;
         }
         FAULT_POINT("server.command.marked");
         for (size_t i = 0; i < turn.count; i++) {
@@ -377,7 +407,7 @@ static void deliver(struct control *control)
                 return;
             }
         }
-    } while (turn.count == COMMANDS_PER_TURN);
+    } while (turn.count == COMMANDS_PER_TURN || turn.relay_count == RELAY_WAITING_MAX);
 }
 
 struct hello_context {

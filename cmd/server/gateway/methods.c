@@ -19,6 +19,7 @@ enum {
 
 static const struct auth_rule bootstrap = { .class = AUTH_PUBLIC, .is_audited = true };
 static const struct auth_rule session = { .class = AUTH_AGENT };
+static const struct auth_rule relayed = { .class = AUTH_AGENT, .takes_replicas = true };
 
 static const struct rpc_method rows[] = {
     {
@@ -90,8 +91,9 @@ static const struct rpc_method rows[] = {
         TYPES(relay_frame, relay_frame),
         .kind = RPC_BIDI,
         .max_request_bytes = FRAME,
+        .is_blocking = true, /* until the relay is found */
         .stream = &gateway_relay_ops,
-        .policy = &session,
+        .policy = &relayed,
     },
 };
 

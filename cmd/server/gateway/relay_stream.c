@@ -1,11 +1,14 @@
 /*
  * RelayStream, the agent's half of a relay: its first frame names the relay, then frames go both
- * ways until either side ends. Never touches the database.
+ * ways until either side ends. Where the operator is at another server, the relay is a link to
+ * there; that server meets the agent's half here, from another server's hand. The database is asked
+ * for the one thing: whose a relay is that is not here.
  */
 #include "cmd/server/auth/principal.h"
-#include "cmd/server/core/service.h"
+#include "cmd/server/core/work.h"
 #include "cmd/server/gateway/gateway.h"
-#include "cmd/server/relay/relay.h"
+#include "cmd/server/relay/link.h"
+#include "cmd/server/store/sandbox/relay.h"
 #include "common/base/mem.h"
 
 struct agent_half {
@@ -48,9 +51,72 @@ static void put(struct agent_half *half, const struct relay_frame *frame)
     }
 }
 
-static struct str_view bytes_of(const ProtobufCBinaryData *data)
+struct search {
+    const struct principal *principal;
+    struct str_view relay_id;
+    const char *owner;
+};
+
+static enum err_code find_owner(struct work *work, void *context, struct err_info *err)
 {
-    return str_from((const char *)data->data, data->len);
+    struct search *search = context;
+    struct relay_record record;
+    const struct relay_filter filter = { .agent_id = search->principal->agent_id,
+                                         .now = work->now,
+                                         .id = search->relay_id };
+    TRY(store_relay_get(
+        work->conn, search->principal->workspace_id, &filter, work->arena, &record, err));
+    search->owner = record.owner;
+    return ERR_OK;
+}
+
+/* The relay is not here: it may be at another server. local: what there is to say if it is not. */
+static enum err_code join_elsewhere(
+    struct agent_half *half, struct str_view relay_id, struct err_info *local)
+{
+    struct rpc_call *call = rpc_stream_call(half->stream);
+    struct search search = { principal_of(call), relay_id, NULL };
+    struct err_info err = ERR_INFO_INIT;
+    if (half->service->links == NULL || search.principal->kind != PRINCIPAL_AGENT) {
+        return ERR_NOT_FOUND; /* what another server brings is here or nowhere */
+    }
+    enum err_code code = work_read(
+        rpc_call_worker(call),
+        rpc_call_arena(call),
+        search.principal->workspace_id,
+        find_owner,
+        &search,
+        &err);
+    if (code == ERR_NOT_FOUND
+        || (code == ERR_OK
+            && str_equal(str_of(search.owner), str_of(half->service->replica_address)))) {
+        return ERR_NOT_FOUND;
+    }
+    if (code == ERR_OK && search.owner[0] == '\0') {
+        code = ERR_SET(
+            &err,
+            ERR_UNAVAILABLE,
+            "the operator is at a server that tells the others no address (--replica-address)");
+    }
+    if (code == ERR_OK) {
+        const struct relay_link_target target = { search.owner, relay_id, half->agent_id };
+        code = relay_links_open(half->service->links, &target, half->stream, &half->relay, &err);
+    }
+    if (code != ERR_OK) {
+        *local = err;
+    }
+    return code;
+}
+
+static enum err_code join(struct agent_half *half, struct str_view relay_id, struct err_info *err)
+{
+    const struct principal *principal = principal_of(rpc_stream_call(half->stream));
+    if (principal->kind == PRINCIPAL_REPLICA && !str_equal(relay_id, str_of(principal->relay_id))) {
+        return ERR_SET(err, ERR_NOT_FOUND, "no such relay, or its time is over");
+    }
+    enum err_code code = relay_join(
+        half->service->relays, relay_id, half->agent_id, half->stream, &half->relay, err);
+    return code == ERR_NOT_FOUND ? join_elsewhere(half, relay_id, err) : code;
 }
 
 static void on_init(struct agent_half *half, const Agentgateway__V1__RelayInit *init)
@@ -60,41 +126,19 @@ static void on_init(struct agent_half *half, const Agentgateway__V1__RelayInit *
         end(half, ERR_INVALID, "frame: init comes once, first");
         return;
     }
-    enum err_code code = relay_join(
-        half->service->relays,
-        str_of(init->relay_id),
-        half->agent_id,
-        half->stream,
-        &half->relay,
-        &err);
+    enum err_code code = join(half, str_of(init->relay_id), &err);
     if (code != ERR_OK) {
         end(half, code, err.text);
         return;
     }
     rpc_stream_set_timer(half->stream, -1);
+    rpc_stream_leave_workers(half->stream);
 }
 
 static void on_frame(struct agent_half *half, const frame_type *frame)
 {
-    struct relay_frame taken = { .kind = RELAY_END };
-    switch (frame->frame_case) {
-    case AGENTGATEWAY__V1__RELAY_FRAME__FRAME_DATA:
-        taken = (struct relay_frame){ .kind = RELAY_DATA, .bytes = bytes_of(&frame->data) };
-        break;
-    case AGENTGATEWAY__V1__RELAY_FRAME__FRAME_ERRORS:
-        taken = (struct relay_frame){ .kind = RELAY_ERRORS, .bytes = bytes_of(&frame->errors) };
-        break;
-    case AGENTGATEWAY__V1__RELAY_FRAME__FRAME_EXIT:
-        taken = (struct relay_frame){ .kind = RELAY_EXIT, .a = frame->exit->exit_code };
-        break;
-    case AGENTGATEWAY__V1__RELAY_FRAME__FRAME_FAILURE:
-        taken = (struct relay_frame){ .kind = RELAY_FAILURE,
-                                      .a = (int64_t)frame->failure->code,
-                                      .bytes = str_of(frame->failure->message) };
-        break;
-    case AGENTGATEWAY__V1__RELAY_FRAME__FRAME_END:
-        break;
-    default:
+    struct relay_frame taken;
+    if (!relay_frame_read(frame, RELAY_AGENT, &taken)) {
         end(half, ERR_INVALID, "frame: an agent sends init, data, errors, end, exit or failure");
         return;
     }
@@ -118,31 +162,11 @@ static void half_message(struct rpc_stream *stream, void *state, const ProtobufC
     }
 }
 
-static enum err_code send(struct agent_half *half, const struct relay_frame *taken)
-{
-    frame_type frame = AGENTGATEWAY__V1__RELAY_FRAME__INIT;
-    Agentgateway__V1__RelayResize resize = AGENTGATEWAY__V1__RELAY_RESIZE__INIT;
-    Agentgateway__V1__RelayEnd ended = AGENTGATEWAY__V1__RELAY_END__INIT;
-    if (taken->kind == RELAY_DATA) {
-        frame.frame_case = AGENTGATEWAY__V1__RELAY_FRAME__FRAME_DATA;
-        frame.data =
-            (ProtobufCBinaryData){ taken->bytes.len, CONST_CAST(uint8_t *, taken->bytes.ptr) };
-    } else if (taken->kind == RELAY_RESIZE) {
-        frame.frame_case = AGENTGATEWAY__V1__RELAY_FRAME__FRAME_RESIZE;
-        frame.resize = &resize;
-        resize.columns = (uint32_t)taken->a;
-        resize.rows = (uint32_t)taken->b;
-    } else {
-        frame.frame_case = AGENTGATEWAY__V1__RELAY_FRAME__FRAME_END;
-        frame.end = &ended;
-    }
-    return rpc_stream_send(half->stream, &frame.base);
-}
-
 static void half_pump(struct rpc_stream *stream, void *state)
 {
     struct agent_half *half = state;
     struct relay_frame frame;
+    struct relay_wire wire;
     if (half->relay == NULL || half->is_ended) {
         return;
     }
@@ -152,7 +176,8 @@ static void half_pump(struct rpc_stream *stream, void *state)
     }
     bool is_left = relay_is_left(half->relay, RELAY_OPERATOR);
     while (relay_peek(half->relay, RELAY_AGENT, &frame)) {
-        if (send(half, &frame) != ERR_OK) {
+        relay_wire_fill(&wire, &frame);
+        if (rpc_stream_send(stream, &wire.frame.base) != ERR_OK) {
             return; /* goes on when the stream is writable */
         }
         relay_drop(half->relay, RELAY_AGENT);

@@ -29,6 +29,7 @@ struct operator_half *operator_half_create(struct rpc_stream *stream, operator_s
 void operator_half_destroy(struct operator_half *half)
 {
     if (half->relay != NULL) {
+        relay_count(half->relay, rpc_call_worker(rpc_stream_call(half->stream)), false);
         relay_leave(half->relay, RELAY_OPERATOR);
     }
     mem_free(half);
@@ -149,5 +150,6 @@ void operator_half_tick(struct operator_half *half)
         operator_half_end(half, code, err.text);
         return;
     }
+    relay_count(half->relay, rpc_call_worker(call), true);
     rpc_stream_set_timer(half->stream, RECHECK_US);
 }

@@ -8,6 +8,7 @@
 #include "cmd/server/store/sandbox/sandbox.h"
 #include "common/base/id.h"
 #include "common/base/list.h"
+#include "common/base/log.h"
 #include "common/base/map.h"
 #include "common/crypto/command_signature.h"
 #include "common/sys/lock.h"
@@ -18,10 +19,11 @@
 
 enum {
     HASH_BYTES = 32,
+    ARENA_BYTES = 16 * 1024,
     PACKED_BYTES = 1024 * 1024
 };
 
-struct node { /* one queued frame, its bytes behind it */
+struct node { /* one queued frame, its bytes and a NUL behind it */
     struct list link;
     struct relay_frame frame;
 };
@@ -36,11 +38,12 @@ struct relay {
     struct relays *relays;
     char id[ID_TEXT_BYTES];
     char sandbox_id[ID_TEXT_BYTES];
+    int64_t workspace_id;
     int64_t agent_id;
     bool is_forward;
     uint8_t token_hash[HASH_BYTES];
     struct mono_us open_before;
-    struct rpc_stream *streams[2]; /* by side; referenced */
+    struct relay_end ends[2]; /* by side; wake is NULL: has not come */
     bool has_left[2];
     struct queue queues[2]; /* for the side */
 };
@@ -81,41 +84,63 @@ static void free_relay(struct relay *relay)
 {
     for (int side = 0; side < 2; side++) {
         empty_queue(&relay->queues[side]);
-        if (relay->streams[side] != NULL) {
-            rpc_stream_unref(relay->streams[side]);
+        if (relay->ends[side].wake != NULL) {
+            relay->ends[side].release(relay->ends[side].context);
         }
     }
     mem_free(relay);
 }
 
-/* Lock held. Forwards with this token, or to this sandbox. */
-static size_t count_forwards(const struct relays *relays, const struct relay *like, bool by_token)
+static void wake_stream(void *context)
 {
-    size_t count = 0;
-    size_t cursor = 0;
-    struct str_view key;
-    void *value = NULL;
-    while (map_next(relays->by_id, &cursor, &key, &value)) {
-        const struct relay *relay = value;
-        bool is_like = by_token ? memcmp(relay->token_hash, like->token_hash, HASH_BYTES) == 0
-                                : str_equal(str_of(relay->sandbox_id), str_of(like->sandbox_id));
-        count += relay->is_forward && is_like ? 1 : 0;
-    }
-    return count;
+    rpc_stream_wake(context);
 }
 
-static enum err_code enter(struct relay *relay, struct err_info *err)
+static void release_stream(void *context)
 {
-    struct relays *relays = relay->relays;
-    LOCK_GUARD(&relays->lock);
-    if (relay->is_forward && count_forwards(relays, relay, true) >= RELAY_PER_TOKEN) {
+    rpc_stream_unref(context);
+}
+
+static struct relay_end end_of(struct rpc_stream *stream)
+{
+    return (struct relay_end){ wake_stream, release_stream, rpc_stream_ref(stream) };
+}
+
+/* Lock held. */
+static void wake(struct relay *relay, enum relay_side side)
+{
+    if (relay->ends[side].wake != NULL && !relay->has_left[side]) {
+        relay->ends[side].wake(relay->ends[side].context);
+    }
+}
+
+static void enter(struct relay *relay)
+{
+    LOCK_GUARD(&relay->relays->lock);
+    (void)map_put(relay->relays->by_id, str_of(relay->id), relay);
+}
+
+static struct relay_connection connection_of(const struct relay *relay, struct wall_us now)
+{
+    return (struct relay_connection){ .sandbox_id = relay->sandbox_id,
+                                      .relay_id = relay->id,
+                                      .token_hash = relay->token_hash,
+                                      .until = { now.value + RELAY_RENEW_US } };
+}
+
+/* A forward is one of few, counted over all servers. */
+static enum err_code count_connection(struct work *work, struct relay *relay, struct err_info *err)
+{
+    struct relay_connection_counts counts;
+    const struct relay_connection own = connection_of(relay, work->now);
+    TRY(store_relay_connections(work->conn, relay->workspace_id, &own, work->now, &counts, err));
+    if (counts.with_token >= RELAY_PER_TOKEN) {
         return ERR_SET(err, ERR_LIMIT, "at most %d connections with one token", RELAY_PER_TOKEN);
     }
-    if (relay->is_forward && count_forwards(relays, relay, false) >= RELAY_PER_SANDBOX) {
+    if (counts.to_sandbox >= RELAY_PER_SANDBOX) {
         return ERR_SET(err, ERR_LIMIT, "at most %d connections to one sandbox", RELAY_PER_SANDBOX);
     }
-    (void)map_put(relays->by_id, str_of(relay->id), relay);
-    return ERR_OK;
+    return store_relay_connection_put(work->conn, relay->workspace_id, &own, err);
 }
 
 struct opening {
@@ -196,6 +221,9 @@ static enum err_code store_order(struct work *work, void *context, struct err_in
         work->conn, workspace_id, str_of(opening->wish->sandbox_id), work->arena, &record, err));
     TRY(phase_after_order((enum phase)record.phase, PHASE_ORDER_EXEC, &phase, err));
     relay->agent_id = record.agent_id;
+    if (relay->is_forward) {
+        TRY(count_connection(work, relay, err));
+    }
     TRY(sign(work, opening, &record, err));
     wire_pack(&opening->wish->target->base, &packed);
     if (!buf_ok(&packed)) {
@@ -205,27 +233,43 @@ static enum err_code store_order(struct work *work, void *context, struct err_in
         .id = relay->id,
         .packed = buf_view(&packed),
         .expires_at = work->now.value + RELAY_OPEN_US,
+        .owner = work->service->replica_address,
     };
     TRY(store_relay_add(work->conn, workspace_id, record.agent_id, &row, err));
     work_wake(work, HUB_OUTBOX, record.agent_id);
     return audit(work, opening, &record, err);
 }
 
-static struct relay *new_relay(
+static struct relay *new_relay(struct relays *relays)
+{
+    struct relay *relay = mem_alloc(sizeof(*relay));
+    relay->relays = relays;
+    list_init(&relay->queues[RELAY_OPERATOR].nodes);
+    list_init(&relay->queues[RELAY_AGENT].nodes);
+    return relay;
+}
+
+static struct relay *new_wished(
     struct relays *relays, struct rpc_stream *stream, const struct relay_wish *wish)
 {
     struct service *service = rpc_call_service(rpc_stream_call(stream));
-    struct relay *relay = mem_alloc(sizeof(*relay));
-    relay->relays = relays;
+    struct relay *relay = new_relay(relays);
     (void)id_create("rly", clock_wall(service->clock), relay->id);
     relay->is_forward = wish->token_hash != NULL;
     if (relay->is_forward) {
         memcpy(relay->token_hash, wish->token_hash, HASH_BYTES);
     }
     relay->open_before = (struct mono_us){ clock_mono(service->clock).value + RELAY_OPEN_US };
-    relay->streams[RELAY_OPERATOR] = rpc_stream_ref(stream);
-    list_init(&relay->queues[RELAY_OPERATOR].nodes);
-    list_init(&relay->queues[RELAY_AGENT].nodes);
+    relay->ends[RELAY_OPERATOR] = end_of(stream);
+    return relay;
+}
+
+struct relay *relay_create_linked(
+    struct relays *relays, struct rpc_stream *agent, const struct relay_end *operator_end)
+{
+    struct relay *relay = new_relay(relays);
+    relay->ends[RELAY_OPERATOR] = *operator_end;
+    relay->ends[RELAY_AGENT] = end_of(agent);
     return relay;
 }
 
@@ -238,15 +282,16 @@ enum err_code relay_open(
     struct err_info *err)
 {
     struct rpc_call *call = rpc_stream_call(stream);
-    struct relay *relay = new_relay(relays, stream, wish);
+    struct relay *relay = new_wished(relays, stream, wish);
     struct opening opening = { relay, wish, principal_of(call), call };
     enum err_code code =
         str_copy(str_of(wish->sandbox_id), relay->sandbox_id, sizeof(relay->sandbox_id));
-    code = code == ERR_OK ? enter(relay, err) : ERR_SET(err, ERR_NOT_FOUND, "sandbox not found");
     if (code != ERR_OK) {
         free_relay(relay);
-        return code;
+        return ERR_SET(err, ERR_NOT_FOUND, "sandbox not found");
     }
+    relay->workspace_id = opening.principal->workspace_id;
+    enter(relay);
     /* In the registry before the row is seen: the agent may be quicker than the commit's answer. */
     code = work_run(
         rpc_call_worker(call), arena, opening.principal->workspace_id, store_order, &opening, err);
@@ -257,6 +302,39 @@ enum err_code relay_open(
     }
     *ret_relay = relay;
     return ERR_OK;
+}
+
+static enum err_code put_connection(struct work *work, void *context, struct err_info *err)
+{
+    const struct relay *relay = context;
+    const struct relay_connection own = connection_of(relay, work->now);
+    return store_relay_connection_put(work->conn, relay->workspace_id, &own, err);
+}
+
+static enum err_code remove_connection(struct work *work, void *context, struct err_info *err)
+{
+    const struct relay *relay = context;
+    const struct relay_connection own = connection_of(relay, work->now);
+    return store_relay_connection_remove(work->conn, relay->workspace_id, &own, err);
+}
+
+void relay_count(struct relay *relay, struct worker *worker, bool is_alive)
+{
+    struct err_info err = ERR_INFO_INIT;
+    if (!relay->is_forward) {
+        return;
+    }
+    AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
+    enum err_code code = work_run(
+        worker,
+        arena,
+        relay->workspace_id,
+        is_alive ? put_connection : remove_connection,
+        relay,
+        &err);
+    if (code != ERR_OK) { /* it no longer counts in a while, or counts for a while longer */
+        log_debug("connection_not_counted", LOG_STR("relay", relay->id), LOG_ERR(&err));
+    }
 }
 
 enum err_code relay_join(
@@ -275,12 +353,12 @@ enum err_code relay_join(
         || relay->has_left[RELAY_OPERATOR]) {
         return ERR_SET(err, ERR_NOT_FOUND, "no such relay, or its time is over");
     }
-    if (relay->streams[RELAY_AGENT] != NULL) {
+    if (relay->ends[RELAY_AGENT].wake != NULL) {
         return ERR_SET(err, ERR_CONFLICT, "the relay is open already");
     }
-    relay->streams[RELAY_AGENT] = rpc_stream_ref(stream);
-    rpc_stream_wake(relay->streams[RELAY_OPERATOR]);
-    rpc_stream_wake(stream);
+    relay->ends[RELAY_AGENT] = end_of(stream);
+    wake(relay, RELAY_OPERATOR);
+    wake(relay, RELAY_AGENT);
     *ret_relay = relay;
     return ERR_OK;
 }
@@ -292,7 +370,7 @@ static enum relay_side other(enum relay_side side)
 
 bool relay_put(struct relay *relay, enum relay_side side, const struct relay_frame *frame)
 {
-    struct node *node = mem_alloc(sizeof(*node) + frame->bytes.len);
+    struct node *node = mem_alloc(sizeof(*node) + frame->bytes.len + 1);
     node->frame = *frame;
     if (frame->bytes.len > 0) {
         memcpy(node + 1, frame->bytes.ptr, frame->bytes.len);
@@ -303,9 +381,7 @@ bool relay_put(struct relay *relay, enum relay_side side, const struct relay_fra
     list_append(&queue->nodes, &node->link);
     queue->bytes += frame->bytes.len;
     queue->is_full = queue->bytes >= RELAY_QUEUE_BYTES;
-    if (relay->streams[other(side)] != NULL && !relay->has_left[other(side)]) {
-        rpc_stream_wake(relay->streams[other(side)]);
-    }
+    wake(relay, other(side));
     return !queue->is_full;
 }
 
@@ -338,9 +414,7 @@ void relay_drop(struct relay *relay, enum relay_side side)
         bool has_room = queue->is_full && queue->bytes < RELAY_QUEUE_BYTES / 2;
         if (has_room) {
             queue->is_full = false;
-            if (relay->streams[other(side)] != NULL && !relay->has_left[other(side)]) {
-                rpc_stream_wake(relay->streams[other(side)]);
-            }
+            wake(relay, other(side));
         }
     }
 
@@ -350,7 +424,7 @@ void relay_drop(struct relay *relay, enum relay_side side)
 bool relay_is_joined(struct relay *relay)
 {
     LOCK_GUARD(&relay->relays->lock);
-    return relay->streams[RELAY_AGENT] != NULL;
+    return relay->ends[RELAY_AGENT].wake != NULL;
 }
 
 bool relay_is_left(struct relay *relay, enum relay_side side)
@@ -368,11 +442,11 @@ void relay_leave(struct relay *relay, enum relay_side side)
         relay->has_left[side] = true;
         /* An agent that never came has nothing to leave. */
         is_over = relay->has_left[RELAY_OPERATOR]
-            && (relay->has_left[RELAY_AGENT] || relay->streams[RELAY_AGENT] == NULL);
+            && (relay->has_left[RELAY_AGENT] || relay->ends[RELAY_AGENT].wake == NULL);
         if (is_over) {
             (void)map_remove(relays->by_id, str_of(relay->id));
-        } else if (relay->streams[other(side)] != NULL) {
-            rpc_stream_wake(relay->streams[other(side)]);
+        } else {
+            wake(relay, other(side));
         }
     }
     if (is_over) {

@@ -2,7 +2,8 @@
  * Relays: an operator's stream and an agent's stream joined frame by frame, with flow control end
  * to end. A relay is asked for by a row (so that whichever replica holds the agent's control stream
  * can tell the agent), lives in the registry of the replica that has the operator's stream, and
- * ends with either of its sides.
+ * ends with either of its sides. An agent that comes to another replica is led there by a link
+ * (link.h), which is the operator's side where the agent is.
  *
  * Each side is a stream with events of its own. What one brings is queued for the other, which is
  * woken to take it; a side whose other end does not take stops reading. Thread-safe.
@@ -12,17 +13,11 @@
 
 #include "cmd/server/auth/principal.h"
 #include "cmd/server/core/work.h"
+#include "cmd/server/relay/frame.h"
 #include "common/rpc/call.h"
-
-#include "proto/agentgateway/v1/agentgateway.pb-c.h"
 
 struct relays;
 struct relay;
-
-enum relay_side {
-    RELAY_OPERATOR,
-    RELAY_AGENT
-};
 
 enum {
     RELAY_QUEUE_BYTES = 256 * 1024, /* each way; one message more may stand in it */
@@ -30,23 +25,8 @@ enum {
     RELAY_PER_SANDBOX = 20 /* forwards */
 };
 
-#define RELAY_OPEN_US (INT64_C(10) * US_PER_SECOND) /* the agent comes within this time */
-
-enum relay_kind {
-    RELAY_DATA,   /* bytes; from the agent: standard output */
-    RELAY_ERRORS, /* bytes of standard error */
-    RELAY_RESIZE, /* a: columns, b: rows */
-    RELAY_END,    /* no more bytes from that side */
-    RELAY_EXIT,   /* a: exit code */
-    RELAY_FAILURE /* bytes: what to tell; a: AckCode */
-};
-
-struct relay_frame {
-    enum relay_kind kind;
-    int64_t a;
-    int64_t b;
-    struct str_view bytes;
-};
+#define RELAY_OPEN_US  (INT64_C(10) * US_PER_SECOND) /* the agent comes within this time */
+#define RELAY_RENEW_US (INT64_C(20) * US_PER_SECOND) /* a forward counts for so long */
 
 struct relays *relays_create(void);
 void relays_destroy(struct relays *relays); /* after every stream is gone */
@@ -60,7 +40,7 @@ struct relay_wish {
 /*
  * From the operator's stream: checks that the sandbox is the workspace's and READY, stores the row
  * with its audit record, and wakes the agent. Blocks on the database. ERR_NOT_FOUND,
- * ERR_PRECONDITION (phase), ERR_LIMIT (forwards).
+ * ERR_PRECONDITION (phase), ERR_LIMIT (forwards: with one token, to one sandbox).
  */
 enum err_code relay_open(
     struct relays *relays,
@@ -69,6 +49,11 @@ enum err_code relay_open(
     struct arena *arena,
     struct relay **ret_relay,
     struct err_info *err) MUST_CHECK;
+
+/* From the operator's stream: a forward counts among those of its token and its sandbox, which all
+ * servers know, from relay_open on; to be said anew within RELAY_RENEW_US, and at its end. Blocks
+ * on the database; nothing where it is an exec. */
+void relay_count(struct relay *relay, struct worker *worker, bool is_alive);
 
 /* From the agent's stream, by its first frame. ERR_NOT_FOUND: no such relay of this agent here, or
  * its time is over; ERR_CONFLICT: the agent has come already. */
@@ -80,13 +65,25 @@ enum err_code relay_join(
     struct relay **ret_relay,
     struct err_info *err) MUST_CHECK;
 
+/* The operator's side where the operator is elsewhere: woken as a stream is, from any thread and
+ * under a lock; released with the relay. */
+struct relay_end {
+    void (*wake)(void *context);
+    void (*release)(void *context);
+    void *context;
+};
+
+/* A relay of the agent's stream with such an end, joined from the start. */
+struct relay *relay_create_linked(
+    struct relays *relays, struct rpc_stream *agent, const struct relay_end *operator_end);
+
 /* Queues for the other side and wakes it; bytes are copied. false: the queue is full now, the frame
  * was taken all the same, and this side is to pause until it is woken and relay_may_read. */
 bool relay_put(struct relay *relay, enum relay_side side, const struct relay_frame *frame);
 bool relay_may_read(struct relay *relay, enum relay_side side);
 
-/* The oldest frame for this side, valid until relay_drop; false: none. Looking twice gives the same
- * one. */
+/* The oldest frame for this side, valid until relay_drop, its bytes followed by a NUL; false: none.
+ * Looking twice gives the same one. */
 bool relay_peek(struct relay *relay, enum relay_side side, struct relay_frame *ret_frame);
 void relay_drop(struct relay *relay, enum relay_side side);
 

@@ -43,8 +43,10 @@ ORDER BY c.sequence
 LIMIT $5
 
 -- name: command_waiting
--- $1 now: agents
-SELECT DISTINCT agent_id FROM command WHERE state = 1 AND expires_at > $1
+-- $1 now: agents, also those that shall open a relay
+SELECT agent_id FROM command WHERE state = 1 AND expires_at > $1
+UNION
+SELECT agent_id FROM relay WHERE expires_at > $1
 
 -- name: command_mark_sent
 -- $1 workspace, $2 id, $3 now

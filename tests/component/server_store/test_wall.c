@@ -152,7 +152,8 @@ static const char filling[] =
     "INSERT INTO sandbox_forward VALUES (7, 'sbx_x', @b, 'a', 1, 2);"
     "INSERT INTO sandbox_usage VALUES (7, 'sbx_x', 'b', 1, @a, 'a', 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, "
     "0, 0);"
-    "INSERT INTO relay VALUES (7, 'rly_x', @a, @b, 2);"
+    "INSERT INTO relay VALUES (7, 'rly_x', @a, @b, 2, '', 0);"
+    "INSERT INTO sandbox_connection VALUES (7, 'sbx_x', 'rly_x', @b, 2);"
     "INSERT INTO audit VALUES (7, 1, 1, 'a', 'b', 'c', 'allowed', '', '', '', '{}', @b)";
 
 /* Rows of `other` that name an agent of `default`. */
@@ -173,7 +174,7 @@ static const char *const crossing[] = {
     "VALUES (7, 'sbx_y', 'y', @a, 2, '{}', '{}', @b, 1, 1, 1, 1, 'a', 1, 1)",
     "INSERT INTO sandbox_usage VALUES (7, 'sbx_y', 'b', 1, @a, 'a', 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, "
     "0, 0)",
-    "INSERT INTO relay VALUES (7, 'rly_y', @a, @b, 2)",
+    "INSERT INTO relay VALUES (7, 'rly_y', @a, @b, 2, '', 0)",
     "UPDATE enrollment SET agent_id = @a WHERE workspace_id = 7",
     "UPDATE agent SET enrollment_id = 'enr_mine' WHERE workspace_id = 7",
 };
