@@ -59,6 +59,12 @@ enum text_style cells_age(
     return TEXT_PLAIN;
 }
 
+enum text_style cells_age_ms(const struct view_cell *cell, int64_t ms, struct buf *out)
+{
+    const Google__Protobuf__Timestamp time = wire_timestamp_of((struct wall_us){ ms * US_PER_MS });
+    return cells_age(cell, ms > 0 && ms < WALL_US_MAX / US_PER_MS ? &time : NULL, out);
+}
+
 enum text_style cells_until(
     const struct view_cell *cell, const Google__Protobuf__Timestamp *time, struct buf *out)
 {

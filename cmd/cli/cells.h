@@ -13,6 +13,9 @@ bool cells_time_us(const Google__Protobuf__Timestamp *time, int64_t *ret_us);
 enum text_style cells_age(
     const struct view_cell *cell, const Google__Protobuf__Timestamp *time, struct buf *out);
 
+/* The same of milliseconds since 1970; 0: unset. */
+enum text_style cells_age_ms(const struct view_cell *cell, int64_t ms, struct buf *out);
+
 /* "in 5m", "expired"; in detail the time too. */
 enum text_style cells_until(
     const struct view_cell *cell, const Google__Protobuf__Timestamp *time, struct buf *out);

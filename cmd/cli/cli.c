@@ -50,6 +50,23 @@ void *cli_message(struct cli *cli, const ProtobufCMessageDescriptor *type)
     return wire_new(cli->arena, type);
 }
 
+enum err_code cli_copy(struct cli *cli, const ProtobufCMessage *message, void *ret_copy)
+{
+    AUTO_BUF struct buf packed = BUF_INIT(CLI_ARENA_BYTES / 4);
+    ProtobufCMessage *copy = NULL;
+    wire_pack(message, &packed);
+    TRY(wire_unpack_lenient(
+        cli->schema,
+        message->descriptor,
+        packed.data,
+        packed.len,
+        cli->arena,
+        &copy,
+        &cli->err));
+    memcpy(ret_copy, &copy, sizeof(void *));
+    return ERR_OK;
+}
+
 /* Fields 1 and 2 of a map entry, by their offsets: all entry types have the same shape. */
 static void set_pair(ProtobufCMessage *entry, char *key, char *value)
 {

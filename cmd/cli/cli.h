@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 struct connection;
+struct interrupt;
 struct gateway_store;
 struct wire_schema;
 
@@ -40,6 +41,7 @@ struct cli_io {
     args_env_fn env;
     void *env_context;
     const struct clock *clock;
+    struct interrupt *interrupt; /* NULL: nobody takes signals */
 };
 
 struct cli {
@@ -101,6 +103,9 @@ void *cli_timestamp_of(struct cli *cli, struct wall_us time);
  * or arena). */
 int cli_enum_value(const ProtobufCEnumDescriptor *type, const char *word);
 const char *cli_enum_word(struct cli *cli, const ProtobufCEnumDescriptor *type, int value);
+
+/* A copy of a message that a stream will take back, in the run's arena. */
+enum err_code cli_copy(struct cli *cli, const ProtobufCMessage *message, void *ret_copy) MUST_CHECK;
 
 /* Exit status of an error. */
 enum cli_exit cli_exit_of(enum err_code code);

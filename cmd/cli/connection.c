@@ -1,6 +1,5 @@
 #include "cmd/cli/connection.h"
 
-#include "common/rpc/client.h"
 #include "common/wire/wire.h"
 
 #include <stdlib.h>
@@ -8,14 +7,15 @@
 enum {
     PAGE_SIZE = 500,
     MESSAGE_BYTES_MAX = 16 * 1024 * 1024,
-    KEY_BYTES_MAX = 512
+    KEY_BYTES_MAX = 512,
+    HEADERS_MAX = 2
 };
 
 struct connection {
     struct gateway_choice choice;
     struct rpc_client *client;
     struct rpc_channel *channel;
-    struct rpc_header headers[1];
+    struct rpc_header headers[HEADERS_MAX];
     size_t header_count;
 };
 
@@ -157,9 +157,30 @@ char *connection_workspace(struct cli *cli)
 
 /* ---- calls ---- */
 
+enum err_code connection_add_header(struct cli *cli, const char *name, const char *value)
+{
+    TRY(connection_open(cli));
+    struct connection *connection = cli->connection;
+    if (connection->header_count == HEADERS_MAX) {
+        return ERR_SET(&cli->err, ERR_INTERNAL, "too many headers");
+    }
+    connection->headers[connection->header_count++] = (struct rpc_header){ name, value };
+    return ERR_OK;
+}
+
 static char *path_of(struct cli *cli, const char *method)
 {
-    return arena_printf(cli->arena, "/agentgateway.v1.AgentAdminService/%s", method);
+    const char *service = strchr(method, '/') == NULL ? "agentgateway.v1.AgentAdminService/" : "";
+    return arena_printf(cli->arena, "/%s%s", service, method);
+}
+
+static struct rpc_call_options call_options(const struct cli *cli)
+{
+    return (struct rpc_call_options){
+        .deadline_us = args_number(cli->args, "timeout"),
+        .headers = cli->connection->headers,
+        .header_count = cli->connection->header_count,
+    };
 }
 
 enum err_code connection_call(
@@ -171,11 +192,7 @@ enum err_code connection_call(
 {
     TRY(connection_open(cli));
     struct connection *connection = cli->connection;
-    struct rpc_call_options options = {
-        .deadline_us = args_number(cli->args, "timeout"),
-        .headers = connection->headers,
-        .header_count = connection->header_count,
-    };
+    struct rpc_call_options options = call_options(cli);
     ProtobufCMessage *reply = NULL;
     TRY(rpc_channel_call(
         connection->channel,
@@ -283,7 +300,48 @@ enum err_code connection_list(
     return ERR_OK;
 }
 
+void connection_call_async(
+    struct cli *cli,
+    const char *method,
+    const ProtobufCMessage *request,
+    const ProtobufCMessageDescriptor *reply_type,
+    const struct connection_answer *answer)
+{
+    struct rpc_call_options options = call_options(cli);
+    rpc_channel_call_async(
+        cli->connection->channel,
+        path_of(cli, method),
+        request,
+        reply_type,
+        &options,
+        answer->executor,
+        answer->done,
+        answer->context);
+}
+
 /* ---- streams ---- */
+
+enum err_code connection_events(
+    struct cli *cli,
+    const char *method,
+    const ProtobufCMessageDescriptor *reply_type,
+    const struct connection_listener *listener,
+    struct rpc_client_stream **ret_stream)
+{
+    TRY(connection_open(cli));
+    struct rpc_call_options options = call_options(cli);
+    options.deadline_us = 0; /* a stream has none unless it is asked for */
+    return rpc_client_stream_open(
+        cli->connection->channel,
+        path_of(cli, method),
+        reply_type,
+        &options,
+        listener->executor,
+        listener->ops,
+        listener->context,
+        ret_stream,
+        &cli->err);
+}
 
 enum err_code connection_stream(
     struct cli *cli,
@@ -292,23 +350,9 @@ enum err_code connection_stream(
     const ProtobufCMessageDescriptor *reply_type,
     struct rpc_client_stream **ret_stream)
 {
-    TRY(connection_open(cli));
-    struct connection *connection = cli->connection;
-    struct rpc_call_options options = {
-        .headers = connection->headers,
-        .header_count = connection->header_count,
-    };
+    static const struct connection_listener READER = { NULL, NULL, NULL };
     struct rpc_client_stream *stream = NULL;
-    TRY(rpc_client_stream_open(
-        connection->channel,
-        path_of(cli, method),
-        reply_type,
-        &options,
-        NULL,
-        NULL,
-        NULL,
-        &stream,
-        &cli->err));
+    TRY(connection_events(cli, method, reply_type, &READER, &stream));
     enum err_code code = rpc_client_stream_send(stream, request);
     if (code != ERR_OK) {
         rpc_client_stream_release(stream);

@@ -6,8 +6,20 @@
 #define CMD_CLI_CONNECTION_H
 
 #include "cmd/cli/gateway_store.h"
+#include "common/rpc/client.h"
 
-struct rpc_client_stream;
+/* Who gets the events of a stream, and where they run. */
+struct connection_listener {
+    const struct rpc_executor *executor;
+    const struct rpc_client_stream_ops *ops;
+    void *context;
+};
+
+struct connection_answer {
+    const struct rpc_executor *executor;
+    rpc_reply_fn done;
+    void *context;
+};
 
 /* Opens the channel if it is not open yet; does not wait for the server. */
 enum err_code connection_open(struct cli *cli) MUST_CHECK;
@@ -22,7 +34,17 @@ const struct gateway_choice *connection_choice(const struct cli *cli);
 /* --workspace, else the gateway's; "" lets the server take the caller's own. */
 char *connection_workspace(struct cli *cli);
 
-/* A call of agentgateway.v1.AgentAdminService; the reply lives as long as the run. */
+/* The service of sandboxes, to be put in front of a method: CONNECTION_OPENSHELL "GetSandbox". */
+#define CONNECTION_OPENSHELL "openshell.v1.OpenShell/"
+
+/* A header of every call from now on; name and value live as long as the run. */
+enum err_code connection_add_header(struct cli *cli, const char *name, const char *value)
+    MUST_CHECK;
+
+/*
+ * A call of agentgateway.v1.AgentAdminService, or of the service in front of the method; the reply
+ * lives as long as the run.
+ */
 enum err_code connection_call(
     struct cli *cli,
     const char *method,
@@ -49,6 +71,22 @@ enum err_code connection_stream(
     const ProtobufCMessage *request,
     const ProtobufCMessageDescriptor *reply_type,
     struct rpc_client_stream **ret_stream) MUST_CHECK;
+
+/* A stream of any kind whose events run on an executor; nothing is sent yet. */
+enum err_code connection_events(
+    struct cli *cli,
+    const char *method,
+    const ProtobufCMessageDescriptor *reply_type,
+    const struct connection_listener *listener,
+    struct rpc_client_stream **ret_stream) MUST_CHECK;
+
+/* A unary call whose answer runs on an executor; after connection_open. */
+void connection_call_async(
+    struct cli *cli,
+    const char *method,
+    const ProtobufCMessage *request,
+    const ProtobufCMessageDescriptor *reply_type,
+    const struct connection_answer *answer);
 
 /* True when a read's code says that the server ended the stream with OK (and not that a thing is
  * missing). */

@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/sys/fd.h"
+#include "common/sys/lock.h"
 #include "common/sys/thread.h"
 
 #include <errno.h>
@@ -18,6 +19,10 @@ struct interrupt {
     struct thread thread;
     int signals;
     int stop;
+    struct lock lock; /* guards what follows */
+    interrupt_fn fn;  /* of the claim; NULL: nobody has claimed */
+    void *context;
+    bool is_spent; /* the claim has had its signal: the next one ends the program */
 };
 
 /* Shows the cursor again, which a live plot hides; only a terminal understands. */
@@ -32,19 +37,54 @@ static void restore_terminal(void)
     }
 }
 
+/* False: nobody wants it, so the program ends. */
+static bool offer(struct interrupt *interrupt, int signal)
+{
+    LOCK_GUARD(&interrupt->lock);
+    bool is_size = signal == SIGWINCH;
+    if (interrupt->fn == NULL || (interrupt->is_spent && !is_size)) {
+        return is_size;
+    }
+    interrupt->is_spent = interrupt->is_spent || !is_size;
+    interrupt->fn(interrupt->context, signal);
+    return true;
+}
+
 static void run(void *context)
 {
     struct interrupt *interrupt = context;
     struct pollfd fds[2] = { { .fd = interrupt->signals, .events = POLLIN },
                              { .fd = interrupt->stop, .events = POLLIN } };
-    while (poll(fds, 2, -1) < 0 && errno == EINTR) {
+    for (;;) {
+        struct signalfd_siginfo info;
+        while (poll(fds, 2, -1) < 0 && errno == EINTR) {
+        }
+        if ((fds[1].revents & POLLIN) != 0) {
+            return;
+        }
+        if (read(interrupt->signals, &info, sizeof(info)) != (ssize_t)sizeof(info)) {
+            continue;
+        }
+        if (!offer(interrupt, (int)info.ssi_signo)) {
+            restore_terminal();
+            _exit(128 + (int)info.ssi_signo);
+        }
     }
-    struct signalfd_siginfo info;
-    if ((fds[0].revents & POLLIN) != 0
-        && read(interrupt->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        restore_terminal();
-        _exit(128 + (int)info.ssi_signo);
+}
+
+void interrupt_claim(struct interrupt *interrupt, interrupt_fn fn, void *context)
+{
+    if (interrupt != NULL) {
+        LOCK_GUARD(&interrupt->lock);
+        interrupt->fn = fn;
+        interrupt->context = context;
+        interrupt->is_spent = false;
     }
+}
+
+void interrupt_release(struct interrupt *interrupt)
+{
+    interrupt_claim(interrupt, NULL, NULL);
 }
 
 enum err_code interrupt_start(struct interrupt **ret_interrupt, struct err_info *err)
@@ -54,10 +94,12 @@ enum err_code interrupt_start(struct interrupt **ret_interrupt, struct err_info 
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGWINCH);
     if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
         return ERR_SET(err, ERR_INTERNAL, "cannot take over signals");
     }
     struct interrupt *interrupt = mem_alloc(sizeof(*interrupt));
+    lock_init(&interrupt->lock, LOCK_RANK_REGISTRY);
     interrupt->signals = signalfd(-1, &set, SFD_CLOEXEC);
     interrupt->stop = eventfd(0, EFD_CLOEXEC);
     if (interrupt->signals < 0 || interrupt->stop < 0) {
@@ -84,5 +126,6 @@ void interrupt_stop(struct interrupt *interrupt)
     thread_join(&interrupt->thread);
     fd_close(&interrupt->signals);
     fd_close(&interrupt->stop);
+    lock_deinit(&interrupt->lock);
     mem_free(interrupt);
 }

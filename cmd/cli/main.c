@@ -26,6 +26,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "belay: %s\n", err.text);
         return CLI_EXIT_FAILED;
     }
+    io.interrupt = interrupt;
     int status = cli_run(&io, argc, argv);
     interrupt_stop(interrupt);
     return status;

@@ -174,25 +174,6 @@ enum err_code cmd_command_show(struct cli *cli, const Agentgateway__V1__Command 
     return put_result(cli, command);
 }
 
-/* Copies the last message out of the watch's arena, by its packed form. */
-static enum err_code keep(
-    struct cli *cli, const ProtobufCMessage *message, Agentgateway__V1__Command **ret_last)
-{
-    AUTO_BUF struct buf packed = BUF_INIT(RESULT_BYTES_MAX);
-    ProtobufCMessage *copy = NULL;
-    wire_pack(message, &packed);
-    TRY(wire_unpack_lenient(
-        cli->schema,
-        &agentgateway__v1__command__descriptor,
-        packed.data,
-        packed.len,
-        cli->arena,
-        &copy,
-        &cli->err));
-    *ret_last = (Agentgateway__V1__Command *)(void *)copy;
-    return ERR_OK;
-}
-
 struct follow {
     struct output_live *live;
     Agentgateway__V1__Command *last;
@@ -205,7 +186,7 @@ static enum err_code take_change(
     if (follow->live != NULL) {
         TRY(output_live_row(follow->live, message));
     }
-    TRY(keep(cli, message, &follow->last));
+    TRY(cli_copy(cli, message, &follow->last));
     *ret_done = cmd_command_is_finished(follow->last);
     return ERR_OK;
 }

@@ -58,6 +58,9 @@ static const struct cli_note EXITS[] = {
     { "69", "The server cannot be reached, or went away" },
     { "75", "Too slow, too busy or over a limit: try again later" },
     { "130", "Interrupted by Ctrl-C" },
+    { "other",
+      "sandbox create -- CMD, exec and shell end with the program's own status; 124: its time was "
+      "over; 128 and more: a signal; 255: the connection was lost while it ran" },
 };
 
 static const struct cli_note FILES[] = {
@@ -75,14 +78,16 @@ static const struct cli_example ROOT_EXAMPLES[] = {
     { "belay status", "The server, the caller and the fleet in short" },
     { "belay enroll token --label site=north", "A join string for a new agent" },
     { "belay agent list", "Every agent, and whether it is online" },
+    { "belay sandbox create --rm -- python3 -c 'print(6*7)'",
+      "A program, isolated on an agent's machine" },
     { "belay telemetry plot host.cpu.busy --since 10m", "A plot in the terminal" },
     { "belay command send node-7 telemetry-now --wait", "Ask an agent for a sample now" },
 };
 
 static const struct cli_command *const ROOT_COMMANDS[] = {
-    &CMD_STATUS,    &CMD_GATEWAY,    &CMD_ENROLL,  &CMD_AGENT,  &CMD_DEVICE,
+    &CMD_STATUS,  &CMD_GATEWAY,    &CMD_ENROLL,    &CMD_AGENT, &CMD_DEVICE,    &CMD_SANDBOX,
     &CMD_TELEMETRY, &CMD_EVENT,      &CMD_COMMAND, &CMD_APIKEY, &CMD_AUDIT,
-    &CMD_CONFIG,    &CMD_COMPLETION, &CMD_VERSION, &CMD_MAN,    &CMD_REFERENCE,
+    &CMD_CONFIG,    &CMD_COMPLETION, &CMD_VERSION, &CMD_MAN,    &CMD_REFERENCE, &CMD_TERMINAL_GUARD,
 };
 
 static const struct cli_command ROOT = {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 enum {
-    WORDS_MAX = 256,
+    WORDS_MAX = 1040,
     VALUES_MAX = 512
 };
 

@@ -1,0 +1,30 @@
+/*
+ * A program in a sandbox as if it ran here: standard input, output and errors are its own, with a
+ * terminal also size, keys and signals. One event loop on the calling thread; input and output wait
+ * for each other, so that memory stays small however much flows.
+ */
+#ifndef CMD_CLI_SESSION_SESSION_H
+#define CMD_CLI_SESSION_SESSION_H
+
+#include "cmd/cli/cli.h"
+
+#include "proto/openshell/v1/openshell.pb-c.h"
+
+enum {
+    SESSION_EXIT_LOST = 255 /* the connection went, or ~. ended it; the program's status is unknown */
+};
+
+struct session_wish {
+    const char *name; /* of the sandbox, for people */
+    Openshell__V1__ExecSandboxRequest start; /* tty, cols and rows are filled in by session_run */
+    bool has_terminal;                       /* the program gets one; ours goes into raw mode */
+    bool has_input;                          /* ours is handed on; else it gets an end at once */
+};
+
+/*
+ * Until the program has ended; its exit status becomes the run's. Errors before it started are
+ * returned; a connection that goes afterwards is said and gives SESSION_EXIT_LOST.
+ */
+enum err_code session_run(struct cli *cli, struct session_wish *wish) MUST_CHECK;
+
+#endif
