@@ -56,13 +56,7 @@ enum err_code cli_copy(struct cli *cli, const ProtobufCMessage *message, void *r
     ProtobufCMessage *copy = NULL;
     wire_pack(message, &packed);
     TRY(wire_unpack_lenient(
-        cli->schema,
-        message->descriptor,
-        packed.data,
-        packed.len,
-        cli->arena,
-        &copy,
-        &cli->err));
+        cli->schema, message->descriptor, packed.data, packed.len, cli->arena, &copy, &cli->err));
     memcpy(ret_copy, &copy, sizeof(void *));
     return ERR_OK;
 }

@@ -12,3 +12,8 @@ foreach(engine sqlite postgresql)
     LABELS e2e TIMEOUT 240 SKIP_RETURN_CODE 77
     ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin;BELAY_TEST_ENGINE=${engine}")
 endforeach()
+
+# Sandboxes at the terminal: a real server, programs of this machine.
+add_test(NAME cli_sandbox COMMAND ${BELAY_PYTHON} -B "${CMAKE_SOURCE_DIR}/tests/cli/test_sandbox.py")
+set_tests_properties(cli_sandbox PROPERTIES
+  LABELS e2e TIMEOUT 240 SKIP_RETURN_CODE 77 ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin")

@@ -34,7 +34,9 @@ static const struct cli_option GLOBALS[] = {
       .fallback = "30s",
       .min = 1000,
       .max = 7 * US_PER_DAY,
-      .help = "How long a call may take; a watch ends after it when it is given" },
+      .help =
+          "How long a call may take; a watch, and a program that sandbox exec or shell started, ends "
+          "after it when it is given" },
     { .name = "verbose",
       .letter = 'v',
       .type = CLI_FLAG,
@@ -85,9 +87,9 @@ static const struct cli_example ROOT_EXAMPLES[] = {
 };
 
 static const struct cli_command *const ROOT_COMMANDS[] = {
-    &CMD_STATUS,  &CMD_GATEWAY,    &CMD_ENROLL,    &CMD_AGENT, &CMD_DEVICE,    &CMD_SANDBOX,
-    &CMD_TELEMETRY, &CMD_EVENT,      &CMD_COMMAND, &CMD_APIKEY, &CMD_AUDIT,
-    &CMD_CONFIG,    &CMD_COMPLETION, &CMD_VERSION, &CMD_MAN,    &CMD_REFERENCE, &CMD_TERMINAL_GUARD,
+    &CMD_STATUS,     &CMD_GATEWAY, &CMD_ENROLL,  &CMD_AGENT,     &CMD_DEVICE,         &CMD_SANDBOX,
+    &CMD_TELEMETRY,  &CMD_EVENT,   &CMD_COMMAND, &CMD_APIKEY,    &CMD_AUDIT,          &CMD_CONFIG,
+    &CMD_COMPLETION, &CMD_VERSION, &CMD_MAN,     &CMD_REFERENCE, &CMD_TERMINAL_GUARD,
 };
 
 static const struct cli_command ROOT = {

@@ -14,14 +14,14 @@ extern const struct cli_command CMD_TELEMETRY_PLOT; /* of telemetry, in a file o
 extern const struct cli_command CMD_EVENT;
 extern const struct cli_command CMD_COMMAND;
 extern const struct cli_command CMD_COMMAND_SEND; /* of command, in a file of its own */
-extern const struct cli_command CMD_SANDBOX; /* in cmd/cli/sandbox */
+extern const struct cli_command CMD_SANDBOX;      /* in cmd/cli/sandbox */
 extern const struct cli_command CMD_APIKEY;
 extern const struct cli_command CMD_AUDIT;
 extern const struct cli_command CMD_CONFIG;
 extern const struct cli_command CMD_COMPLETION;
 extern const struct cli_command CMD_VERSION;
-extern const struct cli_command CMD_MAN;       /* hidden: made by the build */
-extern const struct cli_command CMD_REFERENCE; /* hidden: makes docs/cli.md */
+extern const struct cli_command CMD_MAN;            /* hidden: made by the build */
+extern const struct cli_command CMD_REFERENCE;      /* hidden: makes docs/cli.md */
 extern const struct cli_command CMD_TERMINAL_GUARD; /* hidden: started by a session */
 
 const struct cli_grammar *commands_grammar(void);

@@ -13,6 +13,7 @@ struct value {
     const struct cli_option *option;
     const char *text; /* NULL: a flag that is set */
     int64_t number;
+    bool is_typed; /* on the line, not by a variable */
 };
 
 struct args {
@@ -167,12 +168,16 @@ static const struct value *value_find(const struct args *args, const struct cli_
 }
 
 static enum err_code value_add(
-    struct args *args, const struct cli_option *option, const char *text, struct err_info *err)
+    struct args *args,
+    const struct cli_option *option,
+    const char *text,
+    bool is_typed,
+    struct err_info *err)
 {
     if (args->value_count == VALUES_MAX) {
         return ERR_SET(err, ERR_INVALID, "more than %d options", VALUES_MAX);
     }
-    struct value value = { .option = option, .text = text };
+    struct value value = { .option = option, .text = text, .is_typed = is_typed };
     TRY(parse_value(&value, err));
     args->values[args->value_count++] = value;
     return ERR_OK;
@@ -203,7 +208,7 @@ static enum err_code take_option(
         if (attached != NULL) {
             return ERR_SET(reader->err, ERR_INVALID, "--%s takes no value", option->name);
         }
-        return value_add(reader->args, option, NULL, reader->err);
+        return value_add(reader->args, option, NULL, true, reader->err);
     }
     if (attached == NULL && reader->next < reader->source->argc) {
         attached = reader->source->argv[reader->next++];
@@ -212,7 +217,7 @@ static enum err_code take_option(
         return ERR_SET(
             reader->err, ERR_INVALID, "--%s needs a value: %s", option->name, option->argument);
     }
-    return value_add(reader->args, option, attached, reader->err);
+    return value_add(reader->args, option, attached, true, reader->err);
 }
 
 static enum err_code read_long(struct reader *reader, const char *word)
@@ -389,7 +394,7 @@ static enum err_code check_option(
     if (count == 0 && option->env != NULL && source->env != NULL) {
         text = source->env(source->context, option->env);
     }
-    if (text != NULL && *text != 0 && value_add(args, option, text, err) != ERR_OK) {
+    if (text != NULL && *text != 0 && value_add(args, option, text, false, err) != ERR_OK) {
         err_prefix(err, "environment %s", option->env);
         return ERR_INVALID;
     }
@@ -483,6 +488,12 @@ static const struct cli_option *option_get(const struct args *args, const char *
 bool args_is_set(const struct args *args, const char *name)
 {
     return value_find(args, option_get(args, name)) != NULL;
+}
+
+bool args_is_typed(const struct args *args, const char *name)
+{
+    const struct value *value = value_find(args, option_get(args, name));
+    return value != NULL && value->is_typed;
 }
 
 bool args_flag(const struct args *args, const char *name)

@@ -41,7 +41,8 @@ size_t args_word_count(const struct args *args);
 const char *args_word(const struct args *args, size_t index); /* NULL past the end */
 
 /* By option name; a name that is not in the table aborts. The last of repeated ones counts. */
-bool args_is_set(const struct args *args, const char *name); /* on the line or by a variable */
+bool args_is_set(const struct args *args, const char *name);   /* on the line or by a variable */
+bool args_is_typed(const struct args *args, const char *name); /* on the line alone */
 bool args_flag(const struct args *args, const char *name);
 const char *args_text(const struct args *args, const char *name); /* the default, or NULL */
 int64_t args_number(const struct args *args, const char *name);   /* int, us, bytes; unset: 0 */

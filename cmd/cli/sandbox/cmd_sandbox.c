@@ -113,28 +113,26 @@ static enum err_code delete_one(struct cli *cli, const char *name)
 }
 
 /* Every name is tried; the first error is the answer, the others are said at once. */
-static enum err_code delete(struct cli *cli)
+static enum err_code delete (struct cli *cli) {
+    enum err_code first = ERR_OK; struct err_info first_error = ERR_INFO_INIT;
+        if (args_flag(cli->args, "force")){ TRY(connection_add_header(cli, "belay-force", "true"));
+}
+for (size_t i = 0; i < args_word_count(cli->args); i++)
 {
-    enum err_code first = ERR_OK;
-    struct err_info first_error = ERR_INFO_INIT;
-    if (args_flag(cli->args, "force")) {
-        TRY(connection_add_header(cli, "belay-force", "true"));
+    enum err_code code = delete_one(cli, args_word(cli->args, i));
+    if (code == ERR_CANCELED) {
+        return code;
     }
-    for (size_t i = 0; i < args_word_count(cli->args); i++) {
-        enum err_code code = delete_one(cli, args_word(cli->args, i));
-        if (code == ERR_CANCELED) {
-            return code;
-        }
-        if (code != ERR_OK && first == ERR_OK) {
-            first = code;
-            first_error = cli->err;
-            err_prefix(&first_error, "%s", args_word(cli->args, i));
-        } else if (code != ERR_OK) {
-            output_note(cli, "belay: %s: %s", args_word(cli->args, i), cli->err.text);
-        }
+    if (code != ERR_OK && first == ERR_OK) {
+        first = code;
+        first_error = cli->err;
+        err_prefix(&first_error, "%s", args_word(cli->args, i));
+    } else if (code != ERR_OK) {
+        output_note(cli, "belay: %s: %s", args_word(cli->args, i), cli->err.text);
     }
-    cli->err = first_error;
-    return first;
+}
+cli->err = first_error;
+return first;
 }
 
 static enum err_code order(struct cli *cli, const char *method, ProtobufCMessage *request)
@@ -251,8 +249,17 @@ static const struct cli_command START = {
 };
 
 static const struct cli_command *const COMMANDS[] = {
-    &CMD_SANDBOX_CREATE, &LIST, &GET, &CMD_SANDBOX_WATCH, &DELETE, &STOP, &START,
-    &CMD_SANDBOX_LOGS, &CMD_SANDBOX_EXEC, &CMD_SANDBOX_SHELL, &CMD_SANDBOX_POLICY,
+    &CMD_SANDBOX_CREATE,
+    &LIST,
+    &GET,
+    &CMD_SANDBOX_WATCH,
+    &DELETE,
+    &STOP,
+    &START,
+    &CMD_SANDBOX_LOGS,
+    &CMD_SANDBOX_EXEC,
+    &CMD_SANDBOX_SHELL,
+    &CMD_SANDBOX_POLICY,
 };
 const struct cli_command CMD_SANDBOX = {
     .name = "sandbox",

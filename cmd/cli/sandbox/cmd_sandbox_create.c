@@ -154,7 +154,8 @@ static enum err_code check_options(struct cli *cli)
         return cli_usage(cli, "--rm removes it after its program: give -- CMD, or --tty");
     }
     if (args_flag(cli->args, "rm") && is_left) {
-        return cli_usage(cli, "--rm excludes --detach and --no-wait: nobody would be there to do it");
+        return cli_usage(
+            cli, "--rm excludes --detach and --no-wait: nobody would be there to do it");
     }
     if (args_flag(cli->args, "tty") && is_left) {
         return cli_usage(cli, "--tty excludes --detach and --no-wait");
@@ -169,8 +170,7 @@ static enum err_code show_made(struct cli *cli, const sandbox_type *sandbox)
     if (output_is_structured(cli) || cli->output.format == OUTPUT_WIDE) {
         return output_row(cli, &VIEW_SANDBOXES, &sandbox->base);
     }
-    return output_text(
-        cli, str_of(arena_printf(cli->arena, "%s\n", sandbox->metadata->name)));
+    return output_text(cli, str_of(arena_printf(cli->arena, "%s\n", sandbox->metadata->name)));
 }
 
 static enum err_code failed(struct cli *cli, const sandbox_type *sandbox)

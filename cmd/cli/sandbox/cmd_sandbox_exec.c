@@ -24,9 +24,9 @@ size_t run_words(struct cli *cli, size_t first, char ***ret_words)
 /* The best shell there is, as at a login. */
 static size_t login_shell(struct cli *cli, char ***ret_words)
 {
-    static const char *const words[] = {
-        "/bin/sh", "-c", "[ -x /bin/bash ] && exec /bin/bash -l; exec /bin/sh -l"
-    };
+    static const char *const words[] = { "/bin/sh",
+                                         "-c",
+                                         "[ -x /bin/bash ] && exec /bin/bash -l; exec /bin/sh -l" };
     *ret_words = arena_alloc(cli->arena, sizeof(words));
     for (size_t i = 0; i < ARRAY_LENGTH(words); i++) {
         (*ret_words)[i] = cli_text(cli, words[i]);
@@ -46,13 +46,12 @@ static void add_term(struct cli *cli, Openshell__V1__ExecSandboxRequest *start)
     if (term == NULL || strlen(term) > TERM_BYTES_MAX || !str_is_utf8(str_of(term), NULL)) {
         return;
     }
-    entry_type **entries =
-        arena_alloc(cli->arena, (start->n_environment + 1) * sizeof(*entries));
+    entry_type **entries = arena_alloc(cli->arena, (start->n_environment + 1) * sizeof(*entries));
     if (start->n_environment > 0) {
         memcpy(entries, start->environment, start->n_environment * sizeof(*entries));
     }
-    entry_type *entry = cli_message(
-        cli, &openshell__v1__exec_sandbox_request__environment_entry__descriptor);
+    entry_type *entry =
+        cli_message(cli, &openshell__v1__exec_sandbox_request__environment_entry__descriptor);
     entry->key = cli_text(cli, "TERM");
     entry->value = cli_text(cli, term);
     entries[start->n_environment++] = entry;
@@ -85,7 +84,9 @@ enum err_code run_interactive(struct cli *cli, const Openshell__V1__Sandbox *san
 static enum err_code run(struct cli *cli, struct session_wish *wish)
 {
     Openshell__V1__ExecSandboxRequest *start = &wish->start;
-    int64_t timeout_us = args_number(cli->args, "timeout");
+    /* A variable bounds calls; a shell that it ended would be a surprise. */
+    int64_t timeout_us =
+        args_is_typed(cli->args, "timeout") ? args_number(cli->args, "timeout") : 0;
     start->workdir = cli_text(cli, args_text(cli->args, "workdir"));
     if (start->workdir[0] != 0 && start->workdir[0] != '/') {
         return cli_usage(cli, "--workdir: \"%s\" is not an absolute path", start->workdir);
@@ -126,15 +127,10 @@ static enum err_code shell(struct cli *cli)
 
 /* ---- table ---- */
 
-#define OPTION_WORKDIR                                                    \
-    {                                                                     \
-        .name = "workdir", .type = CLI_TEXT, .argument = "PATH",          \
-        .help = "Where it starts; /sandbox without it"                    \
-    }
-#define OPTION_EXEC_TIMEOUT                                                                   \
-    {                                                                                         \
-        .name = "timeout", .type = CLI_DURATION, .argument = "TIME", .min = US_PER_SECOND,    \
-        .max = 7 * US_PER_DAY, .help = "End it after this time (exit status 124); no end without it" \
+#define OPTION_WORKDIR                                           \
+    {                                                            \
+        .name = "workdir", .type = CLI_TEXT, .argument = "PATH", \
+        .help = "Where it starts; /sandbox without it"           \
     }
 static const struct cli_argument EXEC_ARGUMENTS[] = {
     ARGUMENT_SANDBOX,
@@ -152,16 +148,15 @@ static const struct cli_option EXEC_OPTIONS[] = {
     OPTION_WORKDIR,
     OPTION_ENV,
     OPTION_ENV_FILE,
-    OPTION_EXEC_TIMEOUT,
 };
 static const struct cli_example EXEC_EXAMPLES[] = {
     { "belay sandbox exec web -- ls -l /sandbox", "One program" },
     { "tar c site | belay sandbox exec -i web -- tar x -C /sandbox", "Input from a pipe" },
     { "belay sandbox exec -it web -- top", "One that needs a terminal" },
 };
-#define SESSION_DESCRIPTION                                                                       \
-    "The exit status is the program's (128 and the signal's number when it was killed, 124 when " \
-    "its time was over), or 255 when the connection was lost after it had begun to answer. With " \
+#define SESSION_DESCRIPTION                                                                        \
+    "The exit status is the program's (128 and the signal's number when it was killed, 124 when "  \
+    "--timeout was over), or 255 when the connection was lost after it had begun to answer. With " \
     "a terminal, at the start of a line: ~. ends the session, ~? shows the keys, ~~ is one ~."
 const struct cli_command CMD_SANDBOX_EXEC = {
     .name = "exec",
@@ -178,7 +173,6 @@ static const struct cli_option SHELL_OPTIONS[] = {
     OPTION_WORKDIR,
     OPTION_ENV,
     OPTION_ENV_FILE,
-    OPTION_EXEC_TIMEOUT,
 };
 const struct cli_command CMD_SANDBOX_SHELL = {
     .name = "shell",

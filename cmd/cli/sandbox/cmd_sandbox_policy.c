@@ -4,16 +4,15 @@
 #include "cmd/cli/sandbox/commands.h"
 #include "cmd/cli/sandbox/policy_file.h"
 #include "cmd/cli/sandbox/sandbox_view.h"
-
-#include <time.h>
+#include "common/sys/loop.h"
 
 enum {
-    PAGE_SIZE = 500
+    PAGE_SIZE = 500,
+    LOOK_MS = 50
 };
 
 /* How long an agent that is there takes at most, and how often one looks. */
 #define LOAD_US (INT64_C(30) * US_PER_SECOND)
-#define LOOK_US (INT64_C(50) * US_PER_MS)
 
 /* ---- revisions ---- */
 
@@ -123,10 +122,12 @@ static bool is_pending(const revision_type *revision)
 }
 
 /* The agent's word on a revision. */
-static enum err_code wait_loaded(
-    struct cli *cli, uint32_t version, Openshell__V1__GetSandboxPolicyStatusResponse **ret_reply)
+static enum err_code look_until_loaded(
+    struct cli *cli,
+    struct loop *loop,
+    uint32_t version,
+    Openshell__V1__GetSandboxPolicyStatusResponse **ret_reply)
 {
-    const struct timespec pause = { .tv_nsec = (long)(LOOK_US * 1000) };
     int64_t most = args_is_set(cli->args, "timeout") ? args_number(cli->args, "timeout") : LOAD_US;
     int64_t deadline = clock_mono(cli->io->clock).value + most;
     TRY(read_revision(cli, version, ret_reply));
@@ -138,10 +139,20 @@ static enum err_code wait_loaded(
                 "the agent has not loaded revision %u yet; it will when it is there",
                 version);
         }
-        (void)nanosleep(&pause, NULL);
+        loop_step(loop, LOOK_MS);
         TRY(read_revision(cli, version, ret_reply));
     }
     return ERR_OK;
+}
+
+static enum err_code wait_loaded(
+    struct cli *cli, uint32_t version, Openshell__V1__GetSandboxPolicyStatusResponse **ret_reply)
+{
+    struct loop *loop = NULL;
+    TRY(loop_create(cli->io->clock, &loop, &cli->err));
+    enum err_code code = look_until_loaded(cli, loop, version, ret_reply);
+    loop_destroy(loop);
+    return code;
 }
 
 static enum err_code set(struct cli *cli)

@@ -13,12 +13,12 @@ struct pairs {
     size_t fixed; /* the first so many are not replaced */
 };
 
-/* Where the variable stands already; count: nowhere. */
-static size_t find(const struct pairs *pairs, const char *pair)
+/* Where the variable of a word (NAME or NAME=VALUE) stands already; count: nowhere. */
+static size_t find(const struct pairs *pairs, const char *word)
 {
-    size_t length = (size_t)(strchr(pair, '=') - pair) + 1;
+    size_t length = strcspn(word, "=");
     for (size_t i = 0; i < pairs->count; i++) {
-        if (strncmp(pairs->list[i], pair, length) == 0) {
+        if (strncmp(pairs->list[i], word, length) == 0 && pairs->list[i][length] == '=') {
             return i;
         }
     }
@@ -29,9 +29,12 @@ static size_t find(const struct pairs *pairs, const char *pair)
 static enum err_code add(struct cli *cli, struct pairs *pairs, const char *origin, const char *word)
 {
     const char *pair = word;
+    size_t at = find(pairs, word);
+    if (at < pairs->fixed) {
+        return ERR_OK;
+    }
     if (strchr(word, '=') == NULL) {
-        const char *value =
-            cli->io->env == NULL ? NULL : cli->io->env(cli->io->env_context, word);
+        const char *value = cli->io->env == NULL ? NULL : cli->io->env(cli->io->env_context, word);
         if (value == NULL) {
             return cli_usage(
                 cli, "%s: %s has no value here; set it, or write %s=VALUE", origin, word, word);
@@ -41,14 +44,11 @@ static enum err_code add(struct cli *cli, struct pairs *pairs, const char *origi
     if (pair[0] == '=') {
         return cli_usage(cli, "%s: \"%s\" has no name", origin, word);
     }
-    size_t at = find(pairs, pair);
     if (at == PAIRS_MAX) {
         return cli_usage(cli, "%s: more than %d variables", origin, PAIRS_MAX);
     }
-    if (at >= pairs->fixed) {
-        pairs->list[at] = pair;
-        pairs->count += at == pairs->count;
-    }
+    pairs->list[at] = pair;
+    pairs->count += at == pairs->count;
     return ERR_OK;
 }
 

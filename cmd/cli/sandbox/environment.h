@@ -1,6 +1,6 @@
 /*
- * Variables for a program: --env NAME=VALUE, --env NAME (its value from our own environment, so that
- * a secret is in no command line), --env-file FILE.
+ * Variables for a program: --env NAME=VALUE, --env NAME (its value from our own environment, so
+ * that a secret is in no command line), --env-file FILE.
  */
 #ifndef CMD_CLI_SANDBOX_ENVIRONMENT_H
 #define CMD_CLI_SANDBOX_ENVIRONMENT_H
@@ -21,11 +21,11 @@ enum err_code environment_read(
         .help = "Variable of the program; without =VALUE the value it has here, which keeps a " \
                 "secret out of the command line"                                                \
     }
-#define OPTION_ENV_FILE                                                                            \
-    {                                                                                              \
-        .name = "env-file", .type = CLI_FILE, .argument = "FILE",                                  \
-        .help = "Variables from a file of lines NAME=VALUE or NAME; empty lines and lines that "   \
-                "start with # are skipped"                                                         \
+#define OPTION_ENV_FILE                                                                          \
+    {                                                                                            \
+        .name = "env-file", .type = CLI_FILE, .argument = "FILE",                                \
+        .help = "Variables from a file of lines NAME=VALUE or NAME; empty lines and lines that " \
+                "start with # are skipped"                                                       \
     }
 
 #endif

@@ -151,7 +151,9 @@ static enum err_code take(struct follow *follow, const ProtobufCMessage *message
         (const Openshell__V1__SandboxStreamEvent *)(const void *)message;
     struct cli *cli = follow->cli;
     if (event->payload_case == OPENSHELL__V1__SANDBOX_STREAM_EVENT__PAYLOAD_LOG) {
-        return follow->wish->line == NULL ? ERR_OK : follow->wish->line(cli, follow->wish->context, event->log);
+        return follow->wish->line == NULL
+            ? ERR_OK
+            : follow->wish->line(cli, follow->wish->context, event->log);
     }
     if (event->payload_case != OPENSHELL__V1__SANDBOX_STREAM_EVENT__PAYLOAD_SANDBOX) {
         return ERR_OK;
@@ -218,8 +220,7 @@ enum err_code follow_run(
         &openshell__v1__sandbox_stream_event__descriptor,
         &stream));
     atomic_store(&follow->stream, stream);
-    enum err_code code =
-        follow_signal(follow) != 0 ? ERR_CANCELED : read_watch(follow, stream);
+    enum err_code code = follow_signal(follow) != 0 ? ERR_CANCELED : read_watch(follow, stream);
     interrupt_release(cli->io->interrupt); /* nobody may cancel what is released now */
     atomic_store(&follow->stream, NULL);
     rpc_client_stream_release(stream);

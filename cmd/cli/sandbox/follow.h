@@ -41,8 +41,9 @@ struct follow_wish {
  * NULL: it is gone. ERR_CANCELED: a signal came.
  */
 enum err_code follow_run(
-    struct follow *follow, const struct follow_wish *wish, Openshell__V1__Sandbox **ret_last)
-    MUST_CHECK;
+    struct follow *follow,
+    const struct follow_wish *wish,
+    Openshell__V1__Sandbox **ret_last) MUST_CHECK;
 
 /*
  * A follow_line_fn: the line as it is, on standard output or standard error as it was written

@@ -8,8 +8,9 @@
 
 /* "-": standard input. Errors name the file, the place and the field. */
 enum err_code policy_file_read(
-    struct cli *cli, const char *path, Openshell__Sandbox__V1__SandboxPolicy **ret_policy)
-    MUST_CHECK;
+    struct cli *cli,
+    const char *path,
+    Openshell__Sandbox__V1__SandboxPolicy **ret_policy) MUST_CHECK;
 
 /* What policy_file_read reads: snake_case names, without what is not set. */
 enum err_code policy_file_write(

@@ -153,15 +153,13 @@ CELL_NAME(name_of, sandbox_type, metadata->name)
 
 static enum text_style write_labels(const struct view_cell *cell, struct buf *out)
 {
-    const Openshell__Datamodel__V1__ObjectMeta *meta =
-        ((const sandbox_type *)cell->item)->metadata;
+    const Openshell__Datamodel__V1__ObjectMeta *meta = ((const sandbox_type *)cell->item)->metadata;
     return cells_pairs(meta->labels, meta->n_labels, out);
 }
 
 static enum text_style write_annotations(const struct view_cell *cell, struct buf *out)
 {
-    const Openshell__Datamodel__V1__ObjectMeta *meta =
-        ((const sandbox_type *)cell->item)->metadata;
+    const Openshell__Datamodel__V1__ObjectMeta *meta = ((const sandbox_type *)cell->item)->metadata;
     return cells_pairs(meta->annotations, meta->n_annotations, out);
 }
 
@@ -207,8 +205,7 @@ enum err_code sandbox_find(struct cli *cli, const char *name, sandbox_type **ret
     return sandbox_take(cli, reply->sandbox, ret_sandbox);
 }
 
-enum err_code sandbox_take(
-    struct cli *cli, sandbox_type *sandbox, sandbox_type **ret_sandbox)
+enum err_code sandbox_take(struct cli *cli, sandbox_type *sandbox, sandbox_type **ret_sandbox)
 {
     if (sandbox == NULL || sandbox->metadata == NULL || sandbox->spec == NULL
         || sandbox->status == NULL) {

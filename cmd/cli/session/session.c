@@ -197,8 +197,7 @@ static void on_writable(void *context)
 {
     struct session *session = context;
     session->unsent = 0;
-    if (session->input != NULL
-        && source_pause(session->input, false, &session->err) != ERR_OK) {
+    if (session->input != NULL && source_pause(session->input, false, &session->err) != ERR_OK) {
         end_input(session);
     }
 }
@@ -243,9 +242,9 @@ static bool post(void *context, void (*fn)(void *argument), void *argument)
 
 static enum err_code open_stream(struct session *session)
 {
-    static const struct rpc_client_stream_ops OPS = {
-        .message = on_message, .writable = on_writable, .closed = on_closed
-    };
+    static const struct rpc_client_stream_ops OPS = { .message = on_message,
+                                                      .writable = on_writable,
+                                                      .closed = on_closed };
     const struct rpc_executor executor = { post, session->loop };
     const struct connection_listener listener = { &executor, &OPS, session };
     return connection_events(

@@ -11,11 +11,12 @@
 #include "proto/openshell/v1/openshell.pb-c.h"
 
 enum {
-    SESSION_EXIT_LOST = 255 /* the connection went, or ~. ended it; the program's status is unknown */
+    SESSION_EXIT_LOST =
+        255 /* the connection went, or ~. ended it; the program's status is unknown */
 };
 
 struct session_wish {
-    const char *name; /* of the sandbox, for people */
+    const char *name;                        /* of the sandbox, for people */
     Openshell__V1__ExecSandboxRequest start; /* tty, cols and rows are filled in by session_run */
     bool has_terminal;                       /* the program gets one; ours goes into raw mode */
     bool has_input;                          /* ours is handed on; else it gets an end at once */

@@ -148,8 +148,7 @@ static enum err_code wait_writable(struct sink *sink, struct err_info *err)
 {
     return sink->watch != NULL
         ? ERR_OK
-        : loop_watch_add(
-              sink->loop, sink->fd, EPOLLOUT, on_writable, sink, &sink->watch, err);
+        : loop_watch_add(sink->loop, sink->fd, EPOLLOUT, on_writable, sink, &sink->watch, err);
 }
 
 enum err_code sink_put(struct sink *sink, struct str_view bytes, struct err_info *err)

@@ -89,5 +89,5 @@ enum err_code source_pause(struct source *source, bool is_paused, struct err_inf
     return source->watch != NULL
         ? ERR_OK
         : loop_watch_add(
-              source->loop, source->fd, EPOLLIN, on_readable, source, &source->watch, err);
+            source->loop, source->fd, EPOLLIN, on_readable, source, &source->watch, err);
 }

@@ -46,9 +46,9 @@ bool terminal_size(int fd, unsigned *ret_columns, unsigned *ret_rows)
 /* Of a process group of its own, so that a signal to ours does not end both. */
 static bool spawn_guard(struct terminal *terminal, int in)
 {
-    static char name[] = "belay";
-    static char command[] = TERMINAL_GUARD_COMMAND;
-    char *const words[] = { name, command, NULL };
+    char *const words[] = { CONST_CAST(char *, "belay"),
+                            CONST_CAST(char *, TERMINAL_GUARD_COMMAND),
+                            NULL };
     char *const no_environment[] = { NULL };
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -59,8 +59,9 @@ static bool spawn_guard(struct terminal *terminal, int in)
         posix_spawn_file_actions_destroy(&files);
         return false;
     }
-    bool good = posix_spawn_file_actions_adddup2(&files, in, STDIN_FILENO) == 0
-        && posix_spawn_file_actions_adddup2(&files, terminal->fd, STDOUT_FILENO) == 0
+    /* The terminal first: it is standard input itself. */
+    bool good = posix_spawn_file_actions_adddup2(&files, terminal->fd, STDOUT_FILENO) == 0
+        && posix_spawn_file_actions_adddup2(&files, in, STDIN_FILENO) == 0
         && posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0) == 0
         && posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP) == 0
         && posix_spawnattr_setpgroup(&attributes, 0) == 0

@@ -10,7 +10,8 @@
 struct terminal;
 
 /* fd is a terminal and stays the caller's. */
-enum err_code terminal_open(int fd, struct terminal **ret_terminal, struct err_info *err) MUST_CHECK;
+enum err_code terminal_open(int fd, struct terminal **ret_terminal, struct err_info *err)
+    MUST_CHECK;
 void terminal_close(struct terminal *terminal); /* puts it back; NULL is allowed */
 
 /* false: fd is no terminal, or has no size. */

@@ -249,7 +249,7 @@ static void test_help_needs_nothing_else(void **state)
 static void test_too_many_words_and_options(void **state)
 {
     struct fixture *f = *state;
-    char *argv[800];
+    char *argv[1100];
     for (size_t i = 0; i < ARRAY_LENGTH(argv); i++) {
         argv[i] = arena_strdup(f->arena, i == 1 ? "thing" : i == 2 ? "show" : "x");
     }
