@@ -30,6 +30,13 @@ if(TARGET belay-server)
   set_tests_properties(component_server_start PROPERTIES LABELS component TIMEOUT 300)
 endif()
 
+# The egress proxy, in a network namespace of the test's own.
+foreach(test IN LISTS component_tests)
+  if(test MATCHES "^component_agent_proxy_")
+    target_sources(${test} PRIVATE component/agent_proxy/fixture.c)
+  endif()
+endforeach()
+
 # Real sandboxes, by the shim of this build, on each driver.
 foreach(test IN LISTS component_tests)
   if(test MATCHES "^component_agent_sandbox_")
