@@ -2,88 +2,65 @@
 
 const char *glob_check(struct str_view pattern)
 {
-    size_t stars = 0;
     if (pattern.len > GLOB_BYTES_MAX) {
-        return "a path pattern has at most 1024 characters";
+        return "a path pattern has at most 256 characters";
     }
     for (size_t i = 0; i < pattern.len; i++) {
-        char c = pattern.ptr[i];
-        if ((unsigned char)c < 0x20 || c == 0x7f) {
+        if ((unsigned char)pattern.ptr[i] < 0x20 || pattern.ptr[i] == 0x7f) {
             return "control characters in a path pattern";
         }
-        stars += c == '*' && (i == 0 || pattern.ptr[i - 1] != '*') ? 1 : 0;
-    }
-    if (stars > GLOB_STARS_MAX) {
-        return "a path pattern has at most 8 stars";
     }
     return pattern.len == 0 || pattern.ptr[0] == '/' || pattern.ptr[0] == '*'
         ? NULL
         : "a path pattern begins with '/' or a star";
 }
 
-/* Where to go on when the rest does not fit: behind a star, which then takes one more character. */
-struct retreat {
-    size_t pattern; /* behind the star; 0: there was none */
-    size_t path;
+/* Which places of the pattern the path so far may have come to: [pattern.len] is its end. */
+struct places {
+    bool at[GLOB_BYTES_MAX + 1];
 };
 
-struct match {
-    struct str_view pattern;
-    struct str_view path;
-    size_t at;     /* in the pattern */
-    size_t offset; /* in the path */
-    struct retreat one;
-    struct retreat any;
-};
-
-static void take_star(struct match *match)
+static size_t star_width(struct str_view pattern, size_t at)
 {
-    bool any = match->at + 1 < match->pattern.len && match->pattern.ptr[match->at + 1] == '*';
-    while (match->at < match->pattern.len && match->pattern.ptr[match->at] == '*') {
-        match->at++;
+    if (pattern.ptr[at] != '*') {
+        return 0;
     }
-    *(any ? &match->any : &match->one) = (struct retreat){ match->at, match->offset };
-    if (any) {
-        match->one.pattern = 0; /* what lies before a "**" need not be tried again */
-    }
+    return at + 1 < pattern.len && pattern.ptr[at + 1] == '*' ? 2 : 1;
 }
 
-static bool step_back(struct match *match)
+/* A star may stand for nothing. */
+static void pass_stars(struct str_view pattern, struct places *places)
 {
-    bool one = match->one.pattern != 0 && match->one.path < match->path.len
-        && match->path.ptr[match->one.path] != '/';
-    struct retreat *to = one ? &match->one : &match->any;
-    if (to->pattern == 0 || to->path >= match->path.len) {
-        return false;
-    }
-    to->path++;
-    match->at = to->pattern;
-    match->offset = to->path;
-    if (to == &match->any) {
-        match->one.pattern = 0;
-    }
-    return true;
-}
-
-bool glob_matches(struct str_view pattern, struct str_view path)
-{
-    struct match match = { .pattern = pattern, .path = path };
-    if (pattern.len == 0) {
-        return true;
-    }
-    while (match.offset < path.len || match.at < pattern.len) {
-        bool more = match.at < pattern.len;
-        if (more && pattern.ptr[match.at] == '*') {
-            take_star(&match);
-        } else if (
-            more && match.offset < path.len && pattern.ptr[match.at] == path.ptr[match.offset]) {
-            match.at++;
-            match.offset++;
-        } else if (!step_back(&match)) {
-            return false;
+    for (size_t i = 0; i < pattern.len; i++) {
+        if (places->at[i]) {
+            size_t width = star_width(pattern, i);
+            places->at[i + width] = true;
         }
     }
-    return true;
+}
+
+/* Every place at once, so that no path takes longer than its length times the pattern's. */
+bool glob_matches(struct str_view pattern, struct str_view path)
+{
+    struct places now = { { true } };
+    if (pattern.len == 0 || pattern.len > GLOB_BYTES_MAX) {
+        return pattern.len == 0;
+    }
+    pass_stars(pattern, &now);
+    for (size_t k = 0; k < path.len; k++) {
+        struct places next = { { false } };
+        for (size_t i = 0; i < pattern.len; i++) {
+            size_t width = now.at[i] ? star_width(pattern, i) : 0;
+            if (width == 2 || (width == 1 && path.ptr[k] != '/')) {
+                next.at[i] = true;
+            } else if (now.at[i] && width == 0 && pattern.ptr[i] == path.ptr[k]) {
+                next.at[i + 1] = true;
+            }
+        }
+        now = next;
+        pass_stars(pattern, &now);
+    }
+    return now.at[pattern.len];
 }
 
 static int nibble(char c)

@@ -8,8 +8,7 @@
 #include "common/base/str.h"
 
 enum {
-    GLOB_BYTES_MAX = 1024,
-    GLOB_STARS_MAX = 8
+    GLOB_BYTES_MAX = 256
 };
 
 /* NULL: good; else what is wrong. Empty is good and matches everything. */
