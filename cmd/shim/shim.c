@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
@@ -443,6 +444,9 @@ static enum err_code open_all(struct shim *shim, int agent, struct err_info *err
     if (shim->dir_fd < 0 || shim->program_fd < 0) {
         return ERR_SET_ERRNO(err, ERR_NOT_FOUND, errno, "%s", shim->dir);
     }
+    if (flock(shim->dir_fd, LOCK_EX | LOCK_NB) != 0) {
+        return ERR_SET_ERRNO(err, ERR_BUSY, errno, "%s: another shim has it", shim->dir);
+    }
     TRY(read_spec(shim, err));
     TRY(loop_create(shim->clock, &shim->loop, err));
     shim->sample_timer = loop_timer_create(shim->loop, on_sample, shim);
@@ -459,6 +463,7 @@ static void close_all(struct shim *shim)
         program_destroy(LIST_ENTRY(node, struct program, link));
     }
     if (shim->loop != NULL) {
+        (void)flock(shim->dir_fd, LOCK_UN); /* first: the agent may start the next one at once */
         shim_agent_close(shim);
     }
     loop_timer_destroy(shim->sample_timer);

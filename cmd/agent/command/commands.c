@@ -43,26 +43,27 @@ struct action {
     Agentgateway__V1__AgentCommand__CommandCase command;
     const char *name;
     enum lane lane;
+    bool resumes;   /* as in command_interrupt of spool.sql */
     size_t handler; /* offset of the command_fn in struct command_ops */
 };
 
-#define ROW(id, member, which)                                         \
-    {                                                                  \
-        AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_##id, #member, which, \
-            offsetof(struct command_ops, member)                       \
+#define ROW(id, member, which)                                                \
+    {                                                                         \
+        AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_##id, #member, which, false, \
+            offsetof(struct command_ops, member)                              \
+    }
+#define RESUMING_ROW(id, member)                                                 \
+    {                                                                            \
+        AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_##id, #member, LANE_POOL, true, \
+            offsetof(struct command_ops, member)                                 \
     }
 
 static const struct action actions[] = {
-    ROW(DEVICE_COMMAND, device_command, LANE_POOL),
-    ROW(TELEMETRY_NOW, telemetry_now, LANE_POOL),
-    ROW(SANDBOX_CREATE, sandbox_create, LANE_POOL),
-    ROW(SANDBOX_START, sandbox_start, LANE_POOL),
-    ROW(SANDBOX_STOP, sandbox_stop, LANE_POOL),
-    ROW(SANDBOX_DELETE, sandbox_delete, LANE_POOL),
-    ROW(SANDBOX_POLICY, sandbox_policy, LANE_POOL),
-    ROW(ROTATE_KEY, rotate_key, LANE_EXCLUSIVE),
-    ROW(SET_CONFIG, set_config, LANE_EXCLUSIVE),
-    ROW(DRAIN, drain, LANE_EXCLUSIVE),
+    ROW(DEVICE_COMMAND, device_command, LANE_POOL), ROW(TELEMETRY_NOW, telemetry_now, LANE_POOL),
+    RESUMING_ROW(SANDBOX_CREATE, sandbox_create),   RESUMING_ROW(SANDBOX_START, sandbox_start),
+    RESUMING_ROW(SANDBOX_STOP, sandbox_stop),       RESUMING_ROW(SANDBOX_DELETE, sandbox_delete),
+    RESUMING_ROW(SANDBOX_POLICY, sandbox_policy),   ROW(ROTATE_KEY, rotate_key, LANE_EXCLUSIVE),
+    ROW(SET_CONFIG, set_config, LANE_EXCLUSIVE),    ROW(DRAIN, drain, LANE_EXCLUSIVE),
 };
 
 static const struct action *find_action(const Agentgateway__V1__AgentCommand *command)
@@ -169,9 +170,21 @@ static void refuse(
     }
 }
 
-/* true: it was given before; its answer, if there is one, goes again. */
+static bool acts_now(const struct commands *commands, const char *command_id)
+{
+    LIST_FOR_EACH(node, &commands->runs)
+    {
+        if (strcmp(LIST_ENTRY(node, struct command_run, node)->command_id, command_id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* true: it was given before; its answer, if there is one, goes again. *ret_cut_off: it was given to
+ * an earlier process, which came to no answer. */
 static bool answer_repetition(
-    struct commands *commands, const Agentgateway__V1__ControlCommand *command)
+    struct commands *commands, const Agentgateway__V1__ControlCommand *command, bool *ret_cut_off)
 {
     AUTO_ARENA struct arena *arena = arena_create((size_t)ACK_PAYLOAD_MAX * 2);
     enum command_status status = COMMAND_RUNNING;
@@ -182,12 +195,24 @@ static bool answer_repetition(
     }
     if (status != COMMAND_RUNNING) {
         send_ack(commands, id, &outcome);
+        return true;
     }
-    return true;
+    *ret_cut_off = !acts_now(commands, command->command_id);
+    return !*ret_cut_off;
 }
 
-/* After this the command may act, once. The sequence has a file of its own: it outlives a damaged
- * spool. */
+static enum err_code keep_sequence(
+    struct commands *commands, uint64_t sequence, struct err_info *err)
+{
+    if (sequence > commands->last_sequence) {
+        TRY(state_save_command_sequence(commands->options.state, sequence, err));
+        commands->last_sequence = sequence;
+    }
+    return ERR_OK;
+}
+
+/* After this the command may act, once. The log comes first, so that one that is cut off in between
+ * is known when it comes again. The sequence has a file of its own: it outlives a damaged spool. */
 static enum err_code record(
     struct commands *commands,
     const Agentgateway__V1__ControlCommand *command,
@@ -198,10 +223,9 @@ static enum err_code record(
                                    .actor = str_of(command->actor),
                                    .action = str_of(action),
                                    .sequence = command->sequence };
-    TRY(state_save_command_sequence(commands->options.state, command->sequence, err));
-    commands->last_sequence = command->sequence;
+    TRY(command_log_begin(commands->options.spool, &entry, err));
     FAULT_POINT("agent.command.numbered");
-    return command_log_begin(commands->options.spool, &entry, err);
+    return keep_sequence(commands, command->sequence, err);
 }
 
 static struct command_run *begin_run(
@@ -301,10 +325,14 @@ void commands_handle(
     struct err_info err = ERR_INFO_INIT;
     AUTO_ARENA struct arena *arena = arena_create(UNPACK_BYTES);
     ProtobufCMessage *message = NULL;
+    bool was_cut_off = false;
     context.last_sequence = commands->last_sequence;
     enum verify_verdict verdict = verify_signature(&context, command);
-    if (verdict == VERIFY_OK && answer_repetition(commands, command)) {
+    if (verdict == VERIFY_OK && answer_repetition(commands, command, &was_cut_off)) {
         return;
+    }
+    if (was_cut_off) {
+        context.last_sequence = command->sequence - 1; /* the log knows it; only time can be up */
     }
     if (verdict == VERIFY_OK) {
         verdict = verify_order(&context, command);
@@ -318,7 +346,13 @@ void commands_handle(
     const struct action *action = code == ERR_OK ? find_action(what) : NULL;
     struct command_outcome outcome;
     struct err_info log_err = ERR_INFO_INIT;
-    if (record(commands, command, action == NULL ? "unknown" : action->name, &log_err) != ERR_OK) {
+    if (was_cut_off && (action == NULL || !action->resumes)) {
+        return; /* nobody knows how far it came: it waits to be told as interrupted */
+    }
+    enum err_code kept = was_cut_off
+        ? keep_sequence(commands, command->sequence, &log_err)
+        : record(commands, command, action == NULL ? "unknown" : action->name, &log_err);
+    if (kept != ERR_OK) {
         log_error("command_not_recorded", LOG_ERR(&log_err));
         set_outcome(&outcome, ACK(INTERNAL), "the agent's disk does not take it", STR_NONE);
         (void)commands->options.ops->send_ack(

@@ -31,7 +31,8 @@ struct command_ops {
     command_fn rotate_key;
     command_fn drain;
     command_fn device_command;
-    /* These take effect at most once by what they find, not by the log alone: see below. */
+    /* These do what is not so already, so one that was cut off by the end of the process acts again
+     * when it comes again. */
     command_fn sandbox_create;
     command_fn sandbox_start;
     command_fn sandbox_stop;

@@ -11,14 +11,21 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SPEC_BYTES_MAX ((size_t)MESSAGE_BYTES_MAX * 2)
 
 enum {
-    GONE_TRIES = 200
+    GONE_TRIES = 200,
+    YOUNG_TRIES = 500,
+    YOUNG_PAUSE_NS = 10 * 1000 * 1000
 };
+
+#define FILE_TAKEN "taken.json" /* of the output: by an agent, after the end */
+#define FILE_LOST  "lost.json"  /* the run of this generation: told once, and for good */
 
 static enum err_code read_record(
     const struct sandbox *sandbox,
@@ -37,6 +44,10 @@ enum err_code adopt_exit(
 {
     struct sandbox_exit exit = { .reason = SANDBOX_END_MAIN };
     TRY(read_record(sandbox, SANDBOX_FILE_EXIT, text, ret_record, err));
+    if (record_number(ret_record, "generation") != sandbox->spec.generation) {
+        return ERR_SET(
+            err, ERR_NOT_FOUND, "sandbox %s: the exit is of an earlier run", sandbox->id);
+    }
     uint64_t reason = record_number(ret_record, "reason_code");
     exit.reason = (enum sandbox_end)(reason > SANDBOX_END_FAILED ? SANDBOX_END_DIED : reason);
     exit.has_status = record_number(ret_record, "has_status") != 0;
@@ -48,22 +59,6 @@ enum err_code adopt_exit(
     return ERR_OK;
 }
 
-/* One log file's part of [from, end); its first byte is at offset `first`. */
-static void tell_file(
-    struct sandbox *sandbox, const char *name, unsigned stream, uint64_t first, uint64_t from)
-{
-    AUTO_FREE char *data = mem_alloc(MESSAGE_DATA_BYTES_MAX);
-    AUTO_FREE char *path = mem_printf("%s/%s", sandbox->dir, name);
-    AUTO_FD int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    uint64_t at = from > first ? from : first;
-    ssize_t got = 0;
-    while (fd >= 0 && (got = pread(fd, data, MESSAGE_DATA_BYTES_MAX, (off_t)(at - first))) > 0) {
-        struct message_output output = { stream, at, str_from(data, (size_t)got) };
-        sandbox->all->ops->output(sandbox->all->context, sandbox->id, 0, &output);
-        at += (uint64_t)got;
-    }
-}
-
 static uint64_t size_of(const struct sandbox *sandbox, const char *name)
 {
     struct stat info;
@@ -71,29 +66,84 @@ static uint64_t size_of(const struct sandbox *sandbox, const char *name)
     return lstat(path, &info) == 0 && S_ISREG(info.st_mode) ? (uint64_t)info.st_size : 0;
 }
 
+/* What one log file has from an offset of the stream on; the file ends with the stream's byte
+ * before `end`. What stands before it may be of an earlier run. */
+static void tell_file(
+    struct sandbox *sandbox, const char *name, unsigned stream, uint64_t from, uint64_t end)
+{
+    AUTO_FREE char *data = mem_alloc(MESSAGE_DATA_BYTES_MAX);
+    AUTO_FREE char *path = mem_printf("%s/%s", sandbox->dir, name);
+    AUTO_FD int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    uint64_t size = size_of(sandbox, name);
+    uint64_t at = end > size && from < end - size ? end - size : from;
+    ssize_t got = 0;
+    while (fd >= 0 && at < end
+           && (got = pread(fd, data, MESSAGE_DATA_BYTES_MAX, (off_t)(size - (end - at)))) > 0) {
+        size_t bytes = (uint64_t)got > end - at ? (size_t)(end - at) : (size_t)got;
+        struct message_output output = { stream, at, str_from(data, bytes) };
+        sandbox->all->ops->output(sandbox->all->context, sandbox->id, 0, &output);
+        at += bytes;
+    }
+}
+
 static void tell_stream(
     struct sandbox *sandbox, const char *name, unsigned stream, uint64_t taken, uint64_t end)
 {
     AUTO_FREE char *older = mem_printf("%s.1", name);
     uint64_t newest = size_of(sandbox, name);
-    uint64_t before = size_of(sandbox, older);
     if (taken >= end || sandbox->all->ops->output == NULL) {
         return;
     }
-    newest = newest > end ? end : newest;
-    before = before > end - newest ? end - newest : before;
-    if (taken < end - newest) {
-        tell_file(sandbox, older, stream, end - newest - before, taken);
+    if (newest < end && taken < end - newest) {
+        tell_file(sandbox, older, stream, taken, end - newest);
+        taken = end - newest;
     }
-    tell_file(sandbox, name, stream, end - newest, taken);
+    tell_file(sandbox, name, stream, taken, end);
 }
 
-void adopt_output(struct sandbox *sandbox, const struct record *record)
+static const char *const taken_names[] = { "out_taken", "err_taken" };
+
+void adopt_keep_taken(const struct sandbox *sandbox)
 {
-    uint64_t out_taken = record_number(record, "out_taken");
-    uint64_t err_taken = record_number(record, "err_taken");
-    tell_stream(sandbox, SANDBOX_FILE_OUT, 1, out_taken, record_number(record, "out_end"));
-    tell_stream(sandbox, SANDBOX_FILE_ERR, 2, err_taken, record_number(record, "err_end"));
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_FREE char *path = mem_printf("%s/" FILE_TAKEN, sandbox->dir);
+    AUTO_BUF struct buf json = BUF_INIT(RECORD_BYTES_MAX);
+    record_open(&json);
+    record_put_number(&json, "generation", sandbox->spec.generation);
+    for (size_t i = 0; i < ARRAY_LENGTH(taken_names); i++) {
+        record_put_number(&json, taken_names[i], sandbox->taken[i]);
+    }
+    record_close(&json);
+    if (file_write_atomic(path, json.data, json.len, 0600, &err) != ERR_OK) {
+        log_warn("sandbox_output_comes_again", LOG_STR("sandbox", sandbox->id), LOG_ERR(&err));
+    }
+}
+
+/* By the shim's count at its end, or by ours if that is further. */
+static void load_taken(struct sandbox *sandbox, const struct record *exit)
+{
+    struct record record;
+    AUTO_BUF struct buf text = BUF_INIT(RECORD_BYTES_MAX);
+    bool is_ours = read_record(sandbox, FILE_TAKEN, &text, &record, NULL) == ERR_OK
+        && record_number(&record, "generation") == sandbox->spec.generation;
+    for (size_t i = 0; i < ARRAY_LENGTH(taken_names); i++) {
+        uint64_t theirs = record_number(exit, taken_names[i]);
+        uint64_t ours = is_ours ? record_number(&record, taken_names[i]) : 0;
+        sandbox->taken[i] = ours > theirs ? ours : theirs;
+    }
+}
+
+void adopt_output(struct sandbox *sandbox)
+{
+    struct record record;
+    AUTO_BUF struct buf text = BUF_INIT(RECORD_BYTES_MAX);
+    if (adopt_exit(sandbox, &text, &record, NULL) != ERR_OK) {
+        return;
+    }
+    load_taken(sandbox, &record);
+    const uint64_t from[] = { sandbox->taken[0], sandbox->taken[1] };
+    tell_stream(sandbox, SANDBOX_FILE_OUT, 1, from[0], record_number(&record, "out_end"));
+    tell_stream(sandbox, SANDBOX_FILE_ERR, 2, from[1], record_number(&record, "err_end"));
 }
 
 /* Init ends by itself when its shim does; this is for the case that something kept it. */
@@ -115,10 +165,26 @@ static void kill_init(const struct sandbox *sandbox)
     }
 }
 
+void adopt_mark_lost(struct sandbox *sandbox, bool rebooted)
+{
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_FREE char *path = mem_printf("%s/" FILE_LOST, sandbox->dir);
+    AUTO_BUF struct buf json = BUF_INIT(RECORD_BYTES_MAX);
+    record_open(&json);
+    record_put_number(&json, "generation", sandbox->spec.generation);
+    record_put_number(&json, "rebooted", rebooted ? 1 : 0);
+    record_close(&json);
+    sandbox->rebooted = rebooted;
+    sandbox->status = SANDBOX_STATUS_LOST;
+    if (!sandbox->removing && file_write_atomic(path, json.data, json.len, 0600, &err) != ERR_OK) {
+        log_warn("sandbox_not_marked", LOG_STR("sandbox", sandbox->id), LOG_ERR(&err));
+    }
+}
+
 void adopt_lost(struct sandbox *sandbox, bool rebooted)
 {
     struct cgroup_set set;
-    sandbox->rebooted = rebooted;
+    adopt_mark_lost(sandbox, rebooted);
     if (!rebooted) {
         kill_init(sandbox);
     }
@@ -148,12 +214,49 @@ static enum err_code load_spec(struct sandbox *sandbox, struct err_info *err)
     return ERR_OK;
 }
 
-static bool is_of_this_boot(const struct sandbox *sandbox)
+/* Whether a shim holds the folder: it may be so young that its socket is not there yet. */
+static bool has_shim(const struct sandbox *sandbox)
+{
+    AUTO_FD int dir = open(sandbox->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return dir >= 0 && flock(dir, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+static enum err_code connect_shim(struct sandbox *sandbox, struct err_info *err)
+{
+    const struct timespec pause = { .tv_nsec = YOUNG_PAUSE_NS };
+    enum err_code code = shim_link_connect(sandbox, err);
+    for (int i = 0; i < YOUNG_TRIES && code != ERR_OK && has_shim(sandbox); i++) {
+        (void)nanosleep(&pause, NULL);
+        code = shim_link_connect(sandbox, err);
+    }
+    return code;
+}
+
+/* No run of this generation left a trace: the agent ended between writing it down and its shim's
+ * first word. Nothing of the workload has run, so it is started now. */
+static bool carry_on(struct sandbox *sandbox)
+{
+    struct err_info err = ERR_INFO_INIT;
+    enum err_code code = sandbox_launch(sandbox, sandbox->spec.generation, &err);
+    if (code != ERR_OK) {
+        log_error("sandbox_not_started", LOG_STR("sandbox", sandbox->id), LOG_ERR(&err));
+    }
+    return code == ERR_OK;
+}
+
+static void adopt_without_end(struct sandbox *sandbox)
 {
     struct record record;
     AUTO_BUF struct buf text = BUF_INIT(RECORD_BYTES_MAX);
-    return read_record(sandbox, SANDBOX_FILE_STATE, &text, &record, NULL) != ERR_OK
-        || str_equal(record_text(&record, "boot"), str_of(sandbox->all->boot));
+    bool has_run = read_record(sandbox, SANDBOX_FILE_STATE, &text, &record, NULL) == ERR_OK
+        && record_number(&record, "generation") == sandbox->spec.generation;
+    bool rebooted = has_run && !str_equal(record_text(&record, "boot"), str_of(sandbox->all->boot));
+    if (!has_run && carry_on(sandbox)) {
+        log_info("sandbox_start_resumed", LOG_STR("sandbox", sandbox->id));
+        return;
+    }
+    log_warn("sandbox_lost", LOG_STR("sandbox", sandbox->id), LOG_BOOL("rebooted", rebooted));
+    adopt_lost(sandbox, rebooted);
 }
 
 static void adopt_one(struct sandbox *sandbox)
@@ -161,15 +264,18 @@ static void adopt_one(struct sandbox *sandbox)
     struct record record;
     struct err_info err = ERR_INFO_INIT;
     AUTO_BUF struct buf text = BUF_INIT(RECORD_BYTES_MAX);
-    if (shim_link_connect(sandbox, &err) == ERR_OK) {
+    bool was_lost = read_record(sandbox, FILE_LOST, &text, &record, NULL) == ERR_OK
+        && record_number(&record, "generation") == sandbox->spec.generation;
+    bool rebooted = was_lost && record_number(&record, "rebooted") != 0;
+    buf_clear(&text);
+    if (was_lost) {
+        adopt_lost(sandbox, rebooted);
+    } else if (connect_shim(sandbox, &err) == ERR_OK) {
         log_info("sandbox_adopted", LOG_STR("sandbox", sandbox->id));
     } else if (adopt_exit(sandbox, &text, &record, &err) == ERR_OK) {
-        adopt_output(sandbox, &record);
         sandbox_ended(sandbox, SANDBOX_STATUS_ENDED);
     } else {
-        bool rebooted = !is_of_this_boot(sandbox);
-        log_warn("sandbox_lost", LOG_STR("sandbox", sandbox->id), LOG_BOOL("rebooted", rebooted));
-        adopt_lost(sandbox, rebooted);
+        adopt_without_end(sandbox);
     }
 }
 

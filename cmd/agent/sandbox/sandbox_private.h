@@ -23,7 +23,9 @@ struct sandbox {
     enum sandbox_status status;
     bool rebooted;
     bool removing;
-    bool heard_end; /* MESSAGE_ENDED came on this connection */
+    bool heard_end;    /* MESSAGE_ENDED came on this connection */
+    bool untold;       /* it was over when we found it: `ended` follows with the loop */
+    uint64_t taken[2]; /* of the main program's output, by stream, in this life of ours */
     struct sandbox_exit exit;
     uint64_t started_us;
     uint64_t init_pid;
@@ -48,6 +50,7 @@ struct sandboxes {
     uint64_t slots;
     int64_t sample_us;
     int lock_fd;
+    bool opening;                  /* nothing is told yet */
     char instance[INSTANCE_BYTES]; /* tells our control groups from those of other agents */
     char boot[PROCESS_BOOT_ID_BYTES];
     struct cgroup_set cgroups;
@@ -121,7 +124,11 @@ enum err_code adopt_exit(
     struct sandbox *sandbox, struct buf *text, struct record *ret_record, struct err_info *err)
     MUST_CHECK;
 /* What the main program said and we had not taken when it ended, from its logs. */
-void adopt_output(struct sandbox *sandbox, const struct record *record);
+void adopt_output(struct sandbox *sandbox);
+/* What was taken of one that is over: the next life of the agent is not told of it again. */
+void adopt_keep_taken(const struct sandbox *sandbox);
+/* The run of this generation is over and nobody knows how; on disk, so that it stays so. */
+void adopt_mark_lost(struct sandbox *sandbox, bool rebooted);
 /* Its shim is gone without an exit: everything that may be left of it is ended. */
 void adopt_lost(struct sandbox *sandbox, bool rebooted);
 
@@ -133,6 +140,9 @@ void probe_host(struct sandboxes *all);
 
 struct sandbox *sandboxes_add(struct sandboxes *all, const char *id);
 void sandbox_ended(struct sandbox *sandbox, enum sandbox_status status);
+/* Starts a shim for this generation; what an earlier one left behind is deleted first. */
+enum err_code sandbox_launch(struct sandbox *sandbox, uint64_t generation, struct err_info *err)
+    MUST_CHECK;
 void sandbox_info_of(const struct sandbox *sandbox, struct sandbox_info *ret_info);
 
 #endif

@@ -112,13 +112,43 @@ static void free_slot(struct sandboxes *all, uint64_t uid_base)
     }
 }
 
-/* Between two turns of the loop: folders of what is gone, then the memory. */
+/* What was over when the agent came: its last words, then its end. */
+static void tell_ended(struct sandbox *sandbox)
+{
+    const struct sandboxes *all = sandbox->all;
+    struct sandbox_info info;
+    sandbox->untold = false;
+    if (sandbox->status == SANDBOX_STATUS_ENDED) {
+        adopt_output(sandbox);
+    }
+    sandbox_info_of(sandbox, &info);
+    if (all->ops->ended != NULL) {
+        all->ops->ended(all->context, &info);
+    }
+}
+
+static void tell_all_ended(struct sandboxes *all)
+{
+    size_t cursor = 0;
+    struct str_view key;
+    void *value = NULL;
+    while (map_next(all->by_id, &cursor, &key, &value)) {
+        struct sandbox *sandbox = value;
+        if (sandbox->untold && !sandbox->removing) {
+            tell_ended(sandbox);
+            cursor = 0; /* whoever heard it may have made another */
+        }
+    }
+}
+
+/* Between two turns of the loop: what is to be told, folders of what is gone, then the memory. */
 static void on_reap(void *context)
 {
     struct sandboxes *all = context;
     size_t cursor = 0;
     struct str_view key;
     void *value = NULL;
+    tell_all_ended(all);
     while (map_next(all->by_id, &cursor, &key, &value)) {
         struct sandbox *sandbox = value;
         struct err_info err = ERR_INFO_INIT;
@@ -147,7 +177,8 @@ void sandbox_ended(struct sandbox *sandbox, enum sandbox_status status)
     struct sandboxes *all = sandbox->all;
     struct sandbox_info info;
     sandbox->status = status;
-    if (sandbox->removing) {
+    sandbox->untold = all->opening;
+    if (sandbox->removing || sandbox->untold) {
         loop_timer_arm_after(all->reap_timer, 0);
         return;
     }
@@ -248,7 +279,9 @@ enum err_code sandboxes_open(
     if (code == ERR_OK) {
         cgroup_host_detect(&all->cgroups);
         probe_host(all);
+        all->opening = true;
         code = adopt_all(all, err);
+        all->opening = false;
     }
     if (code != ERR_OK) {
         sandboxes_close(all);
@@ -304,7 +337,9 @@ static enum err_code run(struct sandbox *sandbox, struct err_info *err)
     int fd = -1;
     TRY(launch_shim(sandbox->all, sandbox->dir, &fd, err));
     sandbox->status = SANDBOX_STATUS_STARTING;
+    sandbox->rebooted = false;
     memset(&sandbox->exit, 0, sizeof(sandbox->exit));
+    memset(sandbox->taken, 0, sizeof(sandbox->taken));
     return shim_link_open(sandbox, fd, err);
 }
 
@@ -366,17 +401,12 @@ enum err_code sandbox_create(
     return code;
 }
 
-enum err_code sandbox_start(struct sandboxes *sandboxes, const char *id, struct err_info *err)
+enum err_code sandbox_launch(struct sandbox *sandbox, uint64_t generation, struct err_info *err)
 {
-    struct sandbox *sandbox = NULL;
-    TRY(get(sandboxes, id, &sandbox, err));
-    if (sandbox->fd >= 0) {
-        return ERR_SET(err, ERR_PRECONDITION, "sandbox %s runs", id);
-    }
     struct message_spec next = sandbox->spec;
-    next.generation++;
+    next.generation = generation;
     AUTO_BUF struct buf groups = BUF_INIT(MESSAGE_WORDS_BYTES_MAX);
-    TRY(launch_groups(sandboxes, &next, &groups, err));
+    TRY(launch_groups(sandbox->all, &next, &groups, err));
     next.cgroups = message_list_of(&groups);
     AUTO_FREE char *exit_path = mem_printf("%s/" SANDBOX_FILE_EXIT, sandbox->dir);
     AUTO_FREE char *state_path = mem_printf("%s/" SANDBOX_FILE_STATE, sandbox->dir);
@@ -386,6 +416,20 @@ enum err_code sandbox_start(struct sandboxes *sandboxes, const char *id, struct 
     (void)unlink(exit_path);
     (void)unlink(state_path);
     return run(sandbox, err);
+}
+
+enum err_code sandbox_start(struct sandboxes *sandboxes, const char *id, struct err_info *err)
+{
+    struct sandbox *sandbox = NULL;
+    TRY(get(sandboxes, id, &sandbox, err));
+    if (sandbox->fd >= 0) {
+        return ERR_SET(err, ERR_PRECONDITION, "sandbox %s runs", id);
+    }
+    enum err_code code = sandbox_launch(sandbox, sandbox->spec.generation + 1, err);
+    if (code != ERR_OK) {
+        adopt_mark_lost(sandbox, false); /* the next life of the agent does not try again */
+    }
+    return code;
 }
 
 enum err_code sandbox_stop(
@@ -492,7 +536,15 @@ void sandbox_taken(
     struct sandboxes *sandboxes, const char *id, uint64_t exec, unsigned stream, uint64_t offset)
 {
     struct message message = { .type = MESSAGE_TAKEN, .id = exec, .taken = { stream, offset } };
+    struct sandbox *sandbox = find(sandboxes, id);
     say(sandboxes, id, &message);
+    if (sandbox == NULL || exec != 0 || stream < 1 || stream > 2) {
+        return;
+    }
+    sandbox->taken[stream - 1] = offset;
+    if (sandbox->fd < 0) {
+        adopt_keep_taken(sandbox);
+    }
 }
 
 void sandbox_resize(

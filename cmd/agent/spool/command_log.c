@@ -159,11 +159,13 @@ enum err_code command_log_each_unacked(
 enum err_code command_log_interrupt(
     struct spool *spool, unsigned code, const char *text, struct err_info *err)
 {
+    struct wall_us now = clock_wall(spool->clock);
+    struct wall_us resumed_since = { now.value - COMMAND_LOG_RESUME_US };
     TRY(need_file(spool, err));
     return sql_exec(
         spool->conn,
         &SQL_COMMAND_INTERRUPT,
-        SQL_ARGS(SQL_TIME(clock_wall(spool->clock)), SQL_INT(code), SQL_TEXT(text)),
+        SQL_ARGS(SQL_TIME(now), SQL_INT(code), SQL_TEXT(text), SQL_TIME(resumed_since)),
         NULL,
         err);
 }

@@ -66,9 +66,11 @@ enum err_code command_log_each_unacked(
     struct err_info *err) MUST_CHECK;
 
 /* At start: what was running when the process ended is finished with this code and text; it never
- * runs again. */
+ * runs again. Orders about sandboxes stay as they are for COMMAND_LOG_RESUME_US. */
 enum err_code command_log_interrupt(
     struct spool *spool, unsigned code, const char *text, struct err_info *err) MUST_CHECK;
+
+#define COMMAND_LOG_RESUME_US (30 * US_PER_DAY) /* as long as an order may be on its way */
 
 struct command_line {
     struct str_view command_id;

@@ -70,6 +70,7 @@ static const struct command_ops ops = { .telemetry_now = act,
                                         .rotate_key = act,
                                         .drain = act,
                                         .device_command = act,
+                                        .sandbox_stop = act,
                                         .send_ack = send_ack,
                                         .refused = on_refused };
 
@@ -256,6 +257,32 @@ static void test_what_a_crash_interrupts_never_runs_again(void **state)
     assert_int_equal(world->acted, 1);
 }
 
+/* sandbox_stop of "s" */
+#define STOP_ORDER STR("\x3a\x03\x0a\x01s")
+
+static void test_an_order_about_a_sandbox_that_a_crash_interrupts_runs_again(void **state)
+{
+    struct world *world = *state;
+    world->holds = true;
+    give_packed(world, 1, "cmd_1", STOP_ORDER, false);
+    give_packed(world, 1, "cmd_1", STOP_ORDER, false); /* it acts: once */
+    assert_int_equal(world->acted, 1);
+    restart(world);
+    commands_redeliver(world->commands);
+    assert_int_equal(world->ack_count, 0);
+    world->holds = false;
+    give_packed(world, 1, "cmd_1", STOP_ORDER, true); /* forged: no */
+    assert_int_equal(world->acted, 1);
+    give_packed(world, 1, "cmd_1", STOP_ORDER, false);
+    assert_int_equal(world->acted, 2);
+    assert_int_equal(world->last_code, ACK(OK));
+    give_packed(world, 1, "cmd_1", STOP_ORDER, false); /* answered from the log from now on */
+    assert_int_equal(world->acted, 2);
+    give_packed(world, 1, "cmd_9", STOP_ORDER, false); /* an old number under another name */
+    assert_int_equal(world->acted, 2);
+    assert_int_equal(world->last_code, ACK(FORBIDDEN));
+}
+
 static void test_full_lanes_answer_busy_at_once(void **state)
 {
     struct world *world = *state;
@@ -305,6 +332,7 @@ int main(void)
         TEST(test_a_lost_spool_does_not_open_the_door_to_replays),
         TEST(test_answers_wait_for_the_stream),
         TEST(test_what_a_crash_interrupts_never_runs_again),
+        TEST(test_an_order_about_a_sandbox_that_a_crash_interrupts_runs_again),
         TEST(test_full_lanes_answer_busy_at_once),
         TEST(test_unknown_and_malformed_commands),
     };

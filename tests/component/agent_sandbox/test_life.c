@@ -238,6 +238,49 @@ static void test_an_end_without_an_agent_is_kept(void **unused)
     fixture_destroy(fixture);
 }
 
+/* As if nobody had heard a word of it. */
+static struct recorded_program *forget_main(struct fixture *fixture, const char *id)
+{
+    struct recorded_program *program = fixture_program(fixture, id, 0);
+    buf_clear(&program->out);
+    program->received[0] = 0;
+    return program;
+}
+
+static void open_to_an_end(struct fixture *fixture)
+{
+    fixture->ended_count = 0;
+    fixture_open(fixture);
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+}
+
+static void test_last_words_are_told_once_and_are_of_their_own_run(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    AUTO_FREE char *path = mem_printf("%s/sandboxes/run/words/exit.json", fixture->dir);
+    const char *const argv[] = { "sh", "-c", "sleep 0.3; echo x >>n; wc -l <n", NULL };
+    struct stat info;
+    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "words", .argv = argv });
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_string_equal(buf_text(&fixture_program(fixture, "words", 0)->out), "1\n");
+    assert_ok(sandbox_start(fixture->all, "words", NULL));
+    fixture_wait_count(fixture, &fixture->ready_count, 2);
+    fixture_close(fixture);
+    struct recorded_program *program = forget_main(fixture, "words");
+    for (int i = 0; i < 2000 && stat(path, &info) != 0; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    open_to_an_end(fixture);
+    assert_string_equal(buf_text(&program->out), "2\n");
+    fixture_close(fixture);
+    (void)forget_main(fixture, "words");
+    open_to_an_end(fixture);
+    assert_string_equal(buf_text(&program->out), "");
+    assert_int_equal(fixture->status, SANDBOX_STATUS_ENDED);
+    fixture_destroy(fixture);
+}
+
 static uint64_t field_of(const struct fixture *fixture, const char *id, const char *name)
 {
     AUTO_FREE char *command = mem_printf("%s/sandboxes/run/%s/state.json", fixture->dir, id);
@@ -271,6 +314,41 @@ static void test_a_dead_shim_ends_its_sandbox_and_is_told_as_lost(void **unused)
     fixture_destroy(fixture);
 }
 
+/* The agent ended between writing the sandbox down and the first word of its shim. */
+static void test_a_start_that_was_cut_off_is_carried_on(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    AUTO_FREE char *path = mem_printf("%s/sandboxes/run/cut/state.json", fixture->dir);
+    fixture_start(fixture, "cut");
+    pid_t shim = (pid_t)field_of(fixture, "cut", "shim_pid");
+    fixture_close(fixture);
+    assert_int_equal(kill(shim, SIGKILL), 0);
+    assert_int_equal(unlink(path), 0);
+    fixture_open(fixture);
+    fixture_wait_count(fixture, &fixture->ready_count, 2);
+    assert_string_equal(buf_text(&fixture_shell(fixture, "cut", "echo here")->out), "here\n");
+    fixture_destroy(fixture);
+}
+
+/* What was told as lost stays lost, whatever is left of it. */
+static void test_what_is_lost_is_not_started_again(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    AUTO_FREE char *path = mem_printf("%s/sandboxes/run/gone/state.json", fixture->dir);
+    fixture_start(fixture, "gone");
+    pid_t shim = (pid_t)field_of(fixture, "gone", "shim_pid");
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(kill(shim, SIGKILL), 0);
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    fixture_close(fixture);
+    open_to_an_end(fixture);
+    assert_int_equal(fixture->status, SANDBOX_STATUS_LOST);
+    assert_int_equal(fixture->ready_count, 1);
+    fixture_destroy(fixture);
+}
+
 static void test_a_state_of_another_boot_is_told_apart(void **unused)
 {
     (void)unused;
@@ -282,7 +360,9 @@ static void test_a_state_of_another_boot_is_told_apart(void **unused)
     assert_int_equal(kill(shim, SIGKILL), 0);
     FILE *file = fopen(path, "we");
     assert_non_null(file);
-    (void)fputs("{ \"boot\": \"00000000-0000-0000-0000-000000000000\", \"init_pid\": 1 }", file);
+    (void)fputs(
+        "{ \"boot\": \"00000000-0000-0000-0000-000000000000\", \"generation\": 1, \"init_pid\": 1 }",
+        file);
     (void)fclose(file);
     fixture_open(fixture);
     fixture_wait_count(fixture, &fixture->ended_count, 1);
@@ -342,6 +422,9 @@ int main(void)
         cmocka_unit_test(test_an_agent_that_goes_and_comes_back_misses_nothing),
         cmocka_unit_test(test_an_end_without_an_agent_is_kept),
         cmocka_unit_test(test_a_dead_shim_ends_its_sandbox_and_is_told_as_lost),
+        cmocka_unit_test(test_last_words_are_told_once_and_are_of_their_own_run),
+        cmocka_unit_test(test_a_start_that_was_cut_off_is_carried_on),
+        cmocka_unit_test(test_what_is_lost_is_not_started_again),
         cmocka_unit_test(test_a_state_of_another_boot_is_told_apart),
         cmocka_unit_test(test_the_wall_time_ends_a_sandbox),
         cmocka_unit_test(test_wishes_that_cannot_be_met_are_refused),
