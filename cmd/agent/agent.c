@@ -38,6 +38,11 @@ static const struct {
       SIZE_MAX - 1,
       "sandbox run -- PROGRAM   run a program in a sandbox here and now; 'sandbox probe' tells what\n"
       "                       this machine can protect" },
+    { "image",
+      verb_image,
+      3,
+      "image import NAME FILE|-   keep a root file system for sandboxes (tar, .gz, .zst, squashfs);\n"
+      "                       'image list' tells which there are, 'image remove NAME' deletes one" },
     { "config",
       verb_config,
       1,

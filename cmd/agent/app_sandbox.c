@@ -1,5 +1,6 @@
 /* The agent's sandboxes as the server's: options, hello, reports, records, orders. */
 #include "cmd/agent/app.h"
+#include "cmd/agent/outcome.h"
 #include "cmd/agent/workload/duties.h"
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
@@ -73,14 +74,14 @@ static struct workload_offer offer_of(const struct app *app)
 static enum err_code open_workload(struct app *app, struct err_info *err)
 {
     const struct config *config = app->config;
-    const char *dir = config_text(config, "sandbox-dir");
-    AUTO_FREE char *below = mem_printf("%s/sandboxes", state_dir(app->state));
+    AUTO_FREE char *dir = outcome_sandbox_dir(config);
+    AUTO_FREE char *images = outcome_image_dir(config);
     const struct workload_options options = {
         .loop = app->loop,
         .clock = app->clock,
         .schema = app->schema,
-        .dir = dir == NULL ? below : dir,
-        .image_dir = config_text(config, "sandbox-images"),
+        .dir = dir,
+        .image_dir = images,
         .boot_id = app->facts.boot_id,
         .uid_base = (uint64_t)config_int(config, "sandbox-uid-base"),
         .offer = offer_of(app),

@@ -2,6 +2,7 @@
 
 #include "cmd/agent/agent.h"
 #include "cmd/agent/pending.h"
+#include "cmd/agent/sandbox/sandbox.h"
 #include "common/base/cleanup.h"
 #include "common/sys/file.h"
 
@@ -52,6 +53,20 @@ char *outcome_status_path(const struct config *config)
     const char *path = config_text(config, "status-socket");
     return path != NULL ? mem_strdup(path)
                         : mem_printf("%s/agent.sock", config_text(config, "state-dir"));
+}
+
+char *outcome_sandbox_dir(const struct config *config)
+{
+    const char *dir = config_text(config, "sandbox-dir");
+    return dir != NULL ? mem_strdup(dir)
+                       : mem_printf("%s/" SANDBOXES_DIR, config_text(config, "state-dir"));
+}
+
+char *outcome_image_dir(const struct config *config)
+{
+    const char *dir = config_text(config, "sandbox-images");
+    AUTO_FREE char *sandboxes = outcome_sandbox_dir(config);
+    return dir != NULL ? mem_strdup(dir) : mem_printf("%s/" SANDBOXES_IMAGES, sandboxes);
 }
 
 static enum err_code fill_pending(

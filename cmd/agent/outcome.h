@@ -12,6 +12,10 @@ int outcome_fail(enum err_code code, const struct err_info *err);
 /* Path of the status socket; the caller frees it. */
 char *outcome_status_path(const struct config *config);
 
+/* Folder of sandboxes, of their images; the caller frees each. */
+char *outcome_sandbox_dir(const struct config *config);
+char *outcome_image_dir(const struct config *config);
+
 /*
  * Begins an enrollment with a join string or with the private file that holds one, named and
  * labelled as the options say.

@@ -3,6 +3,7 @@
  * protect. Everything is made in a folder of its own and gone at the end.
  */
 #include "cmd/agent/agent.h"
+#include "cmd/agent/image/images.h"
 #include "cmd/agent/outcome.h"
 #include "cmd/agent/sandbox/sandbox.h"
 #include "cmd/agent/verbs.h"
@@ -35,6 +36,7 @@ struct run {
     struct sandbox_exit exit;
     enum sandbox_status status;
     int number; /* errno of the program's start */
+    int image;  /* held while we use it, or -1 */
 };
 
 static void on_output(
@@ -139,8 +141,10 @@ static const struct sandbox_ops ops = { .ready = on_ready,
                                         .output = on_output,
                                         .input_taken = on_input_taken };
 
-static enum err_code open_run(struct run *run, struct err_info *err)
+static enum err_code open_run(struct run *run, const struct config *config, struct err_info *err)
 {
+    AUTO_FREE char *images = outcome_image_dir(config);
+    const char *image = config_text(config, "image");
     const char *base = getenv("TMPDIR");
     struct sandboxes_options options = { .loop = NULL };
     (void)snprintf(
@@ -152,9 +156,17 @@ static enum err_code open_run(struct run *run, struct err_info *err)
     }
     TRY(loop_create(clock_system(), &run->loop, err));
     TRY(loop_signals(run->loop, on_signal, run, err));
-    options = (struct sandboxes_options){
-        .loop = run->loop, .clock = clock_system(), .dir = run->dir, .ops = &ops, .context = run
-    };
+    if (image != NULL) {
+        char path[4096];
+        TRY(images_find(images, image, path, sizeof(path), err));
+        TRY(images_use(path, &run->image, err));
+    }
+    options = (struct sandboxes_options){ .loop = run->loop,
+                                          .clock = clock_system(),
+                                          .dir = run->dir,
+                                          .image_dir = image == NULL ? NULL : images,
+                                          .ops = &ops,
+                                          .context = run };
     return sandboxes_open(&options, &run->all, err);
 }
 
@@ -162,6 +174,7 @@ static void close_run(struct run *run)
 {
     struct err_info err = ERR_INFO_INIT;
     sandboxes_close(run->all);
+    fd_close(&run->image);
     loop_destroy(run->loop);
     if (run->dir[0] != '\0' && sandboxes_erase(run->dir, &err) != ERR_OK) {
         (void)fprintf(stderr, "belay-agent: %s\n", err.text);
@@ -197,7 +210,7 @@ static int status_of(const struct run *run)
 
 static int run_program(const struct config *config)
 {
-    struct run run = { .status = SANDBOX_STATUS_STARTING };
+    struct run run = { .status = SANDBOX_STATUS_STARTING, .image = -1 };
     struct err_info err = ERR_INFO_INIT;
     const char *argv[ARGUMENTS_MAX + 1] = { NULL };
     size_t count = config_word_count(config) - 2;
@@ -210,13 +223,14 @@ static int run_program(const struct config *config)
     }
     struct sandbox_spec spec = { .id = ID,
                                  .driver = driver_of(config),
+                                 .image = config_text(config, "image"),
                                  .argv = argv,
                                  .memory_bytes = (uint64_t)config_int(config, "memory"),
                                  .cpu_milli = (uint64_t)config_int(config, "cpu"),
                                  .pids = (uint64_t)config_int(config, "pids"),
                                  .disk_bytes = (uint64_t)config_int(config, "disk"),
                                  .wall_us = (uint64_t)config_int(config, "time") };
-    enum err_code code = open_run(&run, &err);
+    enum err_code code = open_run(&run, config, &err);
     if (code == ERR_OK) {
         code = sandbox_create(run.all, &spec, &err);
     }
@@ -238,11 +252,11 @@ static void print_version(const char *name, unsigned version)
     (void)(version == 0 ? printf("no\n") : printf("yes (version %u)\n", version));
 }
 
-static int probe(void)
+static int probe(const struct config *config)
 {
-    struct run run = { .status = SANDBOX_STATUS_STARTING };
+    struct run run = { .status = SANDBOX_STATUS_STARTING, .image = -1 };
     struct err_info err = ERR_INFO_INIT;
-    enum err_code code = open_run(&run, &err);
+    enum err_code code = open_run(&run, config, &err);
     if (code == ERR_OK) {
         const struct sandbox_report *report = sandboxes_report(run.all);
         print_driver("native", report->native, report->native_reason);
@@ -265,7 +279,7 @@ int verb_sandbox(const struct config *config)
         return run_program(config);
     }
     if (strcmp(what, "probe") == 0) {
-        return probe();
+        return probe(config);
     }
     (void)fprintf(stderr, "belay-agent: sandbox: one of run, probe\n");
     return AGENT_EXIT_USAGE;

@@ -10,6 +10,7 @@ int verb_status(const struct config *config);
 int verb_spool(const struct config *config); /* spool inspect|list|verify */
 int verb_reset(const struct config *config);
 int verb_sandbox(const struct config *config); /* sandbox run|probe */
+int verb_image(const struct config *config);   /* image import|list|remove */
 int verb_config(const struct config *config);  /* config check|show|reference|man */
 
 #endif

@@ -1,5 +1,7 @@
 #include "common/crypto/hash.h"
 
+#include "common/base/mem.h"
+
 #include <sodium.h>
 
 #include <stdlib.h>
@@ -20,6 +22,32 @@ static const unsigned char *bytes_of(struct str_view data)
 void hash_sha256(struct str_view data, uint8_t out[HASH_SHA256_BYTES])
 {
     (void)crypto_hash_sha256(out, bytes_of(data), data.len);
+}
+
+struct hash_stream {
+    crypto_hash_sha256_state state;
+};
+
+struct hash_stream *hash_stream_create(void)
+{
+    struct hash_stream *stream = mem_alloc(sizeof(*stream));
+    (void)crypto_hash_sha256_init(&stream->state);
+    return stream;
+}
+
+void hash_stream_destroy(struct hash_stream *stream)
+{
+    mem_free(stream);
+}
+
+void hash_stream_add(struct hash_stream *stream, struct str_view data)
+{
+    (void)crypto_hash_sha256_update(&stream->state, bytes_of(data), data.len);
+}
+
+void hash_stream_end(struct hash_stream *stream, uint8_t out[HASH_SHA256_BYTES])
+{
+    (void)crypto_hash_sha256_final(&stream->state, out);
 }
 
 void hash_sha512(struct str_view data, uint8_t out[HASH_SHA512_BYTES])

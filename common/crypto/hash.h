@@ -12,6 +12,13 @@ enum {
 };
 
 void hash_sha256(struct str_view data, uint8_t out[HASH_SHA256_BYTES]);
+/* SHA-256 of what comes piece by piece. */
+struct hash_stream;
+struct hash_stream *hash_stream_create(void);
+void hash_stream_destroy(struct hash_stream *stream); /* NULL is allowed */
+void hash_stream_add(struct hash_stream *stream, struct str_view data);
+void hash_stream_end(struct hash_stream *stream, uint8_t out[HASH_SHA256_BYTES]); /* once, last */
+
 void hash_sha512(struct str_view data, uint8_t out[HASH_SHA512_BYTES]);
 
 /* BLAKE2b-256 over the parts, each preceded by its length as u64 big endian. */

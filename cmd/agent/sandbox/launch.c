@@ -1,5 +1,5 @@
 /* From a wish to a running shim: the checks, the spec on disk, the control groups, the process. */
-#include "cmd/agent/sandbox/images.h"
+#include "cmd/agent/image/images.h"
 #include "cmd/agent/sandbox/sandbox_private.h"
 #include "common/base/cleanup.h"
 #include "common/sys/fd.h"

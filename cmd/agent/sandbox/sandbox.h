@@ -24,6 +24,11 @@ enum {
     SANDBOX_INPUT_WINDOW_BYTES = 96 * 1024 /* of one exec, sent and not yet reported as taken */
 };
 
+/* Where an agent keeps its sandboxes below its state, and what lies in there. */
+#define SANDBOXES_DIR    "sandboxes"
+#define SANDBOXES_IMAGES "images"
+#define SANDBOXES_RUNS   "run"
+
 struct sandbox_bind {
     const char *source; /* absolute, no symbolic link on the way; not /, /proc, /sys, /dev, /run */
     const char *destination;

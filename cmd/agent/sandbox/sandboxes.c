@@ -1,3 +1,4 @@
+#include "cmd/agent/image/images.h"
 #include "cmd/agent/sandbox/sandbox.h"
 #include "cmd/agent/sandbox/sandbox_private.h"
 #include "common/base/cleanup.h"
@@ -42,7 +43,7 @@ struct sandbox *sandboxes_add(struct sandboxes *all, const char *id)
     struct sandbox *sandbox = mem_alloc(sizeof(*sandbox));
     sandbox->all = all;
     (void)snprintf(sandbox->id, sizeof(sandbox->id), "%s", id);
-    sandbox->dir = mem_printf("%s/run/%s", all->dir, id);
+    sandbox->dir = mem_printf("%s/" SANDBOXES_RUNS "/%s", all->dir, id);
     sandbox->fd = -1;
     sandbox->execs = map_create();
     list_init(&sandbox->queue);
@@ -192,7 +193,7 @@ void sandbox_ended(struct sandbox *sandbox, enum sandbox_status status)
 
 static enum err_code make_folders(struct sandboxes *all, struct err_info *err)
 {
-    AUTO_FREE char *run = mem_printf("%s/run", all->dir);
+    AUTO_FREE char *run = mem_printf("%s/" SANDBOXES_RUNS, all->dir);
     TRY(file_make_dir(all->dir, 0700, err));
     TRY(file_lock_dir(all->dir, &all->lock_fd, err));
     TRY(file_make_dir(run, 0700, err));
@@ -249,7 +250,7 @@ static void fill(struct sandboxes *all, const struct sandboxes_options *options)
     all->ops = options->ops == NULL ? &silent : options->ops;
     all->context = options->context;
     all->dir = absolute(options->dir);
-    all->image_dir = options->image_dir == NULL ? mem_printf("%s/images", all->dir)
+    all->image_dir = options->image_dir == NULL ? mem_printf("%s/" SANDBOXES_IMAGES, all->dir)
                                                 : absolute(options->image_dir);
     all->shim_path = find_shim(options->shim_path);
     all->uid_base = options->uid_base == 0 ? SANDBOX_UID_BASE : options->uid_base;
@@ -348,8 +349,12 @@ static enum err_code create(
 {
     struct launch_lists lists;
     struct message_spec spec;
+    AUTO_FD int image = -1; /* held until the spec says that it is in use */
     launch_lists_init(&lists);
     enum err_code code = launch_spec(sandbox->all, wanted, &lists, &spec, err);
+    if (code == ERR_OK && wanted->image != NULL) {
+        code = images_use(lists.image, &image, err);
+    }
     if (code == ERR_OK) {
         spec.uid_base = sandbox->spec.uid_base;
         code = file_make_dir(sandbox->dir, 0700, err);

@@ -1,5 +1,5 @@
 /* What a control stream begins with: what there is room for, and how every sandbox is. */
-#include "cmd/agent/sandbox/images.h"
+#include "cmd/agent/image/images.h"
 #include "cmd/agent/workload/note.h"
 #include "cmd/agent/workload/report.h"
 #include "cmd/agent/workload/workload_private.h"

@@ -329,8 +329,9 @@ enum err_code workload_open(
     struct workload *workload = mem_alloc(sizeof(*workload));
     workload->options = *options; /* its texts are not kept */
     workload->boot_id = mem_strdup(options->boot_id);
-    workload->image_dir = options->image_dir == NULL ? mem_printf("%s/images", options->dir)
-                                                     : mem_strdup(options->image_dir);
+    workload->image_dir = options->image_dir == NULL
+        ? mem_printf("%s/" SANDBOXES_IMAGES, options->dir)
+        : mem_strdup(options->image_dir);
     workload->execs = execs_create();
     workload->missed = map_create();
     workload->logs = logs_create(options->loop, options->clock, &logs_ops, workload);

@@ -15,6 +15,7 @@ extern const struct cli_command CMD_EVENT;
 extern const struct cli_command CMD_COMMAND;
 extern const struct cli_command CMD_COMMAND_SEND; /* of command, in a file of its own */
 extern const struct cli_command CMD_SANDBOX;      /* in cmd/cli/sandbox */
+extern const struct cli_command CMD_IMAGE;
 extern const struct cli_command CMD_APIKEY;
 extern const struct cli_command CMD_AUDIT;
 extern const struct cli_command CMD_CONFIG;

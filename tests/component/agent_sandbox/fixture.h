@@ -52,7 +52,8 @@ void fixture_destroy(struct fixture *fixture); /* removes what is left */
 void fixture_close(struct fixture *fixture);
 void fixture_open(struct fixture *fixture);
 
-/* Turns the loop until *flag (or *count reaches least); fails the test after 30 s ($BELAY_TEST_PATIENCE: seconds). */
+/* Turns the loop until *flag (or *count reaches least); fails the test after 30 s
+ * ($BELAY_TEST_PATIENCE: seconds). */
 void fixture_wait(struct fixture *fixture, const bool *flag);
 void fixture_wait_count(struct fixture *fixture, const unsigned *count, unsigned least);
 void fixture_turn(struct fixture *fixture, unsigned turns); /* some turns of at most 10 ms */

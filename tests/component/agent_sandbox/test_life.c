@@ -1,5 +1,6 @@
 /* The life of a sandbox: made, used, stopped, started again, removed; and the agent's own deaths.
  */
+#include "cmd/agent/image/images.h"
 #include "common/base/cleanup.h"
 #include "tests/component/agent_sandbox/fixture.h"
 #include "tests/support/test.h"
@@ -408,6 +409,34 @@ static void test_wishes_that_cannot_be_met_are_refused(void **unused)
     fixture_destroy(fixture);
 }
 
+/* Stopped or running: what it was made from is there when it is started again. */
+static void test_an_image_stays_while_a_sandbox_is_made_of_it(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_FREE char *store = mem_printf("%s/sandboxes/" SANDBOXES_IMAGES, fixture->dir);
+    AUTO_FREE char *runs = mem_printf("%s/sandboxes/" SANDBOXES_RUNS, fixture->dir);
+    AUTO_FREE char *image = mem_printf("%s/bare", store);
+    AUTO_FREE char *other = mem_printf("%s/other", store);
+    assert_int_equal(mkdir(image, 0755), 0);
+    assert_int_equal(mkdir(other, 0755), 0);
+    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "bare", .image = "bare" });
+    assert_ok_err(err, images_remove(store, runs, "other", &err));
+    assert_code(ERR_PRECONDITION, images_remove(store, runs, "bare", &err));
+    assert_non_null(strstr(err.text, "sandbox bare"));
+    assert_ok(sandbox_stop(fixture->all, "bare", 0, NULL));
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_code(ERR_PRECONDITION, images_remove(store, runs, "bare", &err));
+    assert_ok(sandbox_start(fixture->all, "bare", NULL));
+    fixture_wait_count(fixture, &fixture->ready_count, 2);
+    assert_ok(sandbox_remove(fixture->all, "bare", NULL));
+    fixture_wait_count(fixture, &fixture->removed_count, 1);
+    assert_ok_err(err, images_remove(store, runs, "bare", &err));
+    assert_code(ERR_NOT_FOUND, images_remove(store, runs, "bare", &err));
+    fixture_destroy(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -428,6 +457,7 @@ int main(void)
         cmocka_unit_test(test_a_state_of_another_boot_is_told_apart),
         cmocka_unit_test(test_the_wall_time_ends_a_sandbox),
         cmocka_unit_test(test_wishes_that_cannot_be_met_are_refused),
+        cmocka_unit_test(test_an_image_stays_while_a_sandbox_is_made_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
