@@ -1,12 +1,10 @@
 #include "cmd/server/ingest/batch.h"
 
+#include "cmd/server/ingest/samples.h"
 #include "cmd/server/store/agent.h"
 #include "cmd/server/store/event.h"
 #include "cmd/server/store/telemetry.h"
 #include "common/base/buf.h"
-#include "common/base/map.h"
-
-#include <assert.h>
 
 enum {
     ATTRIBUTES_BYTES = 8 * 1024 * 1024 /* 1 MiB of a record, each byte escaped */
@@ -16,22 +14,10 @@ enum {
  * that come after the agent's clock was put right. */
 #define AHEAD_US US_PER_HOUR
 
-/* Sample columns, grown by doubling. */
-struct columns {
-    size_t count;
-    size_t capacity;
-    int64_t *workspace_ids;
-    int64_t *series_ids;
-    int64_t *times_us;
-    double *values;
-};
-
 struct write {
     struct work *work;
     struct batch_memory *memory;
-    struct columns samples;
-    struct columns latest;               /* one row per series */
-    struct map *latest_place;            /* series id -> size_t index into latest */
+    struct samples *samples;
     const struct record **event_records; /* in the order they came; written last */
     size_t event_count;
 };
@@ -50,58 +36,6 @@ struct groups {
     int64_t *agent_ids;
 };
 
-static void columns_deinit(struct columns *columns)
-{
-    mem_free(columns->workspace_ids);
-    mem_free(columns->series_ids);
-    mem_free(columns->times_us);
-    mem_free(columns->values);
-}
-
-static size_t columns_add(struct columns *columns, int64_t workspace_id, int64_t series_id)
-{
-    if (columns->count == columns->capacity) {
-        size_t n = columns->capacity == 0 ? 256 : columns->capacity * 2;
-        columns->workspace_ids = mem_realloc(columns->workspace_ids, n * sizeof(int64_t));
-        columns->series_ids = mem_realloc(columns->series_ids, n * sizeof(int64_t));
-        columns->times_us = mem_realloc(columns->times_us, n * sizeof(int64_t));
-        columns->values = mem_realloc(columns->values, n * sizeof(double));
-        columns->capacity = n;
-    }
-    columns->workspace_ids[columns->count] = workspace_id;
-    columns->series_ids[columns->count] = series_id;
-    return columns->count++;
-}
-
-static struct sample_columns view_of(const struct columns *columns)
-{
-    return (struct sample_columns){ .count = columns->count,
-                                    .workspace_ids = columns->workspace_ids,
-                                    .series_ids = columns->series_ids,
-                                    .times_us = columns->times_us,
-                                    .values = columns->values };
-}
-
-/* Keeps the newest value of each series. */
-static void note_latest(
-    struct write *write, int64_t workspace_id, int64_t series_id, int64_t time_us, double value)
-{
-    struct columns *latest = &write->latest;
-    const size_t *place = map_find(write->latest_place, map_key_of(&series_id));
-    if (place == NULL) {
-        size_t added = columns_add(latest, workspace_id, series_id);
-        latest->times_us[added] = time_us;
-        latest->values[added] = value;
-        (void)map_put(write->latest_place, map_key_of(&series_id), mem_dup(&added, sizeof(added)));
-        return;
-    }
-    assert(latest->times_us != NULL && *place < latest->count);
-    if (latest->times_us[*place] <= time_us) {
-        latest->times_us[*place] = time_us;
-        latest->values[*place] = value;
-    }
-}
-
 static enum err_code add_telemetry(
     struct write *write, const struct record *record, struct err_info *err)
 {
@@ -117,15 +51,18 @@ static enum err_code add_telemetry(
     const int64_t owner[2] = { record->source.workspace_id, record->source.agent_id };
     const struct series_request request = { owner[0], owner[1], names, batch->n_series };
     TRY(series_cache_resolve(write->memory->cache, write->work->conn, &request, ids, err));
+    AUTO_FREE size_t *places = mem_alloc_array(batch->n_series, sizeof(*places));
+    for (size_t i = 0; i < batch->n_series; i++) {
+        places[i] = samples_series(write->samples, owner[0], ids[i]);
+    }
     for (size_t i = 0; i < batch->n_samples; i++) {
         const Agentgateway__V1__TelemetrySample *sample = batch->samples[i];
-        int64_t id = ids[sample->series];
-        size_t place = columns_add(&write->samples, owner[0], id);
-        write->samples.times_us[place] = sample->time_us;
-        write->samples.values[place] = sample->value;
-        if (sample->time_us <= record->received_at + AHEAD_US) {
-            note_latest(write, owner[0], id, sample->time_us, sample->value);
-        }
+        const struct sample_row row = { sample->time_us, sample->value };
+        samples_add(
+            write->samples,
+            places[sample->series],
+            &row,
+            sample->time_us > record->received_at + AHEAD_US);
     }
     work_wake(write->work, HUB_TELEMETRY, owner[0]);
     return ERR_OK;
@@ -291,10 +228,11 @@ static enum err_code write_all(
         results += groups->items[i].count;
     }
     TRY(store_agent_mark_all(conn, &agents, groups->marks, err));
-    struct sample_columns samples = view_of(&write->samples);
-    struct sample_columns latest = view_of(&write->latest);
-    TRY(store_sample_put(conn, &samples, &write->memory->habit, err));
-    TRY(store_series_latest(conn, &latest, write->work->now, err));
+    struct sample_runs runs;
+    struct sample_columns newest;
+    samples_sort(write->samples, &runs, &newest);
+    TRY(store_sample_put(conn, &runs, &write->memory->habit, err));
+    TRY(store_series_latest(conn, &newest, write->work->now, err));
     return write_events(write, err);
 }
 
@@ -308,14 +246,12 @@ enum err_code batch_write(
 {
     AUTO_FREE const struct record **event_records = mem_alloc_array(count, sizeof(void *));
     struct write write = {
-        .work = work, .memory = memory, .latest_place = map_create(), .event_records = event_records
+        .work = work, .memory = memory, .samples = samples_create(), .event_records = event_records
     };
     struct groups groups = { .count = 0 };
     divide(&groups, records, count);
     enum err_code code = write_all(&write, &groups, results, err);
     groups_deinit(&groups);
-    map_destroy(write.latest_place, mem_free);
-    columns_deinit(&write.samples);
-    columns_deinit(&write.latest);
+    samples_destroy(write.samples);
     return code;
 }

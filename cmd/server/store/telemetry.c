@@ -105,7 +105,7 @@ enum err_code store_series_put(
 static enum err_code put_whole(
     struct sql_conn *conn,
     const struct sql_statement *statement,
-    const struct sample_columns *rows,
+    const struct sample_runs *runs,
     int64_t *ret_changed,
     struct err_info *err)
 {
@@ -113,31 +113,39 @@ static enum err_code put_whole(
         conn,
         statement,
         SQL_ARGS(
-            SQL_INTS(rows->workspace_ids, rows->count),
-            SQL_INTS(rows->series_ids, rows->count),
-            SQL_INTS(rows->times_us, rows->count),
-            SQL_REALS(rows->values, rows->count)),
+            SQL_INTS(runs->workspace_ids, runs->series_count),
+            SQL_INTS(runs->series_ids, runs->series_count),
+            SQL_INTS(runs->firsts, runs->series_count),
+            SQL_INTS(runs->lasts, runs->series_count),
+            SQL_INTS(runs->times_us, runs->count),
+            SQL_REALS(runs->values, runs->count)),
         ret_changed,
         err);
 }
 
-static enum err_code put_each(
-    struct sql_conn *conn,
-    const struct sql_statement *statement,
-    const struct sample_columns *rows,
-    struct err_info *err)
+static enum err_code put_run(
+    struct sql_conn *conn, const struct sample_runs *runs, size_t series, struct err_info *err)
 {
-    for (size_t i = 0; i < rows->count; i++) {
+    for (int64_t i = runs->firsts[series] - 1; i < runs->lasts[series]; i++) {
         TRY(sql_exec(
             conn,
-            statement,
+            &SQL_SAMPLE_PUT_ONE,
             SQL_ARGS(
-                SQL_INT(rows->workspace_ids[i]),
-                SQL_INT(rows->series_ids[i]),
-                SQL_INT(rows->times_us[i]),
-                SQL_REAL(rows->values[i])),
+                SQL_INT(runs->workspace_ids[series]),
+                SQL_INT(runs->series_ids[series]),
+                SQL_INT(runs->times_us[i]),
+                SQL_REAL(runs->values[i])),
             NULL,
             err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code put_each(
+    struct sql_conn *conn, const struct sample_runs *runs, struct err_info *err)
+{
+    for (size_t series = 0; series < runs->series_count; series++) {
+        TRY(put_run(conn, runs, series, err));
     }
     return ERR_OK;
 }
@@ -153,7 +161,7 @@ enum {
 
 enum err_code store_sample_put(
     struct sql_conn *conn,
-    const struct sample_columns *samples,
+    const struct sample_runs *samples,
     struct sample_habit *habit,
     struct err_info *err)
 {
@@ -161,11 +169,11 @@ enum err_code store_sample_put(
         return ERR_OK;
     }
     if (sql_engine_of(conn) != SQL_POSTGRES) {
-        return put_each(conn, &SQL_SAMPLE_PUT_ONE, samples, err);
+        return put_each(conn, samples, err);
     }
     if (habit->wary == 0) {
-        struct sample_columns rows = *samples;
-        enum err_code code = sql_attempt(conn, add_all, &rows, err);
+        struct sample_runs runs = *samples;
+        enum err_code code = sql_attempt(conn, add_all, &runs, err);
         if (code != ERR_EXISTS) {
             return code;
         }

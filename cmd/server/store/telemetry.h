@@ -52,6 +52,19 @@ struct sample_columns { /* count rows, column by column */
     const double *values;
 };
 
+/* Samples series by series: those of a series stand side by side in times_us and values, so that
+ * what is the same for all of them is looked at once. */
+struct sample_runs {
+    size_t series_count;
+    const int64_t *workspace_ids; /* a series each; none stands twice */
+    const int64_t *series_ids;
+    const int64_t *firsts; /* places of its first and last sample, counted from 1 */
+    const int64_t *lasts;
+    size_t count; /* samples of all */
+    const int64_t *times_us;
+    const double *values;
+};
+
 struct sample_range {
     int64_t series_id;
     int64_t start_us;
@@ -92,7 +105,7 @@ struct sample_habit {
 /* Inserts samples; one that stands already (same series and time) is left alone. */
 enum err_code store_sample_put(
     struct sql_conn *conn,
-    const struct sample_columns *samples,
+    const struct sample_runs *samples,
     struct sample_habit *habit,
     struct err_info *err) MUST_CHECK;
 

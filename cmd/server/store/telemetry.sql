@@ -22,15 +22,16 @@ SELECT id FROM series WHERE workspace_id = $1 AND agent_id = $2 AND metric = $3 
 -- name: sample_add [postgres]
 -- as sample_put, but fails when one stands already: without that test, PostgreSQL writes half as much
 INSERT INTO sample (workspace_id, series_id, time_us, value)
-SELECT s.workspace_id, s.id, n.time_us, n.value
-FROM unnest(CAST($1 AS bigint[]), CAST($2 AS bigint[]), CAST($3 AS bigint[]), CAST($4 AS double precision[])) AS n (workspace_id, series_id, time_us, value)
+SELECT s.workspace_id, s.id, unnest((CAST($5 AS bigint[]))[n.first:n.last]), unnest((CAST($6 AS double precision[]))[n.first:n.last])
+FROM unnest(CAST($1 AS bigint[]), CAST($2 AS bigint[]), CAST($3 AS bigint[]), CAST($4 AS bigint[])) AS n (workspace_id, series_id, first, last)
 JOIN series s ON s.workspace_id = n.workspace_id AND s.id = n.series_id
 
 -- name: sample_put [postgres]
--- $1 workspaces, $2 series, $3 times, $4 values (arrays): the series row gives the workspace, so no row can cross
+-- $1 workspaces, $2 series, $3 first, $4 last place of each in $5 times and $6 values (arrays): the series row, read once
+-- for all its samples, gives the workspace, so no row can cross
 INSERT INTO sample (workspace_id, series_id, time_us, value)
-SELECT s.workspace_id, s.id, n.time_us, n.value
-FROM unnest(CAST($1 AS bigint[]), CAST($2 AS bigint[]), CAST($3 AS bigint[]), CAST($4 AS double precision[])) AS n (workspace_id, series_id, time_us, value)
+SELECT s.workspace_id, s.id, unnest((CAST($5 AS bigint[]))[n.first:n.last]), unnest((CAST($6 AS double precision[]))[n.first:n.last])
+FROM unnest(CAST($1 AS bigint[]), CAST($2 AS bigint[]), CAST($3 AS bigint[]), CAST($4 AS bigint[])) AS n (workspace_id, series_id, first, last)
 JOIN series s ON s.workspace_id = n.workspace_id AND s.id = n.series_id
 ON CONFLICT (workspace_id, series_id, time_us) DO NOTHING
 

@@ -35,10 +35,13 @@ static enum err_code write_row(
     const int64_t workspace = WORKSPACE_DEFAULT;
     const int64_t time_us = PLACE_NOW.value + US_PER_HOUR + writer->written;
     const double value = 1;
-    const struct sample_columns columns = { 1, &workspace, &writer->series_id, &time_us, &value };
+    const int64_t only = 1;
+    const int64_t *id = &writer->series_id;
+    const struct sample_columns columns = { 1, &workspace, id, &time_us, &value };
+    const struct sample_runs runs = { 1, &workspace, id, &only, &only, 1, &time_us, &value };
     TRY(sql_begin(conn, WORKSPACE_DEFAULT, err));
     struct sample_habit habit = { .wary = 0 };
-    TRY(store_sample_put(conn, &columns, &habit, err));
+    TRY(store_sample_put(conn, &runs, &habit, err));
     TRY(store_series_latest(conn, &columns, PLACE_NOW, err));
     return sql_commit(conn, err);
 }

@@ -28,9 +28,11 @@ static void put_sample(struct place *place, int64_t series_id, int64_t time_us, 
 {
     struct err_info err = ERR_INFO_INIT;
     const int64_t workspace = WORKSPACE_DEFAULT;
+    const int64_t only = 1;
     const struct sample_columns columns = { 1, &workspace, &series_id, &time_us, &value };
+    const struct sample_runs runs = { 1, &workspace, &series_id, &only, &only, 1, &time_us, &value };
     struct sample_habit habit = { .wary = 0 };
-    assert_ok_err(err, store_sample_put(place->conn, &columns, &habit, &err));
+    assert_ok_err(err, store_sample_put(place->conn, &runs, &habit, &err));
     assert_ok_err(err, store_series_latest(place->conn, &columns, PLACE_NOW, &err));
 }
 
@@ -102,28 +104,31 @@ static void test_many_samples_in_one_call(void **state)
     };
 
     int64_t ids[4];
-    int64_t *numbers = mem_alloc_array(COUNT * 3, sizeof(*numbers));
+    int64_t *times_us = mem_alloc_array(COUNT, sizeof(*times_us));
     double *values = mem_alloc_array(COUNT, sizeof(*values));
     int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
     place_begin(place, SQL_ALL_WORKSPACES);
     put_names(place, agent, ids);
     for (size_t i = 0; i < COUNT; i++) {
-        numbers[i] = WORKSPACE_DEFAULT;
-        numbers[COUNT + i] = ids[0];
-        numbers[2 * COUNT + i] = PLACE_NOW.value + (int64_t)(i / 2); /* each twice */
+        times_us[i] = PLACE_NOW.value + (int64_t)(i / 2); /* each twice */
         values[i] = (double)i;
     }
-    const struct sample_columns columns = {
-        COUNT, numbers, numbers + COUNT, numbers + 2 * COUNT, values
-    };
+    const int64_t workspaces[] = { WORKSPACE_DEFAULT, WORKSPACE_DEFAULT };
+    const int64_t firsts[] = { 1, COUNT - 99 };
+    const int64_t lasts[] = { COUNT - 100, COUNT };
+    const struct sample_runs runs = { 2, workspaces, ids, firsts, lasts, COUNT, times_us, values };
     struct sample_habit habit = { .wary = 0 };
-    assert_ok_err(err, store_sample_put(place->conn, &columns, &habit, &err));
+    assert_ok_err(err, store_sample_put(place->conn, &runs, &habit, &err));
     assert_int_equal(count_samples(place, ids[0], PLACE_NOW.value, PLACE_NOW.value + 500), 500);
+    assert_int_equal(
+        count_samples(place, ids[0], PLACE_NOW.value + 1000, PLACE_NOW.value + COUNT),
+        COUNT / 2 - 50 - 1000);
+    assert_int_equal(count_samples(place, ids[1], PLACE_NOW.value, PLACE_NOW.value + COUNT), 50);
     assert_int_equal(habit.wary > 0, sql_engine_of(place->conn) == SQL_POSTGRES);
-    const struct sample_columns none = { .count = 0 };
+    const struct sample_runs none = { .count = 0 };
     assert_ok_err(err, store_sample_put(place->conn, &none, &habit, &err));
     place_commit(place);
-    mem_free(numbers);
+    mem_free(times_us);
     mem_free(values);
 }
 

@@ -29,7 +29,7 @@ static enum err_code open_sqlite(struct direct *direct, const char *path, struct
     if (sqlite3_open(path, &direct->db) != SQLITE_OK
         || sqlite3_exec(
                direct->db,
-               "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000",
+               "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000",
                NULL,
                NULL,
                NULL)

@@ -4,7 +4,7 @@
  * Ours is everything that follows the network: decompress and decode each record, the queue, the
  * writer's transaction with epochs, high-water marks, series, newest values and the wakes of
  * watchers, the answer. The floor has rows in memory and inserts them. Both get batches of the same
- * size and commit each durably, as the engines are set (PostgreSQL: fsync; SQLite: WAL, NORMAL).
+ * size and commit each durably, as the engines are set (PostgreSQL: fsync; SQLite: WAL, FULL).
  */
 #include "cmd/server/ingest/ingest.h"
 #include "common/base/cleanup.h"
