@@ -1,5 +1,7 @@
 #include "cmd/server/housekeeping.h"
 
+#include "cmd/server/auth/credentials.h"
+#include "cmd/server/auth/key_uses.h"
 #include "cmd/server/core/work.h"
 #include "cmd/server/gateway/presence.h"
 #include "cmd/server/sandbox/lifecycle.h"
@@ -226,11 +228,15 @@ static void look_if_deaf(struct housekeeping *self)
     }
 }
 
-static void flush(struct housekeeping *self)
+static void flush(struct housekeeping *self, bool is_last)
 {
     struct err_info err = ERR_INFO_INIT;
     if (presence_flush(self->service->presence, self->worker, &err) != ERR_OK) {
         log_warn("heartbeats_kept", LOG_ERR(&err));
+    }
+    struct key_uses *uses = credentials_key_uses(self->service->credentials);
+    if (key_uses_flush(uses, self->worker, is_last, &err) != ERR_OK) {
+        log_warn("key_uses_kept", LOG_ERR(&err));
     }
 }
 
@@ -254,7 +260,7 @@ static void keep(void *context)
     bool goes_on[ARRAY_LENGTH(tasks)] = { false };
     do {
         watch_clock(self);
-        flush(self);
+        flush(self, false);
         look_if_deaf(self);
         int64_t now = clock_mono(clock_system()).value;
         for (size_t i = 0; i < ARRAY_LENGTH(tasks); i++) {
@@ -264,7 +270,7 @@ static void keep(void *context)
             }
         }
     } while (wait_turn(self));
-    flush(self);
+    flush(self, true);
 }
 
 static void set_hearing(struct service *service, bool hears_all)

@@ -18,7 +18,40 @@
 
 enum {
     NUMBER_TEXT_BYTES = 24,
+    OWED_FIRST = 8,
     POLL_MAX_MS = 60000
+};
+
+/* The wall, prepared once; behind PgBouncer timeouts cannot be settings of the session. */
+#define SET_WALL "SELECT set_config('app.workspace_id', $1, true)"
+#define SET_TIMEOUTS                              \
+    ", set_config('statement_timeout', $2, true)" \
+    ", set_config('idle_in_transaction_session_timeout', $2, true)"
+#define SET_READ_ONLY ", set_config('transaction_read_only', 'on', true)"
+
+static const struct sql_statement wall_of_transaction = { .name = "wall_of_transaction",
+                                                          .postgres = SET_WALL };
+static const struct sql_statement wall_of_lookup = { .name = "wall_of_lookup",
+                                                     .postgres = SET_WALL SET_READ_ONLY };
+static const struct sql_statement notify_all = {
+    .name = "notify_all",
+    .postgres = "SELECT pg_notify(n.channel, n.payload) "
+                "FROM unnest(CAST($1 AS text[]), CAST($2 AS text[])) AS n (channel, payload)",
+};
+
+/* The beginning of a transaction that the server was not told of yet: it goes out with the first
+ * statement. */
+struct opening {
+    enum sql_transaction kind; /* SQL_TRANSACTION_NONE: nothing is to be said */
+    char workspace[NUMBER_TEXT_BYTES];
+};
+
+/* Notifications that go out with the commit, column by column. */
+struct owed {
+    size_t count;
+    size_t room;
+    struct str_view *channels;
+    struct str_view *payloads;
 };
 
 struct postgres_conn {
@@ -32,6 +65,8 @@ struct postgres_conn {
     bool is_silent;       /* lost because no answer came in time */
     PGconn *pg;           /* NULL: a reconnect failed */
     struct map *prepared; /* name to a pointer to its text, which is static */
+    struct opening opening;
+    struct owed owed;
     struct postgres_args args;
     PGresult *result; /* of the open rows */
     int row;          /* current one; -1 before the first */
@@ -138,8 +173,30 @@ static enum err_code check_result(
     return postgres_set_error(result, what, is_script, err);
 }
 
+static void owe(struct owed *owed, const char *channel, const char *payload)
+{
+    if (owed->count == owed->room) {
+        owed->room = owed->room == 0 ? OWED_FIRST : 2 * owed->room;
+        owed->channels = mem_realloc(owed->channels, owed->room * sizeof(*owed->channels));
+        owed->payloads = mem_realloc(owed->payloads, owed->room * sizeof(*owed->payloads));
+    }
+    owed->channels[owed->count] = str_of(mem_strdup(channel));
+    owed->payloads[owed->count++] = str_of(mem_strdup(payload));
+}
+
+static void forget_owed(struct owed *owed)
+{
+    for (size_t i = 0; i < owed->count; i++) {
+        mem_free(CONST_CAST(char *, owed->channels[i].ptr));
+        mem_free(CONST_CAST(char *, owed->payloads[i].ptr));
+    }
+    owed->count = 0;
+}
+
 static void disconnect(struct postgres_conn *conn)
 {
+    conn->opening.kind = SQL_TRANSACTION_NONE;
+    forget_owed(&conn->owed);
     map_destroy(conn->prepared, mem_free);
     conn->prepared = NULL;
     PQfinish(conn->pg);
@@ -162,6 +219,8 @@ static void postgres_close(struct sql_conn *base)
     struct postgres_conn *conn = cast(base);
     disconnect(conn);
     postgres_args_deinit(&conn->args);
+    mem_free(conn->owed.channels);
+    mem_free(conn->owed.payloads);
     explicit_bzero(conn->url, strlen(conn->url));
     mem_free(conn->url);
     mem_free(conn->application);
@@ -236,6 +295,102 @@ static enum err_code postgres_prepare(
     return ERR_OK;
 }
 
+/* Its arguments are set. 1: sent. */
+static int send_statement(
+    struct postgres_conn *conn, const struct sql_statement *statement, size_t arg_count)
+{
+    const struct postgres_args *sent = &conn->args;
+    if (conn->settings.is_pooled) {
+        return PQsendQueryParams(
+            conn->pg,
+            statement->postgres,
+            (int)arg_count,
+            NULL,
+            sent->values,
+            sent->lengths,
+            sent->formats,
+            1);
+    }
+    return PQsendQueryPrepared(
+        conn->pg, statement->name, (int)arg_count, sent->values, sent->lengths, sent->formats, 1);
+}
+
+static const struct sql_statement *wall_of(const struct postgres_conn *conn)
+{
+    return conn->opening.kind == SQL_TRANSACTION_LOOKUP ? &wall_of_lookup : &wall_of_transaction;
+}
+
+static int send_wall(const struct postgres_conn *conn)
+{
+    bool is_lookup = conn->opening.kind == SQL_TRANSACTION_LOOKUP;
+    const char *const values[] = { conn->opening.workspace, conn->statement_timeout_ms };
+    if (conn->settings.is_pooled) {
+        const char *text = is_lookup ? SET_WALL SET_TIMEOUTS SET_READ_ONLY : SET_WALL SET_TIMEOUTS;
+        return PQsendQueryParams(conn->pg, text, 2, NULL, values, NULL, NULL, 1);
+    }
+    return PQsendQueryPrepared(conn->pg, wall_of(conn)->name, 1, values, NULL, NULL, 1);
+}
+
+/* What stands before the first statement of a transaction. The connection is in pipeline mode. */
+static bool send_opening(struct postgres_conn *conn)
+{
+    /* A reader sees one moment, as on SQLite. */
+    bool read_only = conn->opening.kind == SQL_TRANSACTION_READ || conn->settings.read_only;
+    const char *begin = read_only ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN";
+    bool is_sent = conn->opening.kind == SQL_TRANSACTION_NONE
+        || ((conn->opening.kind == SQL_TRANSACTION_LOOKUP
+             || PQsendQueryParams(conn->pg, begin, 0, NULL, NULL, NULL, NULL, 1) == 1)
+            && send_wall(conn) == 1);
+    conn->opening.kind = SQL_TRANSACTION_NONE;
+    return is_sent;
+}
+
+/* The result that a pipeline is about: its first failure, else its last. */
+static PGresult *drain_pipeline(struct postgres_conn *conn)
+{
+    PGresult *kept = NULL;
+    struct mono_us deadline = answer_deadline(conn);
+    for (;;) {
+        if (!postgres_wait(conn->pg, deadline)) {
+            PQclear(kept);
+            conn->is_silent = true;
+            return NULL;
+        }
+        PGresult *result = PQgetResult(conn->pg);
+        ExecStatusType status = PQresultStatus(result);
+        if (result == NULL && PQstatus(conn->pg) == CONNECTION_OK) {
+            continue; /* between two statements */
+        }
+        bool is_end = result == NULL || status == PGRES_PIPELINE_SYNC;
+        bool has_failed = kept != NULL && PQresultStatus(kept) == PGRES_FATAL_ERROR;
+        if (is_end || has_failed || status == PGRES_PIPELINE_ABORTED) {
+            PQclear(result);
+        } else {
+            PQclear(kept);
+            kept = result;
+        }
+        if (is_end || (kept != NULL && postgres_is_copy(kept))) {
+            return kept;
+        }
+    }
+}
+
+/* Ends what was sent in pipeline mode and takes its result; NULL: the connection is lost. */
+static PGresult *take_pipeline(struct postgres_conn *conn, bool is_sent)
+{
+    PGresult *result = is_sent && PQpipelineSync(conn->pg) == 1 ? drain_pipeline(conn) : NULL;
+    conn->is_lost = conn->is_lost || result == NULL
+        || (!postgres_is_copy(result) && PQexitPipelineMode(conn->pg) != 1);
+    return result;
+}
+
+static enum err_code prepare_opening(struct postgres_conn *conn, struct err_info *err)
+{
+    return conn->opening.kind == SQL_TRANSACTION_NONE
+        ? ERR_OK
+        : postgres_prepare(&conn->base, wall_of(conn), err);
+}
+
 /* ret_result is set on success only. */
 static enum err_code run_statement(
     struct postgres_conn *conn,
@@ -246,30 +401,16 @@ static enum err_code run_statement(
     struct err_info *err)
 {
     TRY(postgres_prepare(&conn->base, statement, err));
+    TRY(prepare_opening(conn, err));
     TRY(postgres_args_set(&conn->args, args, arg_count, err));
-    const struct postgres_args *sent = &conn->args;
-    int is_sent = 0;
-    if (conn->settings.is_pooled) {
-        is_sent = PQsendQueryParams(
-            conn->pg,
-            statement->postgres,
-            (int)arg_count,
-            NULL,
-            sent->values,
-            sent->lengths,
-            sent->formats,
-            1);
+    AUTO_RESULT PGresult *result = NULL;
+    if (conn->opening.kind == SQL_TRANSACTION_NONE) {
+        result = take_answer(conn, send_statement(conn, statement, arg_count));
     } else {
-        is_sent = PQsendQueryPrepared(
-            conn->pg,
-            statement->name,
-            (int)arg_count,
-            sent->values,
-            sent->lengths,
-            sent->formats,
-            1);
+        bool is_sent = PQenterPipelineMode(conn->pg) == 1 && send_opening(conn)
+            && send_statement(conn, statement, arg_count) == 1;
+        result = take_pipeline(conn, is_sent);
     }
-    AUTO_RESULT PGresult *result = take_answer(conn, is_sent);
     postgres_args_trim(&conn->args);
     if (!is_good(result) && !conn->settings.is_pooled && is_stale(result)) {
         conn->is_lost = true;
@@ -279,6 +420,18 @@ static enum err_code run_statement(
     TRY(check_result(conn, result, statement->name, false, err));
     *ret_result = STEAL(result);
     return ERR_OK;
+}
+
+/* Says what was put off, for what does not go through run_statement. */
+static enum err_code open_now(struct postgres_conn *conn, struct err_info *err)
+{
+    if (conn->opening.kind == SQL_TRANSACTION_NONE) {
+        return ERR_OK;
+    }
+    TRY(prepare_opening(conn, err));
+    AUTO_RESULT PGresult *result =
+        take_pipeline(conn, PQenterPipelineMode(conn->pg) == 1 && send_opening(conn));
+    return check_result(conn, result, "begin", false, err);
 }
 
 /* Rows read do not count as changed. */
@@ -365,61 +518,11 @@ static struct str_view get_bytes(const struct sql_conn *base, unsigned column)
     return postgres_get_bytes(conn->result, conn->row, (int)column);
 }
 
-/* Reads up to the end of the pipeline; the first failed result, or NULL. */
-static PGresult *drain_pipeline(struct postgres_conn *conn)
-{
-    PGconn *pg = conn->pg;
-    PGresult *failed = NULL;
-    struct mono_us deadline = answer_deadline(conn);
-    bool is_done = false;
-    while (!is_done) {
-        if (!postgres_wait(pg, deadline)) {
-            conn->is_lost = true;
-            conn->is_silent = true;
-            break;
-        }
-        PGresult *result = PQgetResult(pg);
-        ExecStatusType status = PQresultStatus(result);
-        is_done = (result != NULL && status == PGRES_PIPELINE_SYNC)
-            || (result == NULL && PQstatus(pg) != CONNECTION_OK);
-        if (result != NULL && failed == NULL && status == PGRES_FATAL_ERROR) {
-            failed = result;
-        } else {
-            PQclear(result);
-        }
-    }
-    return failed;
-}
-
-/* Both statements in one round trip. */
-static enum err_code run_begin(
-    struct postgres_conn *conn, const char *begin, const char *workspace, struct err_info *err)
-{
-    PGconn *pg = conn->pg;
-    const char *const values[] = { workspace, conn->statement_timeout_ms };
-    /* Behind PgBouncer timeouts cannot be settings of the session. */
-    const char *set = conn->settings.is_pooled
-        ? "SELECT set_config('app.workspace_id', $1, true), set_config('statement_timeout', $2, "
-          "true), set_config('idle_in_transaction_session_timeout', $2, true)"
-        : "SELECT set_config('app.workspace_id', $1, true)";
-    int set_args = conn->settings.is_pooled ? 2 : 1;
-    bool is_sent = PQenterPipelineMode(pg) == 1
-        && PQsendQueryParams(pg, begin, 0, NULL, NULL, NULL, NULL, 1) == 1
-        && PQsendQueryParams(pg, set, set_args, NULL, values, NULL, NULL, 1) == 1
-        && PQpipelineSync(pg) == 1;
-    if (!is_sent) {
-        return set_lost(conn, "begin", err);
-    }
-    AUTO_RESULT PGresult *failed = drain_pipeline(conn);
-    if (conn->is_lost || PQstatus(pg) != CONNECTION_OK || PQexitPipelineMode(pg) != 1) {
-        return set_lost(conn, "begin", err);
-    }
-    return failed == NULL ? ERR_OK : check_result(conn, failed, "begin", false, err);
-}
-
 static void postgres_rollback(struct sql_conn *base)
 {
     struct postgres_conn *conn = cast(base);
+    conn->opening.kind = SQL_TRANSACTION_NONE;
+    forget_owed(&conn->owed);
     if (PQtransactionStatus(conn->pg) == PQTRANS_IDLE) {
         return;
     }
@@ -428,28 +531,54 @@ static void postgres_rollback(struct sql_conn *base)
 }
 
 static enum err_code postgres_begin(
-    struct sql_conn *base, int64_t workspace_id, bool read_only, struct err_info *err)
+    struct sql_conn *base, int64_t workspace_id, enum sql_transaction kind, struct err_info *err)
 {
-    struct postgres_conn *conn = cast(base);
-    char workspace[NUMBER_TEXT_BYTES] = "all";
+    (void)err;
+    struct opening *opening = &cast(base)->opening;
+    opening->kind = kind;
+    (void)snprintf(opening->workspace, sizeof(opening->workspace), "all");
     if (workspace_id != SQL_ALL_WORKSPACES) {
-        (void)snprintf(workspace, sizeof(workspace), "%lld", (long long)workspace_id);
+        (void)snprintf(
+            opening->workspace, sizeof(opening->workspace), "%lld", (long long)workspace_id);
     }
-    /* A reader sees one moment, as on SQLite. */
-    const char *begin = read_only || conn->settings.read_only
-        ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        : "BEGIN";
-    enum err_code code = run_begin(conn, begin, workspace, err);
-    if (code != ERR_OK && postgres_is_usable(base)) {
-        postgres_rollback(base);
+    return ERR_OK;
+}
+
+/* Notifications and commit in one round trip: when one of them fails, there is no commit. */
+static PGresult *send_commit(struct postgres_conn *conn)
+{
+    if (conn->owed.count == 0) {
+        return take_answer(conn, PQsendQuery(conn->pg, "COMMIT"));
     }
-    return code;
+    bool is_sent = PQenterPipelineMode(conn->pg) == 1 && send_opening(conn)
+        && send_statement(conn, &notify_all, 2) == 1
+        && PQsendQueryParams(conn->pg, "COMMIT", 0, NULL, NULL, NULL, NULL, 1) == 1;
+    return take_pipeline(conn, is_sent);
+}
+
+static enum err_code ready_owed(struct postgres_conn *conn, struct err_info *err)
+{
+    const struct owed *owed = &conn->owed;
+    const struct sql_value args[] = { SQL_TEXTS(owed->channels, owed->count),
+                                      SQL_TEXTS(owed->payloads, owed->count) };
+    TRY(postgres_prepare(&conn->base, &notify_all, err));
+    TRY(prepare_opening(conn, err));
+    return postgres_args_set(&conn->args, args, ARRAY_LENGTH(args), err);
 }
 
 static enum err_code postgres_commit(struct sql_conn *base, struct err_info *err)
 {
     struct postgres_conn *conn = cast(base);
-    AUTO_RESULT PGresult *result = take_answer(conn, PQsendQuery(conn->pg, "COMMIT"));
+    if (base->transaction == SQL_TRANSACTION_LOOKUP
+        || (conn->opening.kind != SQL_TRANSACTION_NONE && conn->owed.count == 0)) {
+        conn->opening.kind = SQL_TRANSACTION_NONE; /* nothing was done */
+        return ERR_OK;
+    }
+    if (conn->owed.count > 0) {
+        TRY(ready_owed(conn, err));
+    }
+    AUTO_RESULT PGresult *result = send_commit(conn);
+    forget_owed(&conn->owed);
     enum err_code code = check_result(conn, result, "commit", false, err);
     if (code != ERR_OK && conn->is_lost && base->transaction == SQL_TRANSACTION_WRITE) {
         return ERR_SET(
@@ -467,6 +596,7 @@ static enum err_code postgres_exec_script(
     struct sql_conn *base, const char *text, struct err_info *err)
 {
     struct postgres_conn *conn = cast(base);
+    TRY(open_now(conn, err));
     AUTO_RESULT PGresult *result = PQexec(conn->pg, text);
     if (PQresultStatus(result) == PGRES_EMPTY_QUERY) {
         return ERR_OK;
@@ -478,6 +608,10 @@ static enum err_code postgres_notify(
     struct sql_conn *base, const char *channel, const char *payload, struct err_info *err)
 {
     struct postgres_conn *conn = cast(base);
+    if (base->transaction != SQL_TRANSACTION_NONE) {
+        owe(&conn->owed, channel, payload);
+        return ERR_OK;
+    }
     const char *const values[] = { channel, payload };
     AUTO_RESULT PGresult *result = take_answer(
         conn,
@@ -493,6 +627,7 @@ static enum err_code postgres_listen(
         return ERR_SET(
             err, ERR_UNSUPPORTED, "listen: needs a direct connection, PgBouncer loses it");
     }
+    TRY(open_now(conn, err));
     char *name = PQescapeIdentifier(conn->pg, channel, strlen(channel));
     if (name == NULL) {
         return ERR_SET(err, ERR_NOMEM, "listen: no memory");

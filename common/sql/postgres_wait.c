@@ -33,7 +33,7 @@ bool postgres_wait(PGconn *pg, struct mono_us deadline)
     }
 }
 
-static bool is_copy(const PGresult *result)
+bool postgres_is_copy(const PGresult *result)
 {
     ExecStatusType status = PQresultStatus(result);
     return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
@@ -55,7 +55,7 @@ PGresult *postgres_take_last(PGconn *pg, struct mono_us deadline, bool *ret_in_t
         }
         PQclear(last);
         last = result;
-        if (is_copy(last)) {
+        if (postgres_is_copy(last)) {
             return last;
         }
     }

@@ -21,4 +21,7 @@ bool postgres_wait(PGconn *pg, struct mono_us deadline);
  */
 PGresult *postgres_take_last(PGconn *pg, struct mono_us deadline, bool *ret_in_time);
 
+/* A COPY leaves the connection in another mode. NULL: not one. */
+bool postgres_is_copy(const PGresult *result);
+
 #endif

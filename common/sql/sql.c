@@ -88,6 +88,7 @@ static void forget_transaction(struct sql_conn *conn)
 {
     conn->transaction = SQL_TRANSACTION_NONE;
     conn->transaction_failed = false;
+    conn->has_looked_up = false;
 }
 
 enum err_code sql_reconnect(struct sql_conn *conn, struct err_info *err)
@@ -141,7 +142,7 @@ enum err_code sql_prepare_all(
 }
 
 static enum err_code begin(
-    struct sql_conn *conn, int64_t workspace_id, bool read_only, struct err_info *err)
+    struct sql_conn *conn, int64_t workspace_id, enum sql_transaction kind, struct err_info *err)
 {
     TRY(check_ready(conn, "begin", err));
     if (conn->transaction != SQL_TRANSACTION_NONE) {
@@ -150,19 +151,24 @@ static enum err_code begin(
     if (workspace_id < SQL_ALL_WORKSPACES) {
         return ERR_SET(err, ERR_INVALID, "begin: workspace_id is negative");
     }
-    TRY(conn->driver->begin(conn, workspace_id, read_only, err));
-    conn->transaction = read_only ? SQL_TRANSACTION_READ : SQL_TRANSACTION_WRITE;
+    TRY(conn->driver->begin(conn, workspace_id, kind, err));
+    conn->transaction = kind;
     return ERR_OK;
 }
 
 enum err_code sql_begin(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
 {
-    return begin(conn, workspace_id, false, err);
+    return begin(conn, workspace_id, SQL_TRANSACTION_WRITE, err);
 }
 
 enum err_code sql_begin_read(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
 {
-    return begin(conn, workspace_id, true, err);
+    return begin(conn, workspace_id, SQL_TRANSACTION_READ, err);
+}
+
+enum err_code sql_begin_lookup(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
+{
+    return begin(conn, workspace_id, SQL_TRANSACTION_LOOKUP, err);
 }
 
 enum err_code sql_commit(struct sql_conn *conn, struct err_info *err)
@@ -324,6 +330,9 @@ static enum err_code check_statement(
     const struct sql_conn *conn, const struct sql_statement *statement, struct err_info *err)
 {
     TRY(check_ready(conn, statement->name, err));
+    if (conn->has_looked_up) {
+        return ERR_SET(err, ERR_INTERNAL, "%s: a look-up is one query", statement->name);
+    }
     bool here =
         sql_engine_of(conn) == SQL_SQLITE ? statement->sqlite != NULL : statement->postgres != NULL;
     if (!here) {
@@ -343,6 +352,9 @@ enum err_code sql_exec(
 {
     TRY(check_statement(conn, statement, err));
     TRY(check_args(statement->name, args, arg_count, err));
+    if (conn->transaction == SQL_TRANSACTION_LOOKUP) {
+        return ERR_SET(err, ERR_DENIED, "%s: writes in a look-up", statement->name);
+    }
     int64_t changed = 0;
     TRY(note(conn, conn->driver->exec(conn, statement, args, arg_count, &changed, err)));
     if (ret_changed != NULL) {
@@ -361,6 +373,7 @@ enum err_code sql_query(
 {
     TRY(check_statement(conn, statement, err));
     TRY(check_args(statement->name, args, arg_count, err));
+    conn->has_looked_up = conn->transaction == SQL_TRANSACTION_LOOKUP;
     TRY(note(conn, conn->driver->query(conn, statement, args, arg_count, err)));
     conn->rows.is_open = true;
     conn->rows.statement = statement->name;

@@ -130,11 +130,19 @@ enum err_code sql_prepare_all(
 /*
  * Starts a transaction. On PostgreSQL row-level security shows only workspace_id's rows
  * (app.workspace_id); SQL_ALL_WORKSPACES lifts that for work of the server itself. SQLite: BEGIN
- * IMMEDIATE. Statements outside a transaction are refused on PostgreSQL by the wall.
+ * IMMEDIATE. Statements outside a transaction are refused on PostgreSQL by the wall. PostgreSQL
+ * hears of the transaction with its first statement, in one round trip: a connection that is lost
+ * is told of there.
  */
 enum err_code sql_begin(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
     MUST_CHECK;
 enum err_code sql_begin_read(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
+    MUST_CHECK;
+/*
+ * As sql_begin_read for exactly one sql_query: no transaction is opened and none is ended, which
+ * would cost more than a look-up. PostgreSQL gets wall and query in one round trip.
+ */
+enum err_code sql_begin_lookup(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
     MUST_CHECK;
 enum err_code sql_commit(struct sql_conn *conn, struct err_info *err) MUST_CHECK;
 /*

@@ -19,6 +19,7 @@ enum {
 
 enum sql_transaction {
     SQL_TRANSACTION_NONE,
+    SQL_TRANSACTION_LOOKUP, /* one query, without a transaction of the engine's */
     SQL_TRANSACTION_READ,
     SQL_TRANSACTION_WRITE
 };
@@ -33,6 +34,7 @@ struct sql_conn {
     const struct sql_driver *driver;
     enum sql_transaction transaction;
     bool transaction_failed; /* only a rollback may follow */
+    bool has_looked_up;      /* SQL_TRANSACTION_LOOKUP: its query was made */
     bool is_pooled;          /* the session changes with each transaction (PgBouncer) */
     struct sql_rows rows;    /* one set at a time */
 };
@@ -50,8 +52,13 @@ struct sql_driver {
     enum err_code (*prepare)(
         struct sql_conn *conn, const struct sql_statement *statement, struct err_info *err);
 
+    /* An engine may wait with its own beginning until the first statement, and send both at once;
+     * what is wrong with it is then the error of that statement. */
     enum err_code (*begin)(
-        struct sql_conn *conn, int64_t workspace_id, bool read_only, struct err_info *err);
+        struct sql_conn *conn,
+        int64_t workspace_id,
+        enum sql_transaction kind,
+        struct err_info *err);
     enum err_code (*commit)(struct sql_conn *conn, struct err_info *err);
     void (*rollback)(struct sql_conn *conn);
 
@@ -79,7 +86,8 @@ struct sql_driver {
 
     enum err_code (*exec_script)(struct sql_conn *conn, const char *text, struct err_info *err);
 
-    /* NULL where the engine has no notifications. */
+    /* NULL where the engine has no notifications. Inside a transaction they may go out with its
+     * commit. */
     enum err_code (*notify)(
         struct sql_conn *conn, const char *channel, const char *payload, struct err_info *err);
     enum err_code (*listen)(struct sql_conn *conn, const char *channel, struct err_info *err);

@@ -266,7 +266,9 @@ static enum err_code ready_entry(
             entry->arg_count,
             arg_count);
     }
-    if (conn->base.transaction == SQL_TRANSACTION_READ && sqlite3_stmt_readonly(entry->stmt) == 0) {
+    bool may_write = conn->base.transaction == SQL_TRANSACTION_WRITE
+        || conn->base.transaction == SQL_TRANSACTION_NONE;
+    if (!may_write && sqlite3_stmt_readonly(entry->stmt) == 0) {
         return ERR_SET(err, ERR_DENIED, "%s: writes in a transaction for reading", name);
     }
     return bind_values(conn, entry, args, life, err);
@@ -410,15 +412,21 @@ static enum err_code run_plain(
 }
 
 static enum err_code sqlite_begin(
-    struct sql_conn *base, int64_t workspace_id, bool read_only, struct err_info *err)
+    struct sql_conn *base, int64_t workspace_id, enum sql_transaction kind, struct err_info *err)
 {
     (void)workspace_id; /* SQLite has no row-level security: every statement names its workspace */
-    return run_plain(cast(base), "begin", read_only ? "BEGIN" : "BEGIN IMMEDIATE", err);
+    if (kind == SQL_TRANSACTION_LOOKUP) {
+        return ERR_OK; /* a query alone sees one moment */
+    }
+    const char *text = kind == SQL_TRANSACTION_READ ? "BEGIN" : "BEGIN IMMEDIATE";
+    return run_plain(cast(base), "begin", text, err);
 }
 
 static enum err_code sqlite_commit(struct sql_conn *base, struct err_info *err)
 {
-    return run_plain(cast(base), "commit", "COMMIT", err);
+    return base->transaction == SQL_TRANSACTION_LOOKUP
+        ? ERR_OK
+        : run_plain(cast(base), "commit", "COMMIT", err);
 }
 
 static void sqlite_rollback(struct sql_conn *base)

@@ -1,5 +1,6 @@
 #include "cmd/server/auth/credentials.h"
 
+#include "cmd/server/auth/key_uses.h"
 #include "cmd/server/core/work.h"
 #include "cmd/server/store/access.h"
 #include "cmd/server/store/session.h"
@@ -25,6 +26,7 @@ struct kept {
 struct credentials {
     const struct clock *clock;
     struct lock lock;
+    struct key_uses *key_uses;
     struct map *by_hash;  /* hash -> struct kept */
     struct map *by_agent; /* agent id -> struct agent_note */
     uint64_t generation;  /* rises with every forget */
@@ -41,6 +43,7 @@ struct credentials *credentials_create(const struct clock *clock)
 {
     struct credentials *credentials = mem_alloc(sizeof(*credentials));
     credentials->clock = clock;
+    credentials->key_uses = key_uses_create();
     credentials->by_hash = map_create();
     credentials->by_agent = map_create();
     lock_init(&credentials->lock, LOCK_RANK_REGISTRY);
@@ -50,11 +53,17 @@ struct credentials *credentials_create(const struct clock *clock)
 void credentials_destroy(struct credentials *credentials)
 {
     if (credentials != NULL) {
+        key_uses_destroy(credentials->key_uses);
         map_destroy(credentials->by_hash, mem_free);
         map_destroy(credentials->by_agent, mem_free);
         lock_deinit(&credentials->lock);
         mem_free(credentials);
     }
+}
+
+struct key_uses *credentials_key_uses(struct credentials *credentials)
+{
+    return credentials->key_uses;
 }
 
 bool credentials_find(
@@ -172,17 +181,17 @@ static enum err_code load_key(struct work *work, void *context, struct err_info 
     return str_copy(str_of(key.workspace), principal->workspace, sizeof(principal->workspace));
 }
 
-static enum err_code note_use(struct work *work, void *context, struct err_info *err)
+static void note_use(struct service *service, const struct principal *principal)
 {
-    const struct principal *principal = context;
     struct str_view subject = str_of(principal->subject);
     struct str_view id = str_from(subject.ptr + 4, subject.len - 4); /* "key:..." */
-    return store_api_key_used(work->conn, principal->workspace_id, id, work->now, err);
+    key_uses_note(
+        service->credentials->key_uses, principal->workspace_id, id, clock_wall(service->clock));
 }
 
 /*
  * Looks up principal->credential_hash, which is filled in, and keeps what it finds. Only what is
- * found is written about: a stranger's guesses cost a read.
+ * found is noted: a stranger's guesses cost a read.
  */
 static enum err_code load(
     struct service *service,
@@ -195,13 +204,13 @@ static enum err_code load(
     lock_acquire(&service->credentials->lock);
     uint64_t generation = service->credentials->generation;
     lock_release(&service->credentials->lock);
-    enum err_code code = work_read(worker, arena, SQL_ALL_WORKSPACES, fn, principal, err);
+    enum err_code code = work_lookup(worker, arena, SQL_ALL_WORKSPACES, fn, principal, err);
     if (code == ERR_NOT_FOUND) {
         return ERR_SET(err, ERR_UNAUTHENTICATED, "the credential is unknown, expired or revoked");
     }
     TRY(code);
     if (principal->kind == PRINCIPAL_KEY) {
-        TRY(work_run(worker, arena, SQL_ALL_WORKSPACES, note_use, principal, err));
+        note_use(service, principal);
     }
     keep(service, principal, generation);
     return ERR_OK;

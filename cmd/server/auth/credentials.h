@@ -1,6 +1,7 @@
 /*
  * Proofs of operators and agents: looked up by hash in the store, kept in memory for a few seconds
- * so that a busy session costs no query, dropped at once when the hub says that one has changed.
+ * so that a busy session costs no query, dropped at once when the hub says that one has changed. A
+ * look-up is one query and writes nothing.
  * Thread-safe.
  */
 #ifndef SERVER_AUTH_CREDENTIALS_H
@@ -38,6 +39,9 @@ enum err_code credentials_recheck(
     struct worker *worker,
     const struct principal *principal,
     struct err_info *err) MUST_CHECK;
+
+/* When keys were last used, to be written by whoever keeps house. */
+struct key_uses *credentials_key_uses(struct credentials *credentials);
 
 /* Forgets what is kept of an agent (0: everything). */
 void credentials_forget(void *context, int64_t agent_id);

@@ -25,17 +25,26 @@ static enum err_code notify_replicas(struct work *work, struct err_info *err)
     return ERR_OK;
 }
 
-static enum err_code attempt(
-    struct work *work,
-    int64_t workspace_id,
-    bool read_only,
-    work_fn fn,
-    void *context,
-    struct err_info *err)
+/* How a transaction begins: sql_begin, sql_begin_read, sql_begin_lookup. */
+typedef enum err_code (*begin_fn)(
+    struct sql_conn *conn, int64_t workspace_id, struct err_info *err);
+
+/* What is asked for, and how: the arguments of work_run and its kin. */
+struct ask {
+    struct worker *worker;
+    struct arena *arena;
+    int64_t workspace_id;
+    begin_fn begin;
+    work_fn fn;
+    void *context;
+};
+
+static enum err_code attempt(struct work *work, const struct ask *ask, struct err_info *err)
 {
+    bool read_only = ask->begin != sql_begin;
     work->wake_count = 0;
-    TRY((read_only ? sql_begin_read : sql_begin)(work->conn, workspace_id, err));
-    enum err_code code = fn(work, context, err);
+    TRY(ask->begin(work->conn, ask->workspace_id, err));
+    enum err_code code = ask->fn(work, ask->context, err);
     if (code == ERR_OK && !read_only) {
         code = notify_replicas(work, err);
     }
@@ -82,16 +91,6 @@ static enum err_code make_usable(
     return ERR_SET(err, ERR_UNAVAILABLE, "the database is away; nothing was changed, try again");
 }
 
-/* What is asked for, and how: the arguments of work_run and work_read. */
-struct ask {
-    struct worker *worker;
-    struct arena *arena;
-    int64_t workspace_id;
-    bool read_only;
-    work_fn fn;
-    void *context;
-};
-
 static enum err_code run(const struct ask *ask, struct err_info *err)
 {
     struct service *service = ask->worker->service;
@@ -105,7 +104,7 @@ static enum err_code run(const struct ask *ask, struct err_info *err)
             break;
         }
         work.now = clock_wall(service->clock);
-        code = attempt(&work, ask->workspace_id, ask->read_only, ask->fn, ask->context, err);
+        code = attempt(&work, ask, err);
         /* A connection may have been dead for long; a second one that dies is the database's. */
         bool loses = code == ERR_UNAVAILABLE && !sql_is_usable(conn);
         if (code != ERR_BUSY && (!loses || has_lost)) {
@@ -131,7 +130,7 @@ enum err_code work_run(
     void *context,
     struct err_info *err)
 {
-    const struct ask ask = { worker, arena, workspace_id, false, fn, context };
+    const struct ask ask = { worker, arena, workspace_id, sql_begin, fn, context };
     return run(&ask, err);
 }
 
@@ -143,7 +142,19 @@ enum err_code work_read(
     void *context,
     struct err_info *err)
 {
-    const struct ask ask = { worker, arena, workspace_id, true, fn, context };
+    const struct ask ask = { worker, arena, workspace_id, sql_begin_read, fn, context };
+    return run(&ask, err);
+}
+
+enum err_code work_lookup(
+    struct worker *worker,
+    struct arena *arena,
+    int64_t workspace_id,
+    work_fn fn,
+    void *context,
+    struct err_info *err)
+{
+    const struct ask ask = { worker, arena, workspace_id, sql_begin_lookup, fn, context };
     return run(&ask, err);
 }
 

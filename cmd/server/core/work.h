@@ -50,6 +50,15 @@ enum err_code work_read(
     void *context,
     struct err_info *err) MUST_CHECK;
 
+/* As work_read for one query: no transaction is opened for it (sql_begin_lookup). */
+enum err_code work_lookup(
+    struct worker *worker,
+    struct arena *arena,
+    int64_t workspace_id,
+    work_fn fn,
+    void *context,
+    struct err_info *err) MUST_CHECK;
+
 /* Inside fn: publish topic and key after the commit; the same pair counts once, and there is no
  * bound: a transaction for many agents or workspaces owes each its wake. */
 void work_wake(struct work *work, enum hub_topic topic, int64_t key);

@@ -1,6 +1,6 @@
 /*
  * The handshake: an api key names the agent, a signature over a fresh challenge proves it. The
- * challenge is consumed before the signature is looked at; its first half tells the agent that it
+ * challenge is consumed whatever the signature is worth; its first half tells the agent that it
  * comes from this server for this agent, so that nothing else can be had signed.
  */
 #include "cmd/server/auth/gate.h"
@@ -127,15 +127,13 @@ struct complete {
     const char *refusal;
 };
 
-/* Committed whatever comes of it: a challenge is good for one try. */
-static enum err_code take_challenge(struct work *work, void *context, struct err_info *err)
+static enum err_code take_challenge(
+    struct work *work, struct complete *complete, struct err_info *err)
 {
-    struct complete *complete = context;
     uint8_t hash[HASH_SHA256_BYTES];
     hash_sha256(
         str_from((const char *)complete->request->challenge.data, complete->request->challenge.len),
         hash);
-    complete->refusal = NULL;
     enum err_code code =
         store_challenge_take(work->conn, hash, work->arena, &complete->challenge, err);
     if (code == ERR_NOT_FOUND) {
@@ -150,8 +148,16 @@ static enum err_code take_challenge(struct work *work, void *context, struct err
         work->arena,
         &complete->agent,
         err));
+    FAULT_POINT("server.challenge.taken");
     if (complete->challenge.expires_at <= work->now.value) {
         complete->refusal = "the challenge has expired";
+    } else if (!key_verify(
+                   (const uint8_t *)complete->agent.identity_key.ptr,
+                   str_from(
+                       (const char *)complete->request->challenge.data,
+                       complete->request->challenge.len),
+                   complete->request->signature.data)) {
+        complete->refusal = "the signature is wrong";
     }
     return ERR_OK;
 }
@@ -178,18 +184,17 @@ static enum err_code audit_session(
     return store_audit_add(work->conn, &entry, work->now, err);
 }
 
-static enum err_code begin_session(struct work *work, void *context, struct err_info *err)
+static enum err_code begin_session(
+    struct work *work, struct complete *complete, struct err_info *err)
 {
-    struct complete *complete = context;
     const struct challenge_record *challenge = &complete->challenge;
     uint8_t hash[HASH_SHA256_BYTES];
-    complete->refusal = NULL;
     token_hash(secret_peek(complete->token), hash);
     enum err_code code = store_agent_begin_session(
         work->conn, challenge->workspace_id, challenge->agent_id, work->now, &complete->epoch, err);
     if (code == ERR_PRECONDITION) {
         complete->refusal = "the agent is not confirmed";
-        return code;
+        return ERR_OK;
     }
     TRY(code);
     /* Older sessions store nothing from here on: the marks to tell are those of now. */
@@ -213,6 +218,15 @@ static enum err_code begin_session(struct work *work, void *context, struct err_
     work_wake(work, HUB_SESSION, challenge->agent_id);
     work_wake(work, HUB_AGENTS, challenge->workspace_id);
     return audit_session(work, complete, err);
+}
+
+/* Committed whatever comes of it: a challenge is good for one try. */
+static enum err_code complete_work(struct work *work, void *context, struct err_info *err)
+{
+    struct complete *complete = context;
+    complete->refusal = NULL;
+    TRY(take_challenge(work, complete, err));
+    return complete->refusal != NULL ? ERR_OK : begin_session(work, complete, err);
 }
 
 static enum err_code make_complete_reply(
@@ -248,8 +262,6 @@ enum err_code gateway_complete_handshake(
     struct err_info *err)
 {
     struct service *service = rpc_call_service(call);
-    struct worker *worker = rpc_call_worker(call);
-    struct arena *arena = rpc_call_arena(call);
     struct complete complete = {
         .call = call,
         .request = (const Agentgateway__V1__CompleteAuthHandshakeRequest *)request,
@@ -257,27 +269,18 @@ enum err_code gateway_complete_handshake(
     struct str_view challenge =
         str_from((const char *)complete.request->challenge.data, complete.request->challenge.len);
     TRY(bootstrap_limit(call, challenge, err));
-    TRY(work_run(worker, arena, SQL_ALL_WORKSPACES, take_challenge, &complete, err));
-    FAULT_POINT("server.challenge.taken");
-    if (complete.refusal == NULL
-        && !key_verify(
-            (const uint8_t *)complete.agent.identity_key.ptr,
-            challenge,
-            complete.request->signature.data)) {
-        complete.refusal = "the signature is wrong";
+    AUTO_SECRET struct secret *token = token_create("bls_");
+    complete.token = token;
+    TRY(work_run(
+        rpc_call_worker(call),
+        rpc_call_arena(call),
+        SQL_ALL_WORKSPACES,
+        complete_work,
+        &complete,
+        err));
+    if (complete.refusal != NULL) {
+        return bootstrap_refuse(call, "agent", BOOTSTRAP_REFUSED_KEY, complete.refusal, err);
     }
-    if (complete.refusal == NULL) {
-        AUTO_SECRET struct secret *token = token_create("bls_");
-        complete.token = token;
-        enum err_code code =
-            work_run(worker, arena, SQL_ALL_WORKSPACES, begin_session, &complete, err);
-        if (code == ERR_OK) {
-            FAULT_POINT("server.session.stored");
-            return make_complete_reply(&complete, service, ret_reply, err);
-        }
-        if (complete.refusal == NULL) {
-            return code;
-        }
-    }
-    return bootstrap_refuse(call, "agent", BOOTSTRAP_REFUSED_KEY, complete.refusal, err);
+    FAULT_POINT("server.session.stored");
+    return make_complete_reply(&complete, service, ret_reply, err);
 }

@@ -131,9 +131,10 @@ static void take_beats(struct presence *presence, struct flush *flush)
 static enum err_code write_beats(struct work *work, void *context, struct err_info *err)
 {
     const struct flush *flush = context;
+    AUTO_FREE struct agent_beat *seen = mem_alloc_array(flush->count, sizeof(*seen));
     for (size_t i = 0; i < flush->count; i++) {
         const struct beat *beat = flush->beats[i];
-        const struct agent_beat seen = {
+        seen[i] = (struct agent_beat){
             .workspace_id = beat->workspace_id,
             .id = beat->agent_id,
             .epoch = beat->epoch,
@@ -141,10 +142,9 @@ static enum err_code write_beats(struct work *work, void *context, struct err_in
             .status =
                 beat->status_bytes == 0 ? STR_NONE : str_from(beat->status, beat->status_bytes),
         };
-        TRY(store_agent_seen(work->conn, &seen, err));
         work_wake(work, HUB_AGENTS, beat->workspace_id);
     }
-    return ERR_OK;
+    return store_agent_seen(work->conn, seen, flush->count, err);
 }
 
 /* What could not be written goes back, unless a newer beat has come meanwhile. */

@@ -187,12 +187,13 @@ static enum err_code enroll(
     }
     TRY(code);
     TRY(add_agent(work, registration, err));
-    move.from = ENROLLMENT_AWAITING_CONFIRMATION; /* as it is now: names the agent */
-    move.agent_id = registration->agent.id;
-    TRY(store_enrollment_move(work->conn, enrollment->workspace_id, &move, err));
     TRY(add_host_device(work, registration, err));
-    if (enrollment->auto_confirm) {
+    if (enrollment->auto_confirm) { /* names the agent as well */
         TRY(confirm_agent(work, &registration->agent, NULL, err));
+    } else {
+        move.from = ENROLLMENT_AWAITING_CONFIRMATION; /* as it is now: names the agent */
+        move.agent_id = registration->agent.id;
+        TRY(store_enrollment_move(work->conn, enrollment->workspace_id, &move, err));
     }
     work_wake(work, HUB_AGENTS, enrollment->workspace_id);
     return audit_agent(

@@ -2,6 +2,8 @@
 
 #include "access.sql.h"
 
+#include <stdlib.h>
+
 static const struct store_column workspace_columns[] = {
     STORE_COLUMN(workspace_record, id, STORE_INT),
     STORE_COLUMN(workspace_record, name, STORE_TEXT),
@@ -128,19 +130,32 @@ enum err_code store_api_key_revoke(
     return changed == 1 ? ERR_OK : ERR_SET(err, ERR_PRECONDITION, "the API key is revoked already");
 }
 
-enum err_code store_api_key_used(
-    struct sql_conn *conn,
-    int64_t workspace_id,
-    struct str_view id,
-    struct wall_us now,
-    struct err_info *err)
+static int compare_uses(const void *a, const void *b)
 {
-    return sql_exec(
-        conn,
-        &SQL_API_KEY_USED,
-        SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id), SQL_TIME(now)),
-        NULL,
-        err);
+    const struct api_key_use *const *left = a;
+    const struct api_key_use *const *right = b;
+    return str_compare((*left)->id, (*right)->id);
+}
+
+/* By their ids, so that two servers that write the same keys do not meet crosswise. */
+enum err_code store_api_key_used(
+    struct sql_conn *conn, const struct api_key_use *uses, size_t count, struct err_info *err)
+{
+    AUTO_FREE const struct api_key_use **sorted = mem_alloc_array(count, sizeof(*sorted));
+    for (size_t i = 0; i < count; i++) {
+        sorted[i] = &uses[i];
+    }
+    qsort(sorted, count, sizeof(*sorted), compare_uses);
+    for (size_t i = 0; i < count; i++) {
+        TRY(sql_exec(
+            conn,
+            &SQL_API_KEY_USED,
+            SQL_ARGS(
+                SQL_INT(sorted[i]->workspace_id), SQL_VIEW(sorted[i]->id), SQL_TIME(sorted[i]->at)),
+            NULL,
+            err));
+    }
+    return ERR_OK;
 }
 
 enum err_code store_meta_get(

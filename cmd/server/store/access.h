@@ -72,12 +72,17 @@ enum err_code store_api_key_revoke(
     struct str_view id,
     struct wall_us now,
     struct err_info *err) MUST_CHECK;
+
+struct api_key_use {
+    int64_t workspace_id;
+    struct str_view id;
+    struct wall_us at;
+};
+
+/* An older use than is known changes nothing; nor does one of a key that is gone. */
 enum err_code store_api_key_used(
-    struct sql_conn *conn,
-    int64_t workspace_id,
-    struct str_view id,
-    struct wall_us now,
-    struct err_info *err) MUST_CHECK;
+    struct sql_conn *conn, const struct api_key_use *uses, size_t count, struct err_info *err)
+    MUST_CHECK;
 
 /* A fact of the whole installation (server id); put keeps the first value. ERR_NOT_FOUND. */
 enum err_code store_meta_get(

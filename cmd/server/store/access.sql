@@ -37,8 +37,8 @@ LIMIT $3
 UPDATE api_key SET revoked_at = $3 WHERE workspace_id = $1 AND id = $2 AND revoked_at = 0
 
 -- name: api_key_used
--- $1 workspace, $2 id, $3 now
-UPDATE api_key SET last_used_at = $3 WHERE workspace_id = $1 AND id = $2
+-- $1 workspace, $2 id, $3 time
+UPDATE api_key SET last_used_at = $3 WHERE workspace_id = $1 AND id = $2 AND last_used_at < $3
 
 -- name: meta_get
 -- $1 name

@@ -310,20 +310,52 @@ enum err_code store_agent_hello(
         err);
 }
 
-enum err_code store_agent_seen(
-    struct sql_conn *conn, const struct agent_beat *beat, struct err_info *err)
+static enum err_code seen_postgres(
+    struct sql_conn *conn, const struct agent_beat *beats, size_t count, struct err_info *err)
 {
+    AUTO_FREE int64_t *numbers = mem_alloc_array(4 * count, sizeof(*numbers));
+    AUTO_FREE struct str_view *statuses = mem_alloc_array(count, sizeof(*statuses));
+    for (size_t i = 0; i < count; i++) {
+        numbers[i] = beats[i].workspace_id;
+        numbers[count + i] = beats[i].id;
+        numbers[2 * count + i] = beats[i].at.value;
+        numbers[3 * count + i] = beats[i].epoch;
+        statuses[i] = beats[i].status.ptr == NULL ? STR("") : beats[i].status;
+    }
     return sql_exec(
         conn,
-        &SQL_AGENT_SEEN,
+        &SQL_AGENT_SEEN_ALL,
         SQL_ARGS(
-            SQL_INT(beat->workspace_id),
-            SQL_INT(beat->id),
-            SQL_TIME(beat->at),
-            beat->status.ptr == NULL ? SQL_NULL : SQL_BLOB(beat->status.ptr, beat->status.len),
-            SQL_INT(beat->epoch)),
+            SQL_INTS(numbers, count),
+            SQL_INTS(numbers + count, count),
+            SQL_INTS(numbers + 2 * count, count),
+            SQL_BLOBS(statuses, count),
+            SQL_INTS(numbers + 3 * count, count)),
         NULL,
         err);
+}
+
+enum err_code store_agent_seen(
+    struct sql_conn *conn, const struct agent_beat *beats, size_t count, struct err_info *err)
+{
+    if (sql_engine_of(conn) == SQL_POSTGRES) {
+        return seen_postgres(conn, beats, count, err);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct str_view status = beats[i].status;
+        TRY(sql_exec(
+            conn,
+            &SQL_AGENT_SEEN,
+            SQL_ARGS(
+                SQL_INT(beats[i].workspace_id),
+                SQL_INT(beats[i].id),
+                SQL_TIME(beats[i].at),
+                status.len == 0 ? SQL_NULL : SQL_BLOB(status.ptr, status.len),
+                SQL_INT(beats[i].epoch)),
+            NULL,
+            err));
+    }
+    return ERR_OK;
 }
 
 enum err_code store_agent_fence(

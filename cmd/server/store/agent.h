@@ -165,9 +165,11 @@ enum err_code store_agent_hello(
     const struct agent_hello *hello,
     struct wall_us now,
     struct err_info *err) MUST_CHECK;
-/* Of an older session, or older than the last: changes nothing. */
+/* Of agents by their rising ids, each once. One of an older session, or older than the last,
+ * changes nothing. */
 enum err_code store_agent_seen(
-    struct sql_conn *conn, const struct agent_beat *beat, struct err_info *err) MUST_CHECK;
+    struct sql_conn *conn, const struct agent_beat *beats, size_t count, struct err_info *err)
+    MUST_CHECK;
 /*
  * ERR_UNAUTHENTICATED: the session of this epoch is not the agent's any more; what it would write
  * must not be written. Else the agent gets no other session until the transaction ends.

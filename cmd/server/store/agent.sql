@@ -93,7 +93,21 @@ UPDATE agent SET labels = $3, cordoned = $4, revision = revision + 1 WHERE works
 -- $1 workspace, $2 id, $3 packed ControlHello, $4 version, $5 now, $6 number of its stream
 UPDATE agent SET hello = $3, version = $4, last_seen_at = $5, stream = $6, revision = revision + 1 WHERE workspace_id = $1 AND id = $2
 
--- name: agent_seen
+-- name: agent_seen_all [postgres]
+-- $1 workspaces, $2 ids, $3 times, $4 packed AgentStatus (empty: as it is), $5 epochs (arrays): as agent_seen for each; locked
+-- in the order of their ids, as agent_marks_all does
+WITH beat AS MATERIALIZED (
+  SELECT * FROM unnest(CAST($1 AS bigint[]), CAST($2 AS bigint[]), CAST($3 AS bigint[]), CAST($4 AS bytea[]), CAST($5 AS bigint[]))
+    AS n (workspace_id, id, at, status, epoch)
+), locked AS MATERIALIZED (
+  SELECT a.id FROM agent a JOIN beat b ON a.workspace_id = b.workspace_id AND a.id = b.id ORDER BY a.id FOR NO KEY UPDATE OF a
+)
+UPDATE agent a SET last_seen_at = b.at, status = CASE WHEN length(b.status) = 0 THEN a.status ELSE b.status END, revision = a.revision + 1
+FROM beat b JOIN locked l ON l.id = b.id
+WHERE a.workspace_id = b.workspace_id AND a.id = b.id AND (a.last_seen_at <= b.at OR a.last_seen_at > b.at + 3600000000)
+  AND a.session_epoch = b.epoch AND a.state = 2
+
+-- name: agent_seen [sqlite]
 -- $1 workspace, $2 id, $3 time, $4 packed AgentStatus (NULL: as it is), $5 epoch; replicas may come in any order, but a
 -- time an hour ahead is from a clock that was wrong
 UPDATE agent SET last_seen_at = $3, status = COALESCE($4, status), revision = revision + 1

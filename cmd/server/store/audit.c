@@ -142,10 +142,13 @@ static enum err_code add_entry(
             SQL_BLOB(hash, sizeof(hash))),
         NULL,
         err));
+    if (sql_engine_of(conn) == SQL_POSTGRES) {
+        return ERR_OK; /* the insert has moved the head */
+    }
     return sql_exec(
         conn,
         &SQL_AUDIT_SET_HEAD,
-        SQL_ARGS(SQL_INT(entry->workspace_id), SQL_BLOB(hash, sizeof(hash))),
+        SQL_ARGS(SQL_INT(entry->workspace_id), SQL_INT(sequence), SQL_BLOB(hash, sizeof(hash))),
         NULL,
         err);
 }

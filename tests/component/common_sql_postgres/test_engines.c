@@ -496,6 +496,34 @@ static void test_reading_transaction(void **state)
     sql_close(other);
 }
 
+static void test_a_lookup_is_one_query(void **state)
+{
+    struct sql_conn *conn = conn_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_rows *rows = NULL;
+    assert_ok_err(err, add_id(conn, 1, &err));
+    for (int i = 0; i < 2; i++) {
+        assert_ok_err(err, sql_begin_lookup(conn, 1, &err));
+        assert_int_equal(count_values(conn), 1);
+        assert_code(ERR_INTERNAL, sql_query(conn, &VALUE_SUM, SQL_NO_ARGS, &rows, &err));
+        assert_non_null(strstr(err.text, "one query"));
+        sql_rollback(conn);
+    }
+    assert_ok_err(err, sql_begin_lookup(conn, 1, &err));
+    assert_code(ERR_DENIED, add_id(conn, 2, &err));
+    assert_ok_err(err, sql_commit(conn, &err));
+    assert_ok_err(err, sql_begin_lookup(conn, 1, &err));
+    assert_code(
+        ERR_DENIED,
+        sql_query(conn, &VALUE_ADD_RETURNING, SQL_ARGS(SQL_INT(5), SQL_INT(6)), &rows, &err));
+    sql_rollback(conn);
+    assert_int_equal(count_values(conn), 1);
+    assert_ok_err(err, sql_begin(conn, 1, &err)); /* and nothing of it is left behind */
+    assert_ok_err(err, add_id(conn, 2, &err));
+    assert_ok_err(err, sql_commit(conn, &err));
+    assert_int_equal(count_values(conn), 2);
+}
+
 static void test_one_set_of_rows(void **state)
 {
     struct sql_conn *conn = conn_of(state);
@@ -607,6 +635,7 @@ static void test_commit_fails(void **state)
         cmocka_unit_test_setup_teardown(                                                 \
             test_an_attempt_that_fails_leaves_the_transaction_whole, setup, teardown),   \
         cmocka_unit_test_setup_teardown(test_reading_transaction, setup, teardown),      \
+        cmocka_unit_test_setup_teardown(test_a_lookup_is_one_query, setup, teardown),    \
         cmocka_unit_test_setup_teardown(test_one_set_of_rows, setup, teardown),          \
         cmocka_unit_test_setup_teardown(test_statements_of_one_engine, setup, teardown), \
         cmocka_unit_test_setup_teardown(test_transact_retries, setup, teardown),         \

@@ -349,10 +349,13 @@ static void test_terminated_while_idle(void **state)
     struct err_info err = ERR_INFO_INIT;
     struct sql_conn *conn = open_with((struct sql_options){ .url = place->url });
     terminate_other(killer, read_int(conn, "SELECT pg_backend_pid()"));
-    assert_code(ERR_UNAVAILABLE, sql_begin(conn, 1, &err));
+    assert_ok_err(err, sql_begin(conn, 1, &err)); /* is said with the first statement */
+    assert_code(ERR_UNAVAILABLE, exec(conn, "SELECT 1", &err));
     assert_false(sql_is_usable(conn));
+    sql_rollback(conn);
     assert_ok_err(err, sql_reconnect(conn, &err));
     assert_ok_err(err, sql_begin(conn, 1, &err));
+    assert_ok_err(err, exec(conn, "SELECT 1", &err));
     assert_ok_err(err, sql_commit(conn, &err));
     sql_close(conn);
 }
@@ -540,6 +543,21 @@ static void test_notifications(void **state)
         assert_string_equal(channel, "agent_1");
         assert_string_equal(payload, expected[i]);
     }
+    assert_ok(sql_begin(sender, 1, &err)); /* what is rolled back is not said, nor later */
+    assert_ok_err(err, sql_notify(sender, "agent_1", STR("never"), &err));
+    sql_rollback(sender);
+    assert_ok(sql_begin(sender, 1, &err));
+    assert_ok_err(err, sql_notify(sender, "agent_1", STR("never"), &err));
+    assert_code(ERR_INVALID, exec(sender, "SELECT 1 / 0", &err));
+    assert_code(ERR_PRECONDITION, sql_commit(sender, &err));
+    assert_ok(sql_begin(sender, 1, &err));
+    assert_ok_err(err, sql_notify(sender, "agent_1", STR("last"), &err)); /* and nothing else */
+    assert_ok_err(err, sql_commit(sender, &err));
+    assert_ok_err(
+        err,
+        sql_wait_notification(
+            listener, 5000000, channel, sizeof(channel), payload, sizeof(payload), &err));
+    assert_string_equal(payload, "last");
     AUTO_FREE char *large = mem_alloc(8001);
     memset(large, 'x', 8000);
     assert_code(ERR_LIMIT, sql_notify(sender, "agent_1", str_of(large), &err));

@@ -1,5 +1,6 @@
 /* Sessions and API keys as the gate finds them: from the store, from memory, and no longer. */
 #include "cmd/server/auth/credentials.h"
+#include "cmd/server/auth/key_uses.h"
 #include "cmd/server/store/session.h"
 #include "common/crypto/hash.h"
 #include "common/sys/thread.h"
@@ -188,6 +189,68 @@ static void test_an_end_is_seen_at_once(void **state)
     bench_deinit(&bench);
 }
 
+static int64_t last_used(struct bench *bench)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct api_key_record key;
+    place_begin(bench->place, WORKSPACE_DEFAULT);
+    assert_ok_err(
+        err,
+        store_api_key_get(
+            bench->place->conn, WORKSPACE_DEFAULT, STR("key_1"), bench->place->arena, &key, &err));
+    place_commit(bench->place);
+    return key.last_used_at;
+}
+
+static void flush_uses(struct bench *bench, bool is_last)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct key_uses *uses = credentials_key_uses(bench->service.credentials);
+    assert_ok_err(err, key_uses_flush(uses, bench->worker, is_last, &err));
+}
+
+static int64_t use_key(struct bench *bench)
+{
+    struct principal principal;
+    assert_ok(load(bench, secret_peek(bench->key), &principal));
+    return clock_wall(bench->service.clock).value;
+}
+
+static void test_the_use_of_a_key_is_written_once_a_minute(void **state)
+{
+    struct bench bench;
+    struct principal principal;
+    bench_init(&bench, state);
+    struct secret *stranger = token_create("blk_");
+    flush_uses(&bench, true); /* nothing */
+    int64_t first = use_key(&bench);
+    assert_int_equal(last_used(&bench), 0); /* the call itself writes nothing */
+    flush_uses(&bench, false);
+    assert_int_equal(last_used(&bench), first);
+    for (int i = 0; i < 5; i++) {
+        test_clock_advance(&bench.clock, 10 * US_PER_SECOND);
+        assert_true(use_key(&bench) > first);
+        assert_code(ERR_UNAUTHENTICATED, load(&bench, secret_peek(stranger), &principal));
+        flush_uses(&bench, false);
+        assert_int_equal(last_used(&bench), first);
+    }
+    int64_t sixth = clock_wall(bench.service.clock).value;
+    test_clock_advance(&bench.clock, 10 * US_PER_SECOND);
+    flush_uses(&bench, false);
+    assert_int_equal(last_used(&bench), sixth); /* when it was used, not when it was written */
+    test_clock_advance(&bench.clock, US_PER_SECOND);
+    int64_t seventh = use_key(&bench);
+    flush_uses(&bench, false);
+    assert_int_equal(last_used(&bench), sixth);
+    flush_uses(&bench, true); /* a server that stops leaves nothing unsaid */
+    assert_int_equal(last_used(&bench), seventh);
+    test_clock_advance(&bench.clock, 2 * US_PER_MINUTE);
+    flush_uses(&bench, false); /* forgotten */
+    assert_int_equal(last_used(&bench), seventh);
+    secret_destroy(stranger);
+    bench_deinit(&bench);
+}
+
 static void look_up(void *context)
 {
     struct bench *bench = context;
@@ -238,6 +301,7 @@ int main(void)
         PLACE_BOTH(test_a_session_is_kept_for_longer_where_its_end_is_heard),
         PLACE_BOTH(test_everything_else_gets_one_answer),
         PLACE_BOTH(test_an_end_is_seen_at_once),
+        PLACE_BOTH(test_the_use_of_a_key_is_written_once_a_minute),
         PLACE_BOTH(test_threads_look_up_and_forget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include "tests/component/server_store/fixture.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 
 struct rpc_stream {
     atomic_int references;
@@ -157,6 +158,56 @@ static void test_many_agents_beat(void **state)
     bench_deinit(&bench);
 }
 
+/* More than a flush takes, of two workspaces, with and without a status: each gets its own. */
+static void test_each_agent_gets_its_own_beat(void **state)
+{
+    enum {
+        AGENTS = 40
+    };
+
+    struct bench bench;
+    struct err_info err = ERR_INFO_INIT;
+    int64_t ids[AGENTS];
+    bench_init(&bench, state);
+    for (int i = 0; i < AGENTS; i++) {
+        char name[16];
+        char status[16];
+        (void)snprintf(name, sizeof(name), "many-%d", i);
+        (void)snprintf(status, sizeof(status), "status %d", i);
+        int64_t workspace = i % 2 == 0 ? WORKSPACE_DEFAULT : PLACE_OTHER;
+        ids[i] = place_add_agent(bench.place, workspace, name, (uint8_t)(10 + i));
+        const struct agent_beat seen = {
+            .workspace_id = i == 5 ? WORKSPACE_DEFAULT : workspace, /* one that names the other's */
+            .id = ids[i],
+            .at = { PLACE_NOW.value + i },
+            .status = i % 3 == 0 ? STR_NONE : str_of(status),
+        };
+        presence_beat(bench.presence, &seen);
+    }
+    assert_ok_err(err, presence_flush(bench.presence, bench.worker, &err));
+    place_begin(bench.place, SQL_ALL_WORKSPACES);
+    for (int i = 0; i < AGENTS; i++) {
+        struct agent_record record;
+        char status[16] = "";
+        if (i % 3 != 0 && i != 5) {
+            (void)snprintf(status, sizeof(status), "status %d", i);
+        }
+        assert_ok_err(
+            err,
+            store_agent_get(
+                bench.place->conn,
+                i % 2 == 0 ? WORKSPACE_DEFAULT : PLACE_OTHER,
+                ids[i],
+                bench.place->arena,
+                &record,
+                &err));
+        assert_int_equal(record.last_seen_at, i == 5 ? 0 : PLACE_NOW.value + i);
+        assert_true(str_equal(record.status, str_of(status)));
+    }
+    place_commit(bench.place);
+    bench_deinit(&bench);
+}
+
 /* A replica that was stopped while its agent went elsewhere must not speak for it any more. */
 static void test_an_older_session_does_not_beat(void **state)
 {
@@ -217,6 +268,7 @@ int main(void)
         cmocka_unit_test(test_the_newest_stream_wins),
         PLACE_BOTH(test_beats_are_written_together),
         PLACE_BOTH(test_many_agents_beat),
+        PLACE_BOTH(test_each_agent_gets_its_own_beat),
         PLACE_BOTH(test_an_older_session_does_not_beat),
         PLACE_BOTH(test_threads_beat_while_flushing),
     };

@@ -328,7 +328,7 @@ static void test_agents_are_listed_by_filter(void **state)
     struct agent_beat beat = {
         .workspace_id = WORKSPACE_DEFAULT, .id = first, .at = later, .status = STR("status")
     };
-    assert_ok(store_agent_seen(place->conn, &beat, &err));
+    assert_ok(store_agent_seen(place->conn, &beat, 1, &err));
     struct agent_filter filter = { .name_prefix = STR("edge"), .limit = 10 };
     assert_ok(store_agent_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
     struct agent_record *records = list.records;
@@ -349,7 +349,7 @@ static void test_agents_are_listed_by_filter(void **state)
     /* A heartbeat that comes late moves nothing back. */
     beat.at = PLACE_NOW;
     beat.status = STR("old");
-    assert_ok(store_agent_seen(place->conn, &beat, &err));
+    assert_ok(store_agent_seen(place->conn, &beat, 1, &err));
     assert_ok(store_agent_get(place->conn, WORKSPACE_DEFAULT, first, place->arena, records, &err));
     assert_int_equal(records[0].last_seen_at, later.value);
     place_commit(place);
@@ -384,7 +384,11 @@ static void test_api_keys_end(void **state)
     assert_ok(find_key(place, 1, PLACE_NOW));
     assert_code(ERR_NOT_FOUND, find_key(place, 2, PLACE_NOW));
     assert_code(ERR_NOT_FOUND, find_key(place, 1, later));
-    assert_ok(store_api_key_used(place->conn, WORKSPACE_DEFAULT, STR("key_1"), later, &err));
+    const struct api_key_use uses[] = { { WORKSPACE_DEFAULT, STR("key_2"), later }, /* gone */
+                                        { WORKSPACE_DEFAULT, STR("key_1"), later } };
+    const struct api_key_use older = { WORKSPACE_DEFAULT, STR("key_1"), PLACE_NOW };
+    assert_ok(store_api_key_used(place->conn, uses, ARRAY_LENGTH(uses), &err));
+    assert_ok(store_api_key_used(place->conn, &older, 1, &err)); /* of a server behind */
     assert_ok(store_api_key_revoke(place->conn, WORKSPACE_DEFAULT, STR("key_1"), PLACE_NOW, &err));
     assert_code(ERR_NOT_FOUND, find_key(place, 1, PLACE_NOW));
     assert_code(

@@ -30,7 +30,9 @@ static void put_sample(struct place *place, int64_t series_id, int64_t time_us, 
     const int64_t workspace = WORKSPACE_DEFAULT;
     const int64_t only = 1;
     const struct sample_columns columns = { 1, &workspace, &series_id, &time_us, &value };
-    const struct sample_runs runs = { 1, &workspace, &series_id, &only, &only, 1, &time_us, &value };
+    const struct sample_runs runs = {
+        1, &workspace, &series_id, &only, &only, 1, &time_us, &value
+    };
     struct sample_habit habit = { .wary = 0 };
     assert_ok_err(err, store_sample_put(place->conn, &runs, &habit, &err));
     assert_ok_err(err, store_series_latest(place->conn, &columns, PLACE_NOW, &err));
