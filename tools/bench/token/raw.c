@@ -18,7 +18,7 @@ static const char *const texts[] = {
     "SELECT k.workspace_id, k.id, k.name, k.scopes, k.created_by, k.created_at, k.expires_at, "
     "k.revoked_at, k.last_used_at, w.name FROM api_key k JOIN workspace w ON w.id = k.workspace_id "
     "WHERE k.hash = $1 AND k.revoked_at = 0 AND k.expires_at > $2",
-    "SELECT s.workspace_id, s.agent_id, s.epoch, s.expires_at, a.name, w.name FROM session s "
+    "SELECT s.workspace_id, s.agent_id, s.epoch, s.expires_at, a.stream, a.name, w.name FROM session s "
     "JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id "
     "JOIN workspace w ON w.id = s.workspace_id "
     "WHERE s.token_hash = $1 AND s.expires_at > $2 AND a.state = 2",
