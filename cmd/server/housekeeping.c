@@ -9,6 +9,7 @@
 #include "cmd/server/store/command.h"
 #include "cmd/server/store/enrollment.h"
 #include "cmd/server/store/event.h"
+#include "cmd/server/store/sandbox/usage.h"
 #include "cmd/server/store/session.h"
 #include "cmd/server/store/task.h"
 #include "cmd/server/store/telemetry.h"
@@ -164,11 +165,24 @@ static enum err_code retain_events(struct work *work, void *context, struct err_
     return ERR_OK;
 }
 
+static enum err_code retain_usage(struct work *work, void *context, struct err_info *err)
+{
+    struct run *run = context;
+    bool may = false;
+    TRY(may_retain(run, work, &may, err));
+    if (!may) {
+        return ERR_OK;
+    }
+    struct wall_us before = { work->now.value - work->service->settings.usage_keep_us };
+    return store_usage_remove(work->conn, before, &run->has_more, err);
+}
+
 static const struct task tasks[] = {
     { "partitions", US_PER_HOUR, US_PER_MINUTE, make_partitions },
     { "expire", EXPIRE_US, US_PER_SECOND, expire },
     { "retain-samples", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_samples },
     { "retain-events", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_events },
+    { "retain-usage", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_usage },
     { "sandboxes", EXPIRE_US, US_PER_SECOND, lifecycle_sweep },
 };
 

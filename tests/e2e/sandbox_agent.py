@@ -12,23 +12,23 @@ READY, STOPPED, EXITED, FAILED, LOST, DELETED = (gateway.SANDBOX_STATE_READY, ga
 class SandboxAgent:
     """An agent that offers sandboxes and does with its orders what the test says."""
 
-    def __init__(self, case, name, **capacity):
+    def __init__(self, case, name, workspace="", **capacity):
         self.base = BaseAgent(case.server, name)
-        self.registered = self.enroll(case.operator)
+        self.registered = self.enroll(case.operator, workspace)
         room = dict(cpus=4, memory_bytes=4 << 30, disk_bytes=16 << 30, sandboxes=8, sandbox_drivers=["native"])
         self.capacity = gateway.Capacity(**{**room, **capacity})
         self.sequence = 0
         self.relays = set()
         self.control = None
 
-    def enroll(self, operator):
-        created = operator.CreateEnrollmentToken()
+    def enroll(self, operator, workspace):
+        created = operator.CreateEnrollmentToken(workspace=workspace)
         reply = self.base.unary("Register", base.RegisterRequest(
             enrollment_token=created.secret, name=self.base.name, identity_pubkey=self.base.identity_public,
             encryption_pubkey=self.base.encryption_public), gateway.RegisterResponse)
         self.base.id = reply.agent_id
         self.base.api_key = operator.ConfirmAgent(enrollment_id=created.token.id, reveal_api_key=True,
-                                                  fingerprint=reply.identity_fingerprint).api_key
+                                                  workspace=workspace, fingerprint=reply.identity_fingerprint).api_key
         self.base.handshake()
         return reply
 

@@ -295,6 +295,165 @@ class Reading(SandboxCase):
                           "workspace:read", "workspace:write"], list(service.GetCurrentUser().scopes))
 
 
+class Quotas(SandboxCase):
+    def tearDown(self):
+        super().tearDown()
+        self.server.database.query("DELETE FROM quota")
+
+    def quota(self, owner="", **limits):
+        values = ", ".join(str(limits.get(name, "NULL")) for name in ("sandboxes", "cpu_millis", "memory_bytes", "disk_bytes"))
+        self.server.database.query(f"INSERT INTO quota VALUES (1, '{owner}', {values}, 'test', 0)")
+
+    def test_each_limit_is_named(self):
+        agent = self.offer("limits")
+        self.create("first", agent)
+        for limits, words in (({"sandboxes": 1}, ("sandboxes", "1 stand", "1 asked", "at most 1;")),
+                              ({"cpu_millis": 1999}, ("cpu", "1000m stand", "1000m asked", "at most 1999m")),
+                              ({"memory_bytes": (1 << 30) - 1}, ("memory", "512 MiB stand", "at most 1023 MiB")),
+                              ({"disk_bytes": 2 << 29}, ("disk", "1024 MiB stand", "at most 1024 MiB"))):
+            self.quota(**limits)
+            self.refused(Code.RESOURCE_EXHAUSTED, lambda: self.create("more", agent), "workspace 'default'", *words)
+            self.server.database.query("DELETE FROM quota")
+        self.quota(sandboxes=2, cpu_millis=2000, memory_bytes=1 << 30, disk_bytes=2 << 30)
+        self.create("more", agent)  # exactly full
+        self.refused(Code.RESOURCE_EXHAUSTED, lambda: self.create("over", agent), "sandboxes")
+        self.shell.DeleteSandbox(name="first", metadata=(("belay-force", "true"),))
+        self.create("again", agent)
+
+    def test_owners(self):
+        agent = self.offer("owners")
+        key = self.operator.CreateApiKey(name="limited", scopes=["openshell:all"])
+        limited = Service(self.server.channel(), OPENSHELL_SERVICE, bearer(key.secret))
+        self.quota("*", sandboxes=1)
+        make = lambda shell: shell.CreateSandbox(spec=V.SandboxSpec(command=["true"]))
+        make(limited)
+        make(self.shell)
+        self.refused(Code.RESOURCE_EXHAUSTED, lambda: make(limited), f"key:{key.key.id}", "sandboxes")
+        self.quota(f"key:{key.key.id}", sandboxes=2)  # an owner's own instead of that of all
+        make(limited)
+        self.refused(Code.RESOURCE_EXHAUSTED, lambda: make(limited), "at most 2;")
+        self.refused(Code.RESOURCE_EXHAUSTED, lambda: make(self.shell), "user:local/0")
+
+    def test_many_at_once_at_the_limit(self):
+        agent = self.offer("race", cpus=64, memory_bytes=64 << 30, disk_bytes=64 << 30, sandboxes=64)
+        self.quota(sandboxes=5)
+        shells = [Service(self.server.local_channel(), OPENSHELL_SERVICE) for _ in range(4)]
+        got = in_threads(16, lambda i: code_of(lambda: shells[i % 4].CreateSandbox(
+            name=f"race-{i}", spec=V.SandboxSpec(command=["true"]))))
+        self.assertEqual([Code.OK] * 5 + [Code.RESOURCE_EXHAUSTED] * 11, sorted((code for code, _ in got),
+                                                                               key=lambda code: code.value[0]))
+        self.assertEqual(5, self.server.database.number("SELECT COUNT(*) FROM sandbox"))
+
+
+HOUR = 3_600_000_000
+
+
+class Usage(SandboxCase):
+    def setUp(self):
+        super().setUp()
+        self.used = type(self).used = getattr(type(self), "used", 0) + 1
+        self.agent = self.offer(f"usage-{self.used}")
+        self.id = self.ready(f"usage-{self.used}", self.agent).metadata.id
+        self.sequence = 0
+
+    def send(self, *rows, agent=None, kind="sandbox.usage"):
+        self.sequence += 1
+        events = [gateway.AgentEvent(time_us=int(time.time() * 1e6), kind=kind, device=self.id, usage=row) for row in rows]
+        (agent or self.agent).base.upload([gateway.UploadEventsRequest(
+            payload=gateway.EventBatch(events=events).SerializeToString(), captured_at=now(), sequence=self.sequence,
+            format=gateway.PAYLOAD_FORMAT_EVENT_BATCH)], events=True)
+
+    def row(self, sequence, **fields):
+        at = int(time.time() * 1e6)
+        return gateway.SandboxUsage(**{"sandbox_id": self.id, "boot_id": "boot", "sequence": sequence, "from_us": at - 10,
+                                       "until_us": at, "cpu_us": 5, **fields})
+
+    def rows(self, columns="sequence, cpu_us"):
+        return self.server.database.query(
+            f"SELECT {columns} FROM sandbox_usage WHERE sandbox_id = '{self.id}' ORDER BY sequence")
+
+    def refusals(self):
+        return [event.text for event in self.operator.ListEvents(kind_prefix="sandbox.usage_refused", page_size=50).events
+                if event.device == self.id]
+
+    def test_a_row_is_a_row_once(self):
+        self.send(self.row(1, cpu_us=10, memory_byte_seconds=20, memory_peak_bytes=30, read_bytes=40, written_bytes=50,
+                           sent_bytes=60, received_bytes=70, disk_bytes=80, processes_peak=90), self.row(2))
+        self.send(self.row(1, cpu_us=999), self.row(2, cpu_us=999), self.row(3, is_final=True))
+        self.assertEqual([("1", "10"), ("2", "5"), ("3", "5")], self.rows())
+        self.assertEqual([("20", "30", "40", "50", "60", "70", "80", "90", "0", "user:local/0")], self.rows(
+            "memory_byte_seconds, memory_peak_bytes, read_bytes, written_bytes, sent_bytes, received_bytes, disk_bytes, "
+            "processes_peak, is_final, owner")[:1])
+        self.send(self.row(1, boot_id="the next boot", cpu_us=7))
+        self.assertEqual(4, len(self.rows()))
+        self.assertEqual(0, len([e for e in self.operator.ListEvents(kind_prefix="sandbox.usage").events
+                                 if e.device == self.id]))
+
+    def test_the_last_row_may_come_after_the_sandbox_is_gone(self):
+        name = f"usage-{self.used}"
+        self.shell.DeleteSandbox(name=name)
+        self.agent.take("sandbox_delete", DELETED)
+        self.gone(name)
+        self.send(self.row(9, is_final=True))
+        self.assertEqual([("9", "5")], self.rows())
+        self.assertEqual([(name,)], self.server.database.query(
+            f"SELECT name FROM usage_hour WHERE sandbox_id = '{self.id}'"))
+
+    def test_an_agent_writes_of_its_own_sandboxes_alone(self):
+        other = self.offer(f"usage-other-{self.used}")
+        self.send(self.row(1), agent=other)
+        self.assertEqual([], self.rows())
+        self.assertEqual(["usage.sandbox_id: no sandbox of this agent"], self.refusals())
+        self.server.database.query("INSERT INTO workspace (id, name, created_at) VALUES (8, 'eighth', 0)")
+        foreign = SandboxAgent(self, "foreign", workspace="eighth")
+        self.send(self.row(1), agent=foreign)
+        self.send(self.row(2, sandbox_id="sbx_nothing"))
+        self.assertEqual(0, self.server.database.number("SELECT COUNT(*) FROM sandbox_usage WHERE sequence < 3 AND "
+                                                        f"sandbox_id IN ('{self.id}', 'sbx_nothing')"))
+
+    def test_bad_input_is_an_event_that_says_why_and_the_rest_is_stored(self):
+        self.send(self.row(1, cpu_us=1 << 63), self.row(2), self.row(1 << 63))
+        self.send(self.row(3), kind="sandbox.other")
+        self.send(None)
+        self.assertEqual([("2", "5")], self.rows())
+        self.assertEqual({"usage.cpu_us: at most 9223372036854775807", "usage.sequence: at most 9223372036854775807",
+                          "usage: only in an event of the kind sandbox.usage",
+                          "usage: an event of the kind sandbox.usage needs it"}, set(self.refusals()))
+        self.send(self.row(0), self.row(4))  # against the field's own rule: the record is kept as it came
+        self.assertEqual([("2", "5")], self.rows())
+        self.assertEqual(1, self.server.database.number(
+            f"SELECT COUNT(*) FROM upload WHERE agent_id = {self.agent.base.id}"))
+
+    def test_an_agents_clock_moves_nothing_out_of_the_sandboxs_life(self):
+        at = int(time.time() * 1e6)
+        self.send(self.row(1, from_us=0, until_us=1), self.row(2, from_us=at, until_us=at * 2),
+                  self.row(3, from_us=at, until_us=at - 5), self.row(4, from_us=-1 << 62, until_us=(1 << 63) - 1))
+        made = self.server.database.number(f"SELECT created_at FROM sandbox WHERE id = '{self.id}'")
+        for since, until in self.rows("from_us, until_us"):
+            self.assertLessEqual(made, int(since))
+            self.assertLessEqual(int(since), int(until))
+            self.assertLessEqual(int(until), int(time.time() * 1e6))
+
+    def test_hours(self):
+        made = int(time.time() * 1e6) - 5 * HOUR
+        for table in ("sandbox", "sandbox_account"):
+            key = "id" if table == "sandbox" else "sandbox_id"
+            self.server.database.query(f"UPDATE {table} SET created_at = {made} WHERE {key} = '{self.id}'")
+        hour = made - made % HOUR + HOUR
+        big = (1 << 63) - 1
+        self.send(self.row(1, from_us=hour + 1, until_us=hour + 1_000_000, cpu_us=10, memory_peak_bytes=3),
+                  self.row(2, from_us=hour + 1_000_000, until_us=hour + HOUR, cpu_us=11, memory_peak_bytes=9),
+                  self.row(3, from_us=hour + HOUR, until_us=hour + HOUR + 2_000_000, cpu_us=12, disk_bytes=100, is_final=True),
+                  *(self.row(4 + i, from_us=hour + 2 * HOUR, until_us=hour + 2 * HOUR + 1, read_bytes=big) for i in range(3)))
+        rows = self.server.database.query(
+            "SELECT hour_us, cpu_us, memory_peak_bytes, disk_byte_seconds, readings, has_ended, read_bytes, owner "
+            f"FROM usage_hour WHERE sandbox_id = '{self.id}' ORDER BY hour_us")
+        self.assertEqual([(hour, 21, 9, 0, 2, 0), (hour + HOUR, 12, 0, 200, 1, 1), (hour + 2 * HOUR, 15, 0, 0, 3, 0)],
+                         [tuple(int(float(value)) for value in row[:6]) for row in rows])
+        self.assertGreater(float(rows[2][6]), 2.7e19)  # no sum is too large
+        self.assertEqual("user:local/0", rows[0][7])
+
+
 class Policies(SandboxCase):
     policy = staticmethod(Placement.policy)
 

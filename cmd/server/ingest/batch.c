@@ -1,6 +1,7 @@
 #include "cmd/server/ingest/batch.h"
 
 #include "cmd/server/ingest/samples.h"
+#include "cmd/server/ingest/usage.h"
 #include "cmd/server/store/agent.h"
 #include "cmd/server/store/event.h"
 #include "cmd/server/store/telemetry.h"
@@ -101,6 +102,31 @@ static enum err_code add_event(
     return store_event_add(write->work->conn, record->source.workspace_id, &row, err);
 }
 
+/* A row of usage; what cannot be one is an event that says why. */
+static enum err_code add_usage(
+    struct write *write,
+    const struct record *record,
+    const Agentgateway__V1__AgentEvent *event,
+    struct err_info *err)
+{
+    const char *refusal = NULL;
+    TRY(usage_write(write->work, record, event, &refusal, err));
+    if (refusal == NULL) {
+        return ERR_OK;
+    }
+    const struct event_record row = {
+        .agent_id = record->source.agent_id,
+        .time_us = event->time_us,
+        .received_at = record->received_at,
+        .severity = AGENTGATEWAY__V1__SEVERITY__SEVERITY_WARNING,
+        .kind = USAGE_REFUSED_KIND,
+        .device = event->usage == NULL ? event->device : event->usage->sandbox_id,
+        .text = refusal,
+        .attributes = "{}",
+    };
+    return store_event_add(write->work->conn, record->source.workspace_id, &row, err);
+}
+
 static enum err_code add_record(
     struct write *write, const struct record *record, struct err_info *err)
 {
@@ -185,7 +211,8 @@ static enum err_code write_events_of(
         for (size_t j = 0;
              record->source.workspace_id == workspace_id && j < record->events->n_events;
              j++) {
-            TRY(add_event(write, record, record->events->events[j], err));
+            const Agentgateway__V1__AgentEvent *event = record->events->events[j];
+            TRY((usage_is_in(event) ? add_usage : add_event)(write, record, event, err));
         }
     }
     work_wake(write->work, HUB_EVENTS, workspace_id);

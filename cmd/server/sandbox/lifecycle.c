@@ -2,12 +2,14 @@
 
 #include "cmd/server/core/outbox.h"
 #include "cmd/server/domain/moniker.h"
+#include "cmd/server/sandbox/allowance.h"
 #include "cmd/server/sandbox/orders.h"
 #include "cmd/server/sandbox/place.h"
 #include "cmd/server/sandbox/policy.h"
 #include "cmd/server/store/audit.h"
 #include "cmd/server/store/event.h"
 #include "cmd/server/store/sandbox/relay.h"
+#include "cmd/server/store/sandbox/usage.h"
 #include "common/base/id.h"
 #include "common/wire/wire.h"
 
@@ -170,6 +172,7 @@ static enum err_code store(
         return ERR_SET(err, ERR_EXISTS, "sandbox '%s' already exists", record->name);
     }
     TRY(code);
+    TRY(store_usage_account_add(self->work->conn, record, err));
     return add_policy(self, record, wish->spec->policy == NULL ? &none : wish->spec->policy, err);
 }
 
@@ -204,6 +207,7 @@ enum err_code lifecycle_create(
     }
     TRY(spec_check(wish->spec, &facts, err));
     TRY(choose_name(self, wish, &record.name, err));
+    TRY(allowance_check(self, &facts, err));
     TRY(place_choose(self, wish, &facts, &record.agent_id, err));
     record.cpu_millis = facts.room.cpu_millis;
     record.memory_bytes = facts.room.memory_bytes;

@@ -12,11 +12,13 @@
 #include "event.sql.h"
 #include "migrations_postgres.h"
 #include "migrations_sqlite.h"
+#include "quota.sql.h"
 #include "relay.sql.h"
 #include "sandbox.sql.h"
 #include "session.sql.h"
 #include "task.sql.h"
 #include "telemetry.sql.h"
+#include "usage.sql.h"
 
 struct statement_file {
     const struct sql_statement *const *statements;
@@ -29,9 +31,9 @@ struct statement_file {
     }
 
 static const struct statement_file files[] = {
-    FILE_OF(access),  FILE_OF(agent),   FILE_OF(audit),      FILE_OF(command),
-    FILE_OF(device),  FILE_OF(event),   FILE_OF(enrollment), FILE_OF(relay),
-    FILE_OF(sandbox), FILE_OF(session), FILE_OF(task),       FILE_OF(telemetry),
+    FILE_OF(access),  FILE_OF(agent),      FILE_OF(audit),     FILE_OF(command), FILE_OF(device),
+    FILE_OF(event),   FILE_OF(enrollment), FILE_OF(quota),     FILE_OF(relay),   FILE_OF(sandbox),
+    FILE_OF(session), FILE_OF(task),       FILE_OF(telemetry), FILE_OF(usage),
 };
 
 const struct sql_statement *const *store_statements(size_t index, size_t *ret_count)

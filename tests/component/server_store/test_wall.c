@@ -154,6 +154,8 @@ static const char filling[] =
     "0, 0);"
     "INSERT INTO relay VALUES (7, 'rly_x', @a, @b, 2, '', 0);"
     "INSERT INTO sandbox_connection VALUES (7, 'sbx_x', 'rly_x', @b, 2);"
+    "INSERT INTO sandbox_account VALUES (7, 'sbx_x', 'x', @a, 'a', '{}', 1);"
+    "INSERT INTO quota VALUES (7, '', 1, 1, 1, 1, 'a', 1);"
     "INSERT INTO audit VALUES (7, 1, 1, 'a', 'b', 'c', 'allowed', '', '', '', '{}', @b)";
 
 /* Rows of `other` that name an agent of `default`. */
@@ -175,6 +177,7 @@ static const char *const crossing[] = {
     "INSERT INTO sandbox_usage VALUES (7, 'sbx_y', 'b', 1, @a, 'a', 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, "
     "0, 0)",
     "INSERT INTO relay VALUES (7, 'rly_y', @a, @b, 2, '', 0)",
+    "INSERT INTO sandbox_account VALUES (7, 'sbx_y', 'x', @a, 'a', '{}', 1)",
     "UPDATE enrollment SET agent_id = @a WHERE workspace_id = 7",
     "UPDATE agent SET enrollment_id = 'enr_mine' WHERE workspace_id = 7",
 };

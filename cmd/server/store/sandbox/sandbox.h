@@ -1,5 +1,5 @@
 /*
- * Sandboxes, their policies by revision, forward tokens and usage. Inside the caller's transaction;
+ * Sandboxes, their policies by revision and forward tokens. Inside the caller's transaction;
  * records live in its arena.
  */
 #ifndef SERVER_STORE_SANDBOX_SANDBOX_H
@@ -78,26 +78,6 @@ struct sandbox_policy_filter {
     int64_t version; /* get */
     int64_t offset;  /* list */
     int64_t limit;
-};
-
-struct sandbox_usage_record {
-    int64_t workspace_id;
-    const char *sandbox_id;
-    const char *boot_id;
-    int64_t sequence;
-    int64_t agent_id;
-    int64_t from_us;
-    int64_t until_us;
-    int64_t cpu_us;
-    int64_t memory_byte_seconds;
-    int64_t memory_peak_bytes;
-    int64_t read_bytes;
-    int64_t written_bytes;
-    int64_t sent_bytes;
-    int64_t received_bytes;
-    int64_t disk_bytes;
-    int64_t processes_peak;
-    bool is_final;
 };
 
 /* ERR_EXISTS: the name is taken in this workspace. */
@@ -213,11 +193,5 @@ enum err_code store_sandbox_forward_remove(
     struct err_info *err) MUST_CHECK;
 enum err_code store_sandbox_forward_expire(
     struct sql_conn *conn, struct wall_us now, struct err_info *err) MUST_CHECK;
-
-/* A row that stands already stays as it is. A sandbox this server never had is passed over. */
-enum err_code store_sandbox_usage_add(
-    struct sql_conn *conn,
-    const struct sandbox_usage_record *record,
-    struct err_info *err) MUST_CHECK;
 
 #endif

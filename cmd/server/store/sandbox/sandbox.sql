@@ -110,14 +110,3 @@ DELETE FROM sandbox_forward WHERE workspace_id = $1 AND token_hash = $2
 -- name: sandbox_forward_expire
 -- $1 now
 DELETE FROM sandbox_forward WHERE expires_at <= $1
-
--- name: sandbox_usage_put
--- $1 workspace, $2 sandbox, $3 boot, $4 sequence, $5 agent, $6 from, $7 until, $8 cpu, $9 memory integral, $10 memory peak, $11 read, $12 written, $13 sent, $14 received, $15 disk, $16 processes, $17 final
-INSERT INTO sandbox_usage (workspace_id, sandbox_id, boot_id, sequence, agent_id, owner, from_us, until_us, cpu_us, memory_byte_seconds,
-                           memory_peak_bytes, read_bytes, written_bytes, sent_bytes, received_bytes, disk_bytes, processes_peak, is_final)
-SELECT s.workspace_id, s.id, CAST($3 AS text), CAST($4 AS bigint), s.agent_id, s.created_by, CAST($6 AS bigint), CAST($7 AS bigint),
-       CAST($8 AS bigint), CAST($9 AS bigint), CAST($10 AS bigint), CAST($11 AS bigint), CAST($12 AS bigint), CAST($13 AS bigint),
-       CAST($14 AS bigint), CAST($15 AS bigint), CAST($16 AS bigint), CAST($17 AS integer)
-FROM sandbox s
-WHERE s.workspace_id = $1 AND s.id = $2 AND s.agent_id = $5
-ON CONFLICT DO NOTHING

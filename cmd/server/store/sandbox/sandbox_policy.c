@@ -1,4 +1,4 @@
-/* Policies of sandboxes by revision, forward tokens, usage. */
+/* Policies of sandboxes by revision, forward tokens. */
 #include "cmd/server/store/sandbox/sandbox.h"
 #include "sandbox.sql.h"
 
@@ -191,32 +191,4 @@ enum err_code store_sandbox_forward_expire(
     struct sql_conn *conn, struct wall_us now, struct err_info *err)
 {
     return sql_exec(conn, &SQL_SANDBOX_FORWARD_EXPIRE, SQL_ARGS(SQL_TIME(now)), NULL, err);
-}
-
-enum err_code store_sandbox_usage_add(
-    struct sql_conn *conn, const struct sandbox_usage_record *record, struct err_info *err)
-{
-    return sql_exec(
-        conn,
-        &SQL_SANDBOX_USAGE_PUT,
-        SQL_ARGS(
-            SQL_INT(record->workspace_id),
-            SQL_TEXT(record->sandbox_id),
-            SQL_TEXT(record->boot_id),
-            SQL_INT(record->sequence),
-            SQL_INT(record->agent_id),
-            SQL_INT(record->from_us),
-            SQL_INT(record->until_us),
-            SQL_INT(record->cpu_us),
-            SQL_INT(record->memory_byte_seconds),
-            SQL_INT(record->memory_peak_bytes),
-            SQL_INT(record->read_bytes),
-            SQL_INT(record->written_bytes),
-            SQL_INT(record->sent_bytes),
-            SQL_INT(record->received_bytes),
-            SQL_INT(record->disk_bytes),
-            SQL_INT(record->processes_peak),
-            SQL_INT(record->is_final ? 1 : 0)),
-        NULL,
-        err);
 }
