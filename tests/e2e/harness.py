@@ -2,7 +2,8 @@
 have no code in common with them (grpcio; protobuf classes made by protoc from the contracts).
 
 Environment: BELAY_BIN (folder of the built programs), BELAY_TEST_ENGINE ("sqlite" or "postgresql"),
-BELAY_TEST_POSTGRES (URL of a PostgreSQL in which databases may be made).
+BELAY_TEST_POSTGRES (URL of a PostgreSQL in which databases may be made), BELAY_TEST_POOLER (servers reach it through
+PgBouncer; tests that look into the database do not).
 """
 import json
 import os
@@ -29,6 +30,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BIN = os.environ.get("BELAY_BIN", os.path.join(ROOT, "build", "asan", "bin"))
 ENGINE = os.environ.get("BELAY_TEST_ENGINE", "sqlite")
 POSTGRES = os.environ.get("BELAY_TEST_POSTGRES", "")
+POOLED = ENGINE == "postgresql" and bool(os.environ.get("BELAY_TEST_POOLER"))
 TIMEOUT = 30
 SKIPPED = 77
 GATEWAY = "/agentgateway.v1.AgentGatewayService/"
@@ -53,6 +55,7 @@ def _compile_protos():
 
 _compile_protos()
 import base_pb2 as base  # noqa: E402
+from pooler import Pooler  # noqa: E402
 from agentgateway.v1 import admin_pb2 as admin  # noqa: E402
 from agentgateway.v1 import agentgateway_pb2 as gateway  # noqa: E402
 from google.protobuf.timestamp_pb2 import Timestamp  # noqa: E402
@@ -144,6 +147,19 @@ class Database:
             self._psql(POSTGRES, f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
 
 
+POOLED_OPTIONS = ("--no-database-prepared-statements",) if POOLED else ()
+_poolers = []
+
+
+def database_environment(url):
+    """What a server is given to reach this database."""
+    if not POOLED:
+        return {"BELAY_DATABASE_URL": url}
+    if not _poolers:
+        _poolers.append(Pooler(POSTGRES))
+    return {"BELAY_DATABASE_URL": _poolers[0].url(url), "BELAY_DATABASE_DIRECT_URL": url}
+
+
 def _child_environment(**more):
     environment = {key: value for key, value in os.environ.items() if not key.startswith("BELAY_")}
     environment.update(more)
@@ -227,7 +243,7 @@ class Server(Process):
         return os.path.join(self.state, "agent")
 
     def environment(self):
-        return {"BELAY_DATABASE_URL": self.database.url} if self.database.url else {}
+        return database_environment(self.database.url) if self.database.url else {}
 
     def copy_keys(self):
         """What the operations page says a replica needs."""
@@ -242,7 +258,7 @@ class Server(Process):
             self.copy_keys()
         args = [os.path.join(BIN, "belay-server"), "--mode", self.mode, "--state-dir", self.state, "--migrate", "auto",
                 "--listen", f"127.0.0.1:{self.port}", "--listen-http", f"127.0.0.1:{self.http_port}",
-                "--log-level", self.log_level, *self.options, *more]
+                "--log-level", self.log_level, *POOLED_OPTIONS, *self.options, *more]
         self.spawn(args, **self.environment())
 
         def is_ready():
@@ -631,6 +647,8 @@ def main():
         else:
             status = 0 if unittest.main(verbosity=2, exit=False).result.wasSuccessful() else 1
     finally:
+        for pooler in _poolers:
+            pooler.close()
         for process in _spawned:
             if process.poll() is None:
                 process.kill()

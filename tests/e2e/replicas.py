@@ -16,7 +16,7 @@ class Replica(Server):
         self.name = name
 
     def environment(self):
-        return {"BELAY_DATABASE_URL": f"{self.database.url}?application_name={self.name}"}
+        return database_environment(f"{self.database.url}?application_name={self.name}")
 
     def migrate(self):
         """Past any pooler, as an operator does it."""

@@ -1,6 +1,9 @@
 #!/usr/bin/python3
 """PostgreSQL itself crashed under the server, which stays up, says that it is not ready, and loses and doubles
-nothing of what it acknowledged. On SQLite: a database that another process holds locked."""
+nothing of what it acknowledged; hung, it is given up in time; one that takes no writes is read; its standby takes over. On
+SQLite: a database that another process holds locked."""
+import socket
+
 from harness import *
 
 
@@ -35,80 +38,238 @@ class Outage(ServerCase):
         return sorted(int(row[0]) for row in self.server.database.query("SELECT text FROM event WHERE kind = 'outage.test'"))
 
 
-@unittest.skipUnless(ENGINE == "postgresql", "SQLite has no server to kill")
-class Postgres(Outage):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = tempfile.mkdtemp(prefix="belay-e2e-pg")
-        os.chmod(cls.folder, 0o755)
-        cls.postgres("start")
-        import harness
-        cls.kept, harness.POSTGRES = harness.POSTGRES, cls.url
-        try:
-            super().setUpClass()
-        finally:
-            harness.POSTGRES = cls.kept
+class Cluster:
+    """A PostgreSQL of the test's own, on a port that it keeps."""
 
-    @classmethod
-    def tearDownClass(cls):
-        import harness
-        harness.POSTGRES = cls.url
-        try:
-            super().tearDownClass()
-        finally:
-            harness.POSTGRES = cls.kept
-            cls.postgres("stop")
-            shutil.rmtree(cls.folder, ignore_errors=True)
+    def __init__(self, folder):
+        self.folder = folder
+        self.data = os.path.join(folder, "data")
+        self.url = self.tool("start")
+        self.port = int(self.url.rsplit(":", 1)[1].split("/")[0])
 
-    @classmethod
-    def postgres(cls, verb):
-        run = subprocess.run([os.path.join(ROOT, "tools", "postgres"), verb, "--dir", cls.folder], capture_output=True,
+    def tool(self, verb):
+        run = subprocess.run([os.path.join(ROOT, "tools", "postgres"), verb, "--dir", self.folder], capture_output=True,
                              text=True, timeout=90, check=False, stdin=subprocess.DEVNULL)
         if run.returncode != 0:
             raise AssertionError(run.stdout + run.stderr)
-        if verb == "start":
-            cls.url = run.stdout.splitlines()[-1]
+        return run.stdout.splitlines()[-1] if run.stdout else ""
 
-    def control(self, *args):
-        binary = sorted(os.listdir("/usr/lib/postgresql"), key=int)[-1]
-        command = [f"/usr/lib/postgresql/{binary}/bin/pg_ctl", "-D", os.path.join(self.folder, "data"), "-t", "60", "-w", *args]
+    def program(self, name, *args):
+        version = sorted(os.listdir("/usr/lib/postgresql"), key=int)[-1]
+        command = [f"/usr/lib/postgresql/{version}/bin/{name}", *args]
         if os.geteuid() == 0:
             command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--", *command]
         with open(os.path.join(self.folder, "control.log"), "ab") as log:
             subprocess.run(command, cwd="/", check=True, stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=90)
 
-    def crash_postgres(self):
+    def control(self, *args, data=None):
+        self.program("pg_ctl", "-D", data or self.data, "-t", "60", "-w", *args)
+
+    def crash(self):
         """Every process of it ends at once, without a checkpoint: the next start recovers from the log."""
         self.control("-m", "immediate", "stop")
 
-    def same_port_again(self):
-        """Starts it where it was: the server's URL stays good."""
-        port = self.url.rsplit(":", 1)[1].split("/")[0]
-        self.control("-l", os.path.join(self.folder, "data", "server.log"), "-o", f"-p {port}", "start")
+    def start_again(self):
+        """Where it was: the server's URL stays good."""
+        self.control("-l", os.path.join(self.data, "server.log"), "-o", f"-p {self.port}", "start")
 
+    def add_standby(self, port):
+        """A copy that follows, and without which nothing is committed from now on."""
+        copy = os.path.join(self.folder, "standby")
+        self.program("pg_basebackup", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-R", "-c", "fast", "-D", copy)
+        self.control("-l", os.path.join(copy, "server.log"), "-o", f"-p {port}", "start", data=copy)
+        self.say("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.say("SELECT pg_reload_conf()")
+        eventually(lambda: self.say("SELECT sync_state FROM pg_stat_replication") == [("sync",)], "the standby follows")
+        return copy
+
+    def say(self, sql):
+        return Database._psql(self.url, sql)
+
+    def processes(self):
+        """The postmaster first, so that it makes no other while the rest are signalled."""
+        with open(os.path.join(self.data, "postmaster.pid"), encoding="ascii") as file:
+            master = int(file.readline())
+        with open(f"/proc/{master}/task/{master}/children", encoding="ascii") as file:
+            return [master, *map(int, file.read().split())]
+
+    def freeze(self):
+        """It takes connections still (the kernel does), and says nothing more."""
+        self.frozen = []
+        for turn in range(2):  # the second for those that were born meanwhile
+            for one in self.processes():
+                if one not in self.frozen:
+                    os.kill(one, signal.SIGSTOP)
+                    self.frozen.append(one)
+
+    def thaw(self):
+        for one in reversed(self.frozen):
+            os.kill(one, signal.SIGCONT)
+        self.frozen = []
+
+
+@unittest.skipUnless(ENGINE == "postgresql", "SQLite has no server to kill")
+class OwnCluster(Outage):
+    options = ("--database-timeout", "1s")
+    GIVEN_UP_S = 3  # the timeout, and two seconds
+
+    @classmethod
+    def setUpClass(cls):
+        import harness
+        cls.folder = tempfile.mkdtemp(prefix="belay-e2e-pg")
+        os.chmod(cls.folder, 0o755)
+        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        cls.cluster = Cluster(cls.folder)
+        cls.addClassCleanup(cls.cluster.tool, "stop")
+        cls.addClassCleanup(setattr, harness, "POSTGRES", harness.POSTGRES)
+        harness.POSTGRES = cls.cluster.url
+        super().setUpClass()
+
+    def is_ready(self):
+        return self.server.http("/readyz")[0] == 200
+
+    def check_it_goes_on(self, agent, stream):
+        """The stream is the one of before, and all that was acknowledged is there once."""
+        eventually(self.is_ready, "it is ready again")
+        sent = self.send(agent)
+        self.assertEqual(sent.id, stream.command().command_id)
+        stream.send(ack(sent.id))
+        eventually(lambda: self.operator.GetCommand(id=sent.id).state == admin.COMMAND_STATE_SUCCEEDED, "the command is done")
+
+    def check_stored(self, agent, total):
+        rows = self.server.database.query(f"SELECT text FROM event WHERE agent_id = {agent.id} ORDER BY id")
+        self.assertEqual(list(range(1, total + 1)), [int(row[0]) for row in rows])
+
+
+class Postgres(OwnCluster):
     def test_crashed_twice_under_uploads(self):
         agent = self.agent()
         stream = agent.stream(timeout=120)
         sender = Sender(agent, 1500)
         for mark in (300, 900):
             eventually(lambda m=mark: sender.acked >= m, "the upload goes on", 60)
-            self.crash_postgres()
+            self.cluster.crash()
             acked = sender.acked
             eventually(lambda: self.server.http("/readyz")[0] == 503, "it says that it is not ready")
             self.assertEqual(200, self.server.http("/healthz")[0])
             code, text = code_of(lambda: self.operator.ListAgents(timeout=10))
             self.assertEqual(Code.UNAVAILABLE, code, text)
             self.assertNotIn("postgres", text.lower().replace("postgresql", ""))
-            self.same_port_again()
+            self.cluster.start_again()
             eventually(lambda: self.server.http("/readyz")[0] == 200, "it is ready again")
             self.assertGreaterEqual(self.agent_row(agent).events_sequence, acked)
         sender.thread.join()
         self.assertEqual(1500, sender.acked)
-        self.assertEqual(list(range(1, 1501)), self.stored())
+        self.check_stored(agent, 1500)
         self.assertTrue(self.server.is_running())
         sent = self.send(agent)
         self.assertEqual(sent.id, stream.command().command_id)
         stream.cancel()
+
+    def refuses_in_time(self, call):
+        """Gives the text."""
+        begun = time.monotonic()
+        text = self.refused(Code.UNAVAILABLE, call)
+        print("TOOK", time.monotonic() - begun, text, flush=True)
+        self.assertLess(time.monotonic() - begun, self.GIVEN_UP_S + 5)  # the machine may be loaded
+        return text
+
+    def test_hung_it_is_given_up_and_nothing_is_acknowledged(self):
+        agent = self.agent()
+        stream = agent.stream(timeout=120)
+        watch = self.operator.WatchAgents(timeout=120)
+        self.assertEqual(1, agent.upload([event(1)], events=True).acked_sequence)
+        self.cluster.freeze()
+        try:
+            for call in (lambda: self.operator.ListAgents(timeout=30), lambda: self.send(agent),
+                         lambda: agent.upload([event(2)], events=True)):
+                self.refuses_in_time(call)
+            eventually(lambda: not self.is_ready(), "it says that it is not ready")
+            self.assertEqual(200, self.server.http("/healthz")[0])
+            # Once it is known to hang, it is asked by one at a time, and the others need not wait for that.
+            begun = time.monotonic()
+            answers = in_threads(8, lambda _: code_of(lambda: self.operator.ListAgents(timeout=30)))
+            self.assertEqual({Code.UNAVAILABLE}, {code for code, _ in answers})
+            self.assertLess(time.monotonic() - begun, 2 * (self.GIVEN_UP_S + 5))
+            self.assertTrue(stream.call.is_active())
+            self.assertTrue(watch.is_active())
+        finally:
+            self.cluster.thaw()
+        eventually(self.is_ready, "it is ready again")
+        self.check_stored(agent, 1)
+        self.assertEqual(2, agent.upload([event(2)], events=True).acked_sequence)
+        self.check_stored(agent, 2)
+        self.check_it_goes_on(agent, stream)
+        watch.cancel()
+        stream.cancel()
+
+    def set_read_only(self, state):
+        self.cluster.say(f"ALTER SYSTEM SET default_transaction_read_only = {state}")
+        self.cluster.say("SELECT pg_reload_conf()")
+
+    def test_a_database_that_takes_no_writes_is_read(self):
+        agent = self.agent()
+        stream = agent.stream(timeout=120)
+        self.assertEqual(1, agent.upload([event(1)], events=True).acked_sequence)
+        self.set_read_only("on")
+        try:
+            eventually(lambda: code_of(lambda: self.operator.CreateApiKey(name="no", scopes=["agent:read"]))[0]
+                       == Code.UNAVAILABLE, "writes are refused")
+            self.assertIn("takes no writes", self.refuses_in_time(lambda: self.send(agent)))
+            self.assertIn("not stored", self.refuses_in_time(lambda: agent.upload([event(2)], events=True)))
+            self.assertEqual(str(agent.name), self.agent_row(agent).name)
+            self.assertTrue(stream.call.is_active())
+        finally:
+            self.set_read_only("off")
+        eventually(lambda: code_of(lambda: self.agent_row(agent))[0] == Code.OK, "it answers")
+        sent = eventually(lambda: code_of(lambda: agent.upload([event(2)], events=True))[0] == Code.OK, "it stores again")
+        self.assertTrue(sent)
+        self.check_stored(agent, 2)
+        self.check_it_goes_on(agent, stream)
+        stream.cancel()
+
+
+class TwoHostsServer(Server):
+    """Its URL names the database and the one that follows it."""
+
+    def environment(self):
+        head, name = self.database.url.rsplit("/", 1)
+        return {"BELAY_DATABASE_URL": f"{head},127.0.0.1:{self.standby_port}/{name}?target_session_attrs=read-write"}
+
+
+class Failover(OwnCluster):
+    def test_the_standby_takes_over_with_all_that_was_acknowledged(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        copy = self.cluster.add_standby(port)
+        self.addCleanup(self.cluster.control, "-m", "immediate", "stop", data=copy)
+        server = TwoHostsServer(options=self.options)
+        self.addCleanup(server.close)
+        server.standby_port = port
+        server.start()
+        operator = server.operator()
+        agent = BaseAgent(server, "follower").enroll(operator)
+        stream = agent.stream(timeout=120)
+        sender = Sender(agent, 1000)
+        eventually(lambda: sender.acked >= 300, "the upload goes on", 60)
+        self.cluster.crash()
+        eventually(lambda: server.http("/readyz")[0] == 503, "it says that it is not ready")
+        self.refused(Code.UNAVAILABLE, lambda: operator.ListAgents(timeout=30))
+        acked = sender.acked
+        self.cluster.control("promote", data=copy)
+        server.database.url = server.database.url.replace(f":{self.cluster.port}/", f":{port}/")
+        eventually(lambda: server.http("/readyz")[0] == 200, "it is ready again")
+        self.assertGreaterEqual(operator.GetAgent(agent="follower").events_sequence, acked)
+        sender.thread.join()
+        self.assertEqual(1000, sender.acked)
+        rows = server.database.query("SELECT text FROM event WHERE kind = 'outage.test' ORDER BY id")
+        self.assertEqual(list(range(1, 1001)), [int(row[0]) for row in rows])
+        sent = operator.SendCommand(agent="follower", command=gateway.AgentCommand(telemetry_now=gateway.TelemetryNow()))
+        self.assertEqual(sent.id, stream.command().command_id)
+        stream.cancel()
+        server.close()
+        self.cluster.start_again()  # for what else is there
 
 
 @unittest.skipUnless(ENGINE == "sqlite", "PostgreSQL locks rows")

@@ -11,7 +11,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 RPC = "tests/component/common_rpc/"
 CHECKLIST = {
     31: ("identity headers sent by a client", [
-        "tests/security/test_matrix.py:Matrix.test_identity_headers_mean_nothing"]),
+        "tests/security/test_matrix.py:Matrix.test_identity_headers_mean_nothing",
+        RPC + "test_proxied.c:test_who_is_trusted_must_say_and_nobody_else_may",
+        "tests/e2e/test_balancer.py:Proxied.test_who_is_not_trusted_may_not_name_anybody"]),
     32: ("repeated or joined authorization, bad binary headers", [
         "tests/security/test_matrix.py:Matrix.test_no_and_malformed_credentials",
         "tests/security/test_peers.py:Requests.test_credentials_stand_once_and_as_text",
@@ -47,6 +49,7 @@ CHECKLIST = {
         RPC + "test_door.c:test_the_silent_give_way",
         RPC + "test_door.c:test_address_cap",
         RPC + "test_door.c:test_handshake_rate",
+        RPC + "test_proxied.c:test_limits_are_of_the_client",
         RPC + "test_door.c:test_no_descriptors",
         RPC + "test_strangers.c:test_few_calls_at_once_without_a_credential",
         RPC + "test_strangers.c:test_watches_of_health_are_counted",
@@ -153,6 +156,10 @@ MUTATIONS = [
         "cmd/server/auth/gate.c", "if (!is_local_operator(rpc_call_peer(call))) {",
         "if (!is_local_operator(rpc_call_peer(call))\n"
         "            && rpc_call_metadata(call, \"x-forwarded-user\", NULL).len == 0) {")),
+    Mutation(31, "only trusted proxies name the client",
+             RPC + "test_proxied.c:test_who_is_trusted_must_say_and_nobody_else_may", (
+                 DOOR + "door_listen.c", "arrival->is_proxied = is_trusted_proxy(door, address);",
+                 "arrival->is_proxied = is_trusted_proxy(door, address) || door->options.trusted_proxy_count > 0;")),
     Mutation(32, "one authorization header, not two", CHECKLIST[32][1][0], (
         "cmd/server/auth/gate.c", "if (count > 1 || value.len < 8", "if (value.len < 8")),
     Mutation(33, "paths are compared as they stand", CHECKLIST[33][1][0], (
@@ -183,6 +190,9 @@ MUTATIONS = [
     Mutation(41, "the first header block has a deadline", RPC + "test_door.c:test_slow_headers", (
         DOOR + "door_conn.c", "conn->phase == CONN_QUIET && guard_has_request(&conn->guard)",
         "conn->phase == CONN_QUIET && conn->guard.opened > 0")),
+    Mutation(42, "whom a proxy names is counted", RPC + "test_proxied.c:test_limits_are_of_the_client", (
+        DOOR + "door_conn.c", "    conn->source = door_enter_source(conn->door, header->address);\n"
+        "    if (conn->source == NULL) {", "    if (conn->phase == CONN_DEAD) {")),
     Mutation(41, "what is not read has a deadline", RPC + "test_door.c:test_unread_bytes_have_a_deadline", (
         DOOR + "door.c", "    expire_unread(door, now);\n", "    (void)expire_unread;\n")),
     Mutation(41, "who asks for nothing goes", RPC + "test_strangers.c:test_who_asks_for_nothing_goes", (
@@ -241,7 +251,7 @@ MUTATIONS = [
         "if (registration->enrollment.expires_at <= 0) {")),
     Mutation(51, "nesting is bounded", "tests/unit/common_wire/test_scan.c:test_depth_is_bounded", (
         "common/wire/scan.c", "if (scan->depth == WIRE_DEPTH_MAX || slots", "if (scan->depth == WIRE_DEPTH_MAX + 1 || slots")),
-    Mutation(51, "text is UTF-8", "tests/unit/common_wire/test_scan.c:test_text_rules_name_field_and_bound", (
+    Mutation(51, "text is UTF-8", "tests/unit/common_wire/test_scan.c:test_malformed_bytes_are_refused", (
         "common/wire/scan_check.c", "    if (!str_is_utf8(text, &chars)) {\n        return scan_fail_at(scan, field, scan_entry(scan, field), \"not UTF-8\");",
         "    if (!str_is_utf8(text, &chars) && text.len > 1000) {\n        return scan_fail_at(scan, field, scan_entry(scan, field), \"not UTF-8\");")),
     Mutation(66, "commands are signed", CHECKLIST[66][1][0], (
@@ -261,7 +271,7 @@ MUTATIONS = [
     Mutation(69, "credentials are not logged", CHECKLIST[69][1][0], (
         "cmd/server/auth/gate.c", "LOG_STR(\"error\", text == NULL ? \"\" : text),",
         "LOG_VIEW(\"error\", rpc_call_metadata(call, \"authorization\", NULL)),")),
-    Mutation(70, "control characters are escaped", CHECKLIST[70][1][0], (
+    Mutation(70, "control characters are escaped", CHECKLIST[70][1][2], (
         "common/base/buf.c", "bool plain = c >= 0x80 ? utf8 : c >= 0x20 && c != 0x7F && c != '\"' && c != '\\\\';",
         "bool plain = c >= 0x80 ? utf8 : true;")),
     Mutation(71, "a prefix is compared, not matched as a pattern", CHECKLIST[71][1][0], (
@@ -270,7 +280,8 @@ MUTATIONS = [
     Mutation(72, "metrics are labelled with methods alone", CHECKLIST[72][1][0], (
         "cmd/server/auth/gate.c", "    call_metrics_count(service->calls, method, status, elapsed_us);\n",
         "    call_metrics_count(service->calls, method, status, elapsed_us);\n    char label[300];\n"
-        "    (void)snprintf(label, sizeof(label), \"error=\\\"%.250s\\\"\", text == NULL ? \"\" : text);\n"
+        "    struct str_view told = rpc_call_metadata(call, \"authorization\", NULL);\n"
+        "    (void)snprintf(label, sizeof(label), \"told=\\\"%.*s\\\"\", STR_ARG(told));\n"
         "    metric_add(metric_get(service->metrics, METRIC_COUNTER, \"belay_errors_total\", \"Errors\", label), 1);\n")),
     Mutation(73, "a record's hash covers the one before", CHECKLIST[73][1][0], (
         "cmd/server/store/audit.c", "        STR(\"belay.audit.v1\"),\n        previous,\n",

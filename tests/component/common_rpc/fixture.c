@@ -447,12 +447,13 @@ const struct rpc_table *world_table(void)
             .policy = &any_policy,
         },
         {
-            /* A served service has a row for each method; nobody calls this one. */
+            /* A served service has a row for each method; nobody calls this one. It takes the most,
+             * so that the library lets pass what another row must refuse. */
             .path = GATEWAY "RelayStream",
             .input = &agentgateway__v1__relay_frame__descriptor,
             .output = &agentgateway__v1__relay_frame__descriptor,
             .kind = RPC_BIDI,
-            .max_request_bytes = WORLD_REQUEST_MAX,
+            .max_request_bytes = 2 * WORLD_REQUEST_MAX,
             .stream = &control,
             .policy = &any_policy,
         },

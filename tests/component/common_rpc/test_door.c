@@ -489,6 +489,7 @@ static void test_unread_bytes_have_a_deadline(void **state)
     (void)state;
     struct fixture *fixture = fixture_create(LIBRARY_FILL);
     fixture->options.limits.unread_timeout_us = 700 * US_PER_MS;
+    fixture->options.limits.first_request_timeout_us = US_PER_HOUR; /* not that one */
     fixture_start(fixture);
     uint16_t port = fixture_listen(fixture, "plain", "127.0.0.1:0", NULL);
     int silent = client_connect(port);
