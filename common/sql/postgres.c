@@ -89,6 +89,11 @@ static const struct postgres_conn *cast_const(const struct sql_conn *conn)
     return (const struct postgres_conn *)(const void *)conn;
 }
 
+static bool postgres_is_silent(const struct sql_conn *base)
+{
+    return cast_const(base)->is_silent;
+}
+
 static bool postgres_is_usable(const struct sql_conn *base)
 {
     const struct postgres_conn *conn = cast_const(base);
@@ -680,6 +685,7 @@ const struct sql_driver sql_driver_postgres = {
     .open = postgres_open,
     .close = postgres_close,
     .is_usable = postgres_is_usable,
+    .is_silent = postgres_is_silent,
     .is_in_transaction = postgres_is_in_transaction,
     .reconnect = postgres_reconnect,
     .prepare = postgres_prepare,

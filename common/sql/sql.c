@@ -91,6 +91,11 @@ static void forget_transaction(struct sql_conn *conn)
     conn->has_looked_up = false;
 }
 
+bool sql_is_silent(const struct sql_conn *conn)
+{
+    return conn->driver->is_silent != NULL && conn->driver->is_silent(conn);
+}
+
 enum err_code sql_reconnect(struct sql_conn *conn, struct err_info *err)
 {
     sql_rollback(conn);

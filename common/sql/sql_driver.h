@@ -47,6 +47,7 @@ struct sql_driver {
         const struct sql_options *options, struct sql_conn **ret_conn, struct err_info *err);
     void (*close)(struct sql_conn *conn);
     bool (*is_usable)(const struct sql_conn *conn);
+    bool (*is_silent)(const struct sql_conn *conn);         /* NULL: never */
     bool (*is_in_transaction)(const struct sql_conn *conn); /* as the engine sees it */
     enum err_code (*reconnect)(struct sql_conn *conn, struct err_info *err);
     enum err_code (*prepare)(

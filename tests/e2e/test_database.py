@@ -69,9 +69,9 @@ class Cluster:
         """Every process of it ends at once, without a checkpoint: the next start recovers from the log."""
         self.control("-m", "immediate", "stop")
 
-    def start_again(self):
+    def start_again(self, settings=""):
         """Where it was: the server's URL stays good."""
-        self.control("-l", os.path.join(self.data, "server.log"), "-o", f"-p {self.port}", "start")
+        self.control("-l", os.path.join(self.data, "server.log"), "-o", f"-p {self.port} {settings}", "start")
 
     def add_standby(self, port):
         """A copy that follows, and without which nothing is committed from now on."""
@@ -170,8 +170,7 @@ class Postgres(OwnCluster):
         """Gives the text."""
         begun = time.monotonic()
         text = self.refused(Code.UNAVAILABLE, call)
-        print("TOOK", time.monotonic() - begun, text, flush=True)
-        self.assertLess(time.monotonic() - begun, self.GIVEN_UP_S + 5)  # the machine may be loaded
+        self.assertLess(time.monotonic() - begun, self.GIVEN_UP_S + 2)  # the machine may be loaded
         return text
 
     def test_hung_it_is_given_up_and_nothing_is_acknowledged(self):
@@ -190,7 +189,7 @@ class Postgres(OwnCluster):
             begun = time.monotonic()
             answers = in_threads(8, lambda _: code_of(lambda: self.operator.ListAgents(timeout=30)))
             self.assertEqual({Code.UNAVAILABLE}, {code for code, _ in answers})
-            self.assertLess(time.monotonic() - begun, 2 * (self.GIVEN_UP_S + 5))
+            self.assertLess(time.monotonic() - begun, self.GIVEN_UP_S + 4)
             self.assertTrue(stream.call.is_active())
             self.assertTrue(watch.is_active())
         finally:
@@ -247,6 +246,8 @@ class Failover(OwnCluster):
         server = TwoHostsServer(options=self.options)
         self.addCleanup(server.close)
         server.standby_port = port
+        # For what is removed from it at the end, alone.
+        self.addCleanup(self.cluster.start_again, "-c synchronous_standby_names=")
         server.start()
         operator = server.operator()
         agent = BaseAgent(server, "follower").enroll(operator)
@@ -268,8 +269,6 @@ class Failover(OwnCluster):
         sent = operator.SendCommand(agent="follower", command=gateway.AgentCommand(telemetry_now=gateway.TelemetryNow()))
         self.assertEqual(sent.id, stream.command().command_id)
         stream.cancel()
-        server.close()
-        self.cluster.start_again()  # for what else is there
 
 
 @unittest.skipUnless(ENGINE == "sqlite", "PostgreSQL locks rows")

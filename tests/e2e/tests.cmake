@@ -31,6 +31,17 @@ foreach(theme replicas relays fencing drain balancer)
     ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin;BELAY_TEST_ENGINE=postgresql")
 endforeach()
 
+# Servers that reach PostgreSQL through PgBouncer in transaction mode, and past it where they must.
+foreach(suite replicas:Commands:Watches fencing:Newest:Stopped sessions:Sessions uploads commands)
+  string(REPLACE ":" ";" parts "${suite}")
+  list(POP_FRONT parts file)
+  add_test(NAME e2e_pooled_${file}
+    COMMAND /usr/bin/python3 -B "${CMAKE_CURRENT_SOURCE_DIR}/e2e/test_${file}.py" ${parts})
+  set_tests_properties(e2e_pooled_${file} PROPERTIES
+    LABELS e2e TIMEOUT 300 SKIP_RETURN_CODE 77
+    ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin;BELAY_TEST_ENGINE=postgresql;BELAY_TEST_POOLER=1")
+endforeach()
+
 # Some rounds of every fault on each engine; tools/bench/chaos runs as many as one likes.
 foreach(engine sqlite postgres)
   add_test(NAME e2e_chaos_${engine}

@@ -71,6 +71,13 @@ static bool may_try(struct service *service)
             && atomic_compare_exchange_strong(&service->database_retry_at, &at, now + TRYING_US));
 }
 
+static void note_away(struct service *service, const struct err_info *why)
+{
+    log_warn("database_away", LOG_ERR(why));
+    atomic_store(&service->database_retry_at, clock_mono(clock_system()).value + RETRY_US);
+    atomic_store(&service->database_away, true);
+}
+
 static enum err_code make_usable(
     struct service *service, struct sql_conn *conn, struct err_info *err)
 {
@@ -84,9 +91,7 @@ static enum err_code make_usable(
             atomic_store(&service->database_away, false);
             return ERR_OK;
         }
-        log_warn("database_away", LOG_ERR(&detail));
-        atomic_store(&service->database_retry_at, clock_mono(clock_system()).value + RETRY_US);
-        atomic_store(&service->database_away, true);
+        note_away(service, &detail);
     }
     return ERR_SET(err, ERR_UNAVAILABLE, "the database is away; nothing was changed, try again");
 }
@@ -105,8 +110,13 @@ static enum err_code run(const struct ask *ask, struct err_info *err)
         }
         work.now = clock_wall(service->clock);
         code = attempt(&work, ask, err);
-        /* A connection may have been dead for long; a second one that dies is the database's. */
+        /* A connection may have been dead for long; a second one that dies is the database's. One
+         * that fell silent has cost the caller time enough. */
         bool loses = code == ERR_UNAVAILABLE && !sql_is_usable(conn);
+        if (loses && sql_is_silent(conn)) {
+            note_away(service, err);
+            break;
+        }
         if (code != ERR_BUSY && (!loses || has_lost)) {
             break;
         }
