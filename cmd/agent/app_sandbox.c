@@ -83,6 +83,7 @@ static enum err_code open_workload(struct app *app, struct err_info *err)
         .dir = dir,
         .image_dir = images,
         .boot_id = app->facts.boot_id,
+        .cgroup = config_text(config, "sandbox-cgroup"),
         .uid_base = (uint64_t)config_int(config, "sandbox-uid-base"),
         .offer = offer_of(app),
         .is_lenient = strcmp(config_text(config, "sandbox-limits"), "best-effort") == 0,

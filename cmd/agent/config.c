@@ -97,6 +97,12 @@ const struct config_option agent_options[] = {
       .argument = "DIR",
       .section = "Sandboxes",
       .help = "Folder of root file systems by name; images in the folder of sandboxes unless set" },
+    { .name = "sandbox-cgroup",
+      .type = CONFIG_PATH,
+      .argument = "DIR",
+      .section = "Sandboxes",
+      .help =
+          "Control group (version 2) that sandboxes get theirs in; the agent's own unless set" },
     { .name = "sandbox-slots",
       .type = CONFIG_INT,
       .fallback = "64",

@@ -164,6 +164,7 @@ static enum err_code open_run(struct run *run, const struct config *config, stru
     options = (struct sandboxes_options){ .loop = run->loop,
                                           .clock = clock_system(),
                                           .dir = run->dir,
+                                          .cgroup = config_text(config, "sandbox-cgroup"),
                                           .image_dir = image == NULL ? NULL : images,
                                           .ops = &ops,
                                           .context = run };

@@ -198,8 +198,28 @@ static void leave_leaf(char *dir)
     }
 }
 
-/* Hands one controller on to the groups below; moves us out of the way if we are in it. */
-static bool enable(const char *dir, const char *controller)
+/* Moves ourselves, or with is_given whoever is there, from a group into its leaf. */
+static bool move_into_leaf(const char *dir, const char *leaf, bool is_given)
+{
+    AUTO_BUF struct buf pids = BUF_INIT(FILE_BYTES_MAX);
+    if (is_given) {
+        (void)read_file(dir, "cgroup.procs", &pids);
+    } else {
+        buf_printf(&pids, "%d\n", (int)getpid());
+    }
+    bool good = true;
+    struct str_view rest = buf_view(&pids);
+    struct str_view line = STR_NONE;
+    while (next_line(&rest, &line)) {
+        AUTO_FREE char *pid = mem_printf("%.*s", STR_ARG(line));
+        int number = write_file(leaf, "cgroup.procs", pid);
+        good = good && (number == 0 || number == ESRCH);
+    }
+    return good;
+}
+
+/* Hands one controller on to the groups below; moves who is in it out of the way. */
+static bool enable(const char *dir, const char *controller, bool is_given)
 {
     AUTO_BUF struct buf enabled = BUF_INIT(4096);
     AUTO_FREE char *word = mem_printf("+%s", controller);
@@ -210,27 +230,28 @@ static bool enable(const char *dir, const char *controller)
     }
     int number = write_file(dir, "cgroup.subtree_control", word);
     if (number == EBUSY && (mkdir(leaf, 0755) == 0 || errno == EEXIST)) {
-        AUTO_FREE char *pid = mem_printf("%d", (int)getpid());
-        if (write_file(leaf, "cgroup.procs", pid) == 0) {
+        if (move_into_leaf(dir, leaf, is_given)) {
             number = write_file(dir, "cgroup.subtree_control", word);
         }
     }
     return number == 0;
 }
 
-static void detect_unified(struct cgroup_set *host)
+static void detect_unified(bool is_given, struct cgroup_set *host)
 {
     AUTO_BUF struct buf names = BUF_INIT(4096);
     struct cgroup_place *core = &host->places[CGROUP_CORE];
     if (core->version == 0) {
         return;
     }
-    leave_leaf(core->dir);
+    if (!is_given) {
+        leave_leaf(core->dir);
+    }
     (void)read_file(core->dir, "cgroup.controllers", &names);
     for (size_t i = 0; i < CGROUP_CONTROLLER_COUNT; i++) {
         if (host->places[i].version == 0 && controllers[i].v2 != NULL
             && has_word(str_trim(buf_view(&names)), ' ', controllers[i].v2)
-            && enable(core->dir, controllers[i].v2)) {
+            && enable(core->dir, controllers[i].v2, is_given)) {
             host->places[i] = (struct cgroup_place){ 2, mem_strdup(core->dir) };
         }
     }
@@ -248,15 +269,22 @@ static void drop_unwritable(struct cgroup_set *host)
     }
 }
 
-void cgroup_host_detect(struct cgroup_set *ret_host)
+void cgroup_host_detect(const char *unified, struct cgroup_set *ret_host)
 {
     AUTO_BUF struct buf mounts = BUF_INIT(FILE_BYTES_MAX);
     AUTO_BUF struct buf own = BUF_INIT(FILE_BYTES_MAX);
     (void)read_file("/proc/self", "mountinfo", &mounts);
     (void)read_file("/proc/self", "cgroup", &own);
     cgroup_host_parse(buf_view(&mounts), buf_view(&own), ret_host);
+    /* One that is not there is of another kind of host, on which it is not needed. */
+    bool is_given = unified != NULL && access(unified, W_OK) == 0
+        && ret_host->places[CGROUP_CORE].version == 2;
+    if (is_given) {
+        mem_free(ret_host->places[CGROUP_CORE].dir);
+        ret_host->places[CGROUP_CORE].dir = mem_strdup(unified);
+    }
     drop_unwritable(ret_host);
-    detect_unified(ret_host);
+    detect_unified(is_given, ret_host);
 }
 
 static enum err_code set_text(

@@ -58,8 +58,11 @@ const char *cgroup_controller_name(enum cgroup_controller controller);
  * Where this process may make groups. On a host with version 2 controllers it moves this process
  * into a leaf of its own first, since a group with processes cannot hand controllers on; a
  * controller for which that fails counts as absent. Never fails: everything may be absent.
+ *
+ * unified: a group of the version 2 hierarchy that was handed to us, whose processes are moved into
+ * its leaf. NULL, or it is not there: our own.
  */
-void cgroup_host_detect(struct cgroup_set *ret_host);
+void cgroup_host_detect(const char *unified, struct cgroup_set *ret_host);
 
 /* Only what stands in these texts (/proc/self/mountinfo and /proc/self/cgroup); touches no group.
  */

@@ -86,7 +86,9 @@ class Docs(unittest.TestCase):
             if not name.endswith(".service"):
                 continue
             with open(os.path.join(ROOT, "packaging", "systemd", name), encoding="utf-8") as file:
-                line = re.search(r"^ExecStart=/usr/bin/(\S+) (.*)$", file.read(), re.MULTILINE)
+                line = re.search(r"^ExecStart=/usr/bin/(\S+) ((?:.*\\\n)*.*)$", file.read(), re.MULTILINE)
+            if not line[1].startswith("belay"):
+                continue
             known = run(os.path.join(BIN, line[1]), "config", "reference")
             for flag in re.findall(r"--[a-z-]+", line[2]):
                 self.assertIn(f"`{flag}`", known)

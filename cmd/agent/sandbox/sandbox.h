@@ -129,6 +129,7 @@ struct sandboxes_options {
     const struct clock *clock;
     const char *dir;               /* made if missing, mode 0700 */
     const char *image_dir;         /* the image store; NULL: dir/images */
+    const char *cgroup;            /* where their groups are made, on version 2; NULL: in ours */
     const char *shim_path;         /* NULL: belay-shim beside this program */
     uint64_t uid_base;             /* first host id of the range; 0: SANDBOX_UID_BASE */
     uint64_t slots;                /* how many sandboxes may exist; 0: 1024 */

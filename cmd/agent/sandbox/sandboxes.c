@@ -278,7 +278,7 @@ enum err_code sandboxes_open(
         code = process_boot_id(all->boot, err);
     }
     if (code == ERR_OK) {
-        cgroup_host_detect(&all->cgroups);
+        cgroup_host_detect(options->cgroup, &all->cgroups);
         probe_host(all);
         all->opening = true;
         code = adopt_all(all, err);

@@ -257,6 +257,7 @@ static enum err_code open_sandboxes(
                                               .dir = options->dir,
                                               .image_dir = workload->image_dir,
                                               .shim_path = options->shim_path,
+                                              .cgroup = options->cgroup,
                                               .uid_base = options->uid_base,
                                               .slots = options->offer.slots,
                                               .ops = &sandbox_ops,

@@ -46,7 +46,8 @@ struct workload_options {
     const char *image_dir; /* NULL: images below dir */
     const char *shim_path; /* NULL: belay-shim beside this program */
     const char *boot_id;
-    uint64_t uid_base; /* 0: the default of sandbox.h */
+    const char *cgroup; /* NULL: the default of sandbox.h; so below */
+    uint64_t uid_base;
     struct workload_offer offer;
     /* A limit that this host cannot enforce is left out and said so, not refused. */
     bool is_lenient;

@@ -101,6 +101,9 @@ static void test_a_reader_that_takes_nothing_stops_the_program(void **unused)
     assert_ok(sandbox_exec(fixture->all, "slow", &exec, &number, NULL));
     struct recorded_program *program = fixture_program(fixture, "slow", number);
     program->hold = true;
+    for (int i = 0; i < 3000 && program->out.len == 0; i++) {
+        loop_step(fixture->loop, 10);
+    }
     fixture_turn(fixture, 30);
     assert_true(program->out.len > 0);
     assert_true(program->out.len <= 300 * 1024);
