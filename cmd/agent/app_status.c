@@ -127,6 +127,50 @@ static void write_spool(struct writer *writer)
     }
 }
 
+/* Words of the reports, which the server has too. */
+static const char *const sandbox_states[] = { [SANDBOX_STATUS_STARTING] = "starting",
+                                              [SANDBOX_STATUS_READY] = "ready",
+                                              [SANDBOX_STATUS_ENDED] = "ended",
+                                              [SANDBOX_STATUS_LOST] = "lost" };
+
+static void write_sandboxes(struct writer *writer)
+{
+    size_t cursor = 0;
+    struct sandbox_info info;
+    struct buf *json = writer->json;
+    char when[TIME_TEXT_BYTES];
+    const struct sandboxes *all =
+        writer->app->workload == NULL ? NULL : workload_sandboxes(writer->app->workload);
+    unsigned count = 0;
+    buf_printf(json, ",\"sandboxes\":{\"offered\":%s,\"list\":[", all == NULL ? "false" : "true");
+    while (all != NULL && sandbox_next(all, &cursor, &info)) {
+        const char *state = sandbox_states[info.status];
+        const char *driver = info.driver == SANDBOX_DRIVER_NATIVE ? "native" : "bwrap";
+        buf_printf(
+            json,
+            "%s{\"id\":\"%s\",\"state\":\"%s\",\"driver\":\"%s\",\"run\":%" PRIu64,
+            count++ == 0 ? "" : ",",
+            info.id,
+            state,
+            driver,
+            info.generation);
+        json_time(json, "started_at", info.started);
+        buf_append_char(json, '}');
+        buf_printf(
+            writer->text,
+            "Sandbox    %s %s, %s, run %" PRIu64 ", since %s\n",
+            info.id,
+            state,
+            driver,
+            info.generation,
+            info.started.value > 0 ? time_format(info.started, when) : "-");
+    }
+    buf_append_str(json, STR("]}"));
+    if (all != NULL && count == 0) {
+        buf_append_str(writer->text, STR("Sandboxes  offered, none here\n"));
+    }
+}
+
 static void write_command(void *context, const struct command_line *line)
 {
     struct writer *writer = context;
@@ -193,6 +237,7 @@ void app_write_status(void *context, struct buf *json, struct buf *text)
         uptime_us / US_PER_MS);
     write_link(&writer);
     write_spool(&writer);
+    write_sandboxes(&writer);
     buf_append_str(json, STR(",\"commands\":["));
     (void)!command_log_each_recent(app->spool, RECENT_COMMANDS, write_command, &writer, NULL);
     buf_append_char(json, ']');

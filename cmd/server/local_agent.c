@@ -105,26 +105,50 @@ static enum err_code make_token(struct local_agent *agent, struct err_info *err)
 
 static void on_exit_ready(void *context, uint32_t events);
 
+/* Here, where server and operator are one, sandboxes are offered where the host can; a user who is
+ * not root has no control groups to enforce limits with. What the operator set stands before it. */
+static const char *const sandbox_variables[] = { "BELAY_SANDBOXES=auto",
+                                                 "BELAY_SANDBOX_LIMITS=best-effort" };
+
+static void add_variable(char **list, size_t *count, const char *variable)
+{
+    struct str_view name = STR_NONE;
+    struct str_view value = STR_NONE;
+    (void)str_cut(str_of(variable), '=', &name, &value);
+    for (size_t i = 0; i < *count; i++) {
+        if (str_has_prefix(str_of(list[i]), name) && list[i][name.len] == '=') {
+            return;
+        }
+    }
+    list[(*count)++] = CONST_CAST(char *, variable);
+}
+
 /* The server's own but for what gives access to its database; the caller frees the list. */
-static char **agent_environment(void)
+static char **agent_environment(const struct local_agent *agent)
 {
     size_t count = 0;
     while (environ[count] != NULL) {
         count++;
     }
-    char **copy = mem_alloc_array(count + 1, sizeof(*copy));
+    char **copy = mem_alloc_array(count + ARRAY_LENGTH(sandbox_variables) + 1, sizeof(*copy));
     size_t kept = 0;
     for (size_t i = 0; i < count; i++) {
         if (!str_has_prefix(str_of(environ[i]), STR("BELAY_DATABASE_"))) {
             copy[kept++] = environ[i];
         }
     }
+    if (agent->config_file == NULL) {
+        add_variable(copy, &kept, sandbox_variables[0]);
+    }
+    if (agent->config_file == NULL && geteuid() != 0) {
+        add_variable(copy, &kept, sandbox_variables[1]);
+    }
     return copy;
 }
 
 static int spawn(struct local_agent *agent)
 {
-    AUTO_FREE char **variables = agent_environment();
+    AUTO_FREE char **variables = agent_environment(agent);
     char *args[ARGS_MAX] = { NULL };
     size_t count = 0;
     const char *const fixed[] = { "belay-server",  "--mode",      "agent",          "--",

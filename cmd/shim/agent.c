@@ -210,6 +210,9 @@ static void attach(struct shim *shim)
     shim->attached = true;
     send_state(shim);
     replay(shim);
+    if (shim->phase == SANDBOX_OVER) {
+        shim_tell_end(shim); /* it was over before it could be told */
+    }
     shim_pump(shim);
 }
 

@@ -36,16 +36,11 @@ static void spawn_failed(struct shim *shim, uint64_t id, int number)
     shim_send(shim, &message, -1);
 }
 
+/* It is told with the end, which follows. */
 static void fail(struct shim *shim, int number, const char *text)
 {
-    struct message message = { .type = MESSAGE_FAILED };
     (void)snprintf(shim->error, sizeof(shim->error), "%s", text);
-    message.failed.number = (uint64_t)number;
-    message.failed.text = str_of(shim->error);
-    if (message.failed.text.len > MESSAGE_TEXT_BYTES_MAX) {
-        message.failed.text.len = MESSAGE_TEXT_BYTES_MAX;
-    }
-    shim_send(shim, &message, -1);
+    shim->error_number = number;
 }
 
 /* ---- The end ---- */
@@ -61,10 +56,19 @@ static bool waits_for_agent(const struct shim *shim)
     return false;
 }
 
-static void tell_end(struct shim *shim)
+void shim_tell_end(struct shim *shim)
 {
+    struct message failed = { .type = MESSAGE_FAILED };
     struct message ended = { .type = MESSAGE_ENDED };
     struct message sample = { .type = MESSAGE_SAMPLE, .sample = shim->sample };
+    if (shim->error[0] != '\0') {
+        failed.failed.number = (uint64_t)shim->error_number;
+        failed.failed.text = str_of(shim->error);
+        if (failed.failed.text.len > MESSAGE_TEXT_BYTES_MAX) {
+            failed.failed.text.len = MESSAGE_TEXT_BYTES_MAX;
+        }
+        shim_send(shim, &failed, -1);
+    }
     shim_send(shim, &sample, -1);
     ended.ended = (struct message_ended){ shim->has_status ? 1 : 0, shim->status, shim->reason };
     shim_send(shim, &ended, -1);
@@ -100,7 +104,7 @@ static void finish(struct shim *shim)
     if (shim_write_exit(shim, &err) != ERR_OK && shim->error[0] == '\0') {
         fail(shim, 0, err.text); /* the disk is full or gone: the agent at least hears of it */
     }
-    tell_end(shim);
+    shim_tell_end(shim);
     shim_pump(shim);
     bool waits = shim->agent >= 0 || waits_for_agent(shim);
     loop_timer_arm_after(shim->linger_timer, waits ? LINGER_US : 0);

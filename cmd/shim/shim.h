@@ -60,6 +60,7 @@ struct shim {
     bool has_status;
     uint64_t status;
     char error[ERR_TEXT_BYTES]; /* of a failure */
+    int error_number;
 };
 
 /* Runs the sandbox of this folder to its end; agent: a connected socket, or -1. Exit status. */
@@ -71,6 +72,8 @@ void shim_send(struct shim *shim, const struct message *message, int fd);
 void shim_pump(struct shim *shim);
 /* A message from the agent. */
 void shim_obey(struct shim *shim, const struct message *message);
+/* How it ended, to an agent that comes after the end too. */
+void shim_tell_end(struct shim *shim);
 /* Begins the end: everything in the sandbox is killed. */
 void shim_end(struct shim *shim, enum sandbox_end reason);
 /* The main program is gone. */

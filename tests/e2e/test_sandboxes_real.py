@@ -1,17 +1,19 @@
 #!/usr/bin/python3
 """Sandboxes from end to end: openshell.v1.OpenShell on the real server, the real agent, real sandboxes."""
-import shutil
 import signal
 
+from chaos.pages import FaultPage
 from harness import *
 
 V = openshell
-UID_BASE = 1950000000 // 65536 * 65536  # away from other tests' and from the default
+UID_BASE = 1950000000 // 65536 * 65536  # away from the default, which other tests use
+COUNTER = 'i=0; while [ $i -lt 40 ]; do echo "line $i"; i=$((i+1)); sleep 0.1; done; exit 5'
 
 
 class RealSandboxCase(ServerCase):
     """One server, one agent as root, its sandboxes native."""
-    agent_options = ("--sandboxes", "on", "--sandbox-uid-base", str(UID_BASE), "--sandbox-disk", "64GiB")
+    agent_options = ("--sandboxes", "on", "--sandbox-uid-base", str(UID_BASE), "--sandbox-cpu", "64000",
+                     "--sandbox-memory", "64GiB", "--sandbox-disk", "256GiB")
 
     @classmethod
     def setUpClass(cls):
@@ -20,15 +22,18 @@ class RealSandboxCase(ServerCase):
         super().setUpClass()
         cls.shell = Service(cls.server.local_channel(), OPENSHELL_SERVICE)
         cls.host = RealAgent(cls.server, "host")
+        cls.fault = FaultPage(os.path.join(cls.host.directory, "fault"))
         cls.host.enroll(cls.operator)
-        cls.host.start(*cls.agent_options)
-        cls.online()
+        cls.start()
 
     @classmethod
     def tearDownClass(cls):
-        for sandbox in cls.shell.ListSandboxes(limit=1000).sandboxes:
-            cls.shell.DeleteSandbox(name=sandbox.metadata.name)
         try:
+            cls.fault.disarm()
+            if not cls.host.is_running():
+                cls.start()
+            for sandbox in cls.shell.ListSandboxes(limit=1000).sandboxes:
+                cls.shell.DeleteSandbox(name=sandbox.metadata.name)
             eventually(lambda: not cls.shell.ListSandboxes(limit=1000).sandboxes, "every sandbox is gone")
             eventually(lambda: not os.listdir(cls.folder()), "nothing of them is left")
         finally:
@@ -36,12 +41,22 @@ class RealSandboxCase(ServerCase):
             super().tearDownClass()
 
     @classmethod
-    def online(cls):
+    def start(cls):
+        cls.host.spawn([os.path.join(BIN, "belay-agent"), "run", "--state-dir", cls.host.state, "--spool-delay", "0s",
+                        *cls.agent_options], BELAY_FAULT_PAGE=cls.fault.path)
         eventually(lambda: (cls.host.status() or {}).get("link", {}).get("online"), "the agent is online")
+
+    def setUp(self):
+        if not self.host.is_running():
+            self.start()
 
     @classmethod
     def folder(cls, *parts):
         return os.path.join(cls.host.state, "sandboxes", "run", *parts)
+
+    def record(self, sandbox, name):
+        with open(self.folder(sandbox.metadata.id, name), encoding="utf-8") as file:
+            return json.load(file)
 
     def create(self, name, *command, policy=None, **fields):
         spec = V.SandboxSpec(command=list(command), policy=policy, **fields)
@@ -57,25 +72,187 @@ class RealSandboxCase(ServerCase):
         self.create(name, *command, **fields)
         return self.phase(name, V.SANDBOX_PHASE_READY)
 
+    def failed(self, name, reason):
+        sandbox = self.phase(name, V.SANDBOX_PHASE_ERROR)
+        self.assertEqual(reason, sandbox.status.conditions[0].reason)
+        return sandbox
+
     def gone(self, name):
         eventually(lambda: code_of(lambda: self.shell.GetSandbox(name=name))[0] == Code.NOT_FOUND, f"{name} is gone")
 
+    def no_folder(self, sandbox):
+        eventually(lambda: not os.path.exists(self.folder(sandbox.metadata.id)), "its folder is gone")
+
     def lines(self, sandbox):
-        return [line.message for line in self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id).logs]
+        return [line.message for line in self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id, lines=2000).logs]
+
+    def says(self, sandbox, *wanted):
+        eventually(lambda: set(wanted) <= set(self.lines(sandbox)), f"it said {wanted}")
 
 
 class Life(RealSandboxCase):
     def test_from_creation_to_end(self):
-        sandbox = self.ready("whole", "sh", "-c", "echo hello; echo oops >&2; cat")
-        eventually(lambda: {"hello", "oops"} <= set(self.lines(sandbox)), "its lines are here")
+        sandbox = self.ready("whole", "sh", "-c", "echo hello $A $BELAY_SANDBOX_NAME; echo oops >&2; echo x >>n; cat n; exec cat",
+                             environment={"A": "there"})
+        self.says(sandbox, "hello there whole", "oops", "x")
+        logs = {line.message: line for line in self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id).logs}
+        self.assertEqual(("stdout", "INFO"), (logs["x"].target, logs["x"].level))
+        self.assertEqual("stderr", logs["oops"].target)
         self.shell.StopSandbox(name="whole")
         self.phase("whole", V.SANDBOX_PHASE_STOPPED)
         self.shell.StartSandbox(name="whole")
         again = self.phase("whole", V.SANDBOX_PHASE_READY)
         self.assertEqual("run-2", again.status.main_process_instance_id)
+        eventually(lambda: self.lines(sandbox).count("x") == 3, "the workspace was kept")
         self.shell.DeleteSandbox(name="whole")
         self.gone("whole")
-        eventually(lambda: not os.path.exists(self.folder(sandbox.metadata.id)), "its folder is gone")
+        self.no_folder(sandbox)
+
+    def test_how_it_ends_is_told_apart(self):
+        self.create("seven", "sh", "-c", "printf 'last words'; exit 7")
+        self.create("killed", "sh", "-c", "kill -9 $$")
+        self.create("nothing", "/no/such/program")
+        seven = self.failed("seven", "MainProcessExited")
+        self.assertEqual(7, seven.status.exit_code)
+        self.says(seven, "last words")
+        self.assertEqual(137, self.failed("killed", "MainProcessExited").status.exit_code)
+        nothing = self.failed("nothing", "StartFailed")
+        self.assertIn("could not be started", nothing.status.conditions[0].message)
+        self.assertFalse(nothing.status.HasField("exit_code"))
+
+    def test_a_terminal_and_a_shell(self):
+        sandbox = self.ready("shell")  # no command: a login shell on a terminal
+        self.assertEqual(["/bin/sh", "-l"], self.arguments(sandbox))
+
+    def arguments(self, sandbox):
+        """What runs as the main program, looked at from the host."""
+        init = self.record(sandbox, "state.json")["init_pid"]
+        def look():
+            with open(f"/proc/{init}/task/{init}/children", encoding="ascii") as file:
+                children = file.read().split()
+            for child in children:
+                with open(f"/proc/{child}/cmdline", "rb") as file:
+                    return file.read().decode().split("\0")[:-1]
+            return None
+        return eventually(look, "a main program")
+
+    def test_limits_reach_the_control_groups(self):
+        template = V.SandboxTemplate()
+        template.resources.update({"limits": {"memory": "64Mi", "ephemeral-storage": "32Mi"}})
+        sandbox = self.ready("limits", "sh", "-c", "head -c 40M /dev/zero >/sandbox/big; ls -s /sandbox/big; exec cat",
+                             template=template)
+        said = eventually(lambda: [line for line in self.lines(sandbox) if "/sandbox/big" in line], "it tried")
+        self.assertTrue(all(int(line.split()[0]) < 33 << 10 for line in said if line[0].isdigit()), said)
+
+    def test_a_bomb_of_lines_is_cut_and_says_so(self):
+        bomb = self.ready("bomb", "sh", "-c", "yes a line of a bomb")
+        calm = self.ready("calm", "sh", "-c", "while :; do date +%s.%N; sleep 0.2; done")
+        eventually(lambda: any("are not here" in line for line in self.lines(bomb)), "what was dropped is told")
+        before = len(self.lines(calm))
+        eventually(lambda: len(self.lines(calm)) > before + 2, "its neighbour is heard")
+        spool = self.host.spool()["streams"] if "streams" in self.host.spool() else self.host.spool()
+        self.assertNotIn("dropped\": 1", json.dumps(spool))
+        self.shell.DeleteSandbox(name="bomb")
+        self.gone("bomb")
+
+
+class Away(RealSandboxCase):
+    """The agent is killed, stopped and started; what it holds goes on."""
+
+    def test_a_killed_agent_loses_no_line_and_no_exit(self):
+        sandbox = self.ready("steady", "sh", "-c", COUNTER)
+        self.says(sandbox, "line 3")
+        self.host.kill()
+        self.start()
+        self.assertEqual("run-1", self.shell.GetSandbox(name="steady").sandbox.status.main_process_instance_id)
+        self.says(sandbox, "line 20")
+        self.host.kill()
+        eventually(lambda: os.path.exists(self.folder(sandbox.metadata.id, "exit.json")), "it ends without an agent")
+        self.start()
+        self.assertEqual(5, self.failed("steady", "MainProcessExited").status.exit_code)
+        self.says(sandbox, "line 39")
+        got = [line for line in self.lines(sandbox) if line.startswith("line ")]
+        self.assertEqual([f"line {i}" for i in range(40)], list(dict.fromkeys(got)))
+        count = len(self.lines(sandbox))
+        self.host.kill()
+        self.start()
+        self.assertEqual(count, len(self.lines(sandbox)), "nothing of the past is said again")
+
+    def test_an_upgrade_is_a_stop_and_a_start(self):
+        sandbox = self.ready("upgraded", "sh", "-c", "exec cat")
+        init = self.record(sandbox, "state.json")["init_pid"]
+        self.assertEqual(0, self.host.terminate())
+        os.kill(init, 0)
+        self.start()
+        self.assertEqual(init, self.record(sandbox, "state.json")["init_pid"])
+        self.assertEqual(V.SANDBOX_PHASE_READY, self.shell.GetSandbox(name="upgraded").sandbox.status.phase)
+
+    def test_deletion_and_oblivion_while_the_agent_is_away(self):
+        deleted, forgotten = self.ready("deleted", "cat"), self.ready("forgotten", "cat")
+        self.host.kill()
+        self.shell.DeleteSandbox(name="deleted")
+        self.shell.DeleteSandbox(name="forgotten", metadata=(("belay-force", "true"),))
+        self.gone("forgotten")
+        self.start()
+        self.gone("deleted")
+        self.no_folder(deleted)
+        self.no_folder(forgotten)
+
+    def test_a_dead_shim_is_told_as_lost(self):
+        here, away = self.ready("here", "cat"), self.ready("away", "cat")
+        os.kill(self.record(here, "state.json")["shim_pid"], signal.SIGKILL)
+        self.failed("here", "ShimLost")
+        self.host.kill()
+        os.kill(self.record(away, "state.json")["shim_pid"], signal.SIGKILL)
+        self.start()
+        self.failed("away", "ShimLost")
+        self.assertFalse(self.shell.GetSandbox(name="away").sandbox.status.HasField("exit_code"))
+
+    def test_another_boot_is_told_apart(self):
+        sandbox = self.ready("rebooted", "cat")
+        self.host.kill()
+        os.kill(self.record(sandbox, "state.json")["shim_pid"], signal.SIGKILL)
+        state = self.record(sandbox, "state.json")
+        state["boot"] = "00000000-0000-0000-0000-000000000000"
+        with open(self.folder(sandbox.metadata.id, "state.json"), "w", encoding="utf-8") as file:
+            json.dump(state, file)
+        self.start()
+        self.failed("rebooted", "HostRestarted")
+
+
+class Steps(RealSandboxCase):
+    """kill -9 of the agent at every step of an order: it is carried out once all the same."""
+
+    def cut(self, step, order):
+        self.fault.arm(step, FaultPage.KILL)
+        order()
+        eventually(lambda: not self.host.is_running(), f"the agent dies at {step}")
+        self.assertTrue(self.fault.fired)
+        self.start()
+
+    def test_creation(self):
+        for number, step in enumerate(("command.numbered", "command.logged", "sandbox.made", "sandbox.policy",
+                                       "sandbox.reported", "command.done", "command.answered", "command.acked")):
+            with self.subTest(step):
+                name = f"made-{number}"
+                self.cut("agent." + step, lambda n=name: self.create(n, "sh", "-c", "echo once >>n; cat n; exec cat"))
+                sandbox = self.phase(name, V.SANDBOX_PHASE_READY)
+                self.says(sandbox, "once")
+                self.assertEqual(["once"], list(dict.fromkeys(self.lines(sandbox))))
+                self.assertEqual("run-1", sandbox.status.main_process_instance_id)
+
+    def test_stop_start_and_deletion(self):
+        sandbox = self.ready("often", "sh", "-c", "echo x >>n; wc -l <n; exec cat")
+        self.cut("agent.sandbox.stopping", lambda: self.shell.StopSandbox(name="often"))
+        self.phase("often", V.SANDBOX_PHASE_STOPPED)
+        self.cut("agent.sandbox.started", lambda: self.shell.StartSandbox(name="often"))
+        again = self.phase("often", V.SANDBOX_PHASE_READY)
+        self.assertEqual("run-2", again.status.main_process_instance_id)
+        self.says(sandbox, "2")
+        self.assertNotIn("3", self.lines(sandbox))
+        self.cut("agent.command.done", lambda: self.shell.DeleteSandbox(name="often"))
+        self.gone("often")
+        self.no_folder(sandbox)
 
 
 if __name__ == "__main__":

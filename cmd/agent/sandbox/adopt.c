@@ -8,12 +8,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SPEC_BYTES_MAX ((size_t)MESSAGE_BYTES_MAX * 2)
@@ -21,7 +21,7 @@
 enum {
     GONE_TRIES = 200,
     YOUNG_TRIES = 500,
-    YOUNG_PAUSE_NS = 10 * 1000 * 1000
+    YOUNG_PAUSE_MS = 10
 };
 
 #define FILE_TAKEN "taken.json" /* of the output: by an agent, after the end */
@@ -129,7 +129,8 @@ static void load_taken(struct sandbox *sandbox, const struct record *exit)
     for (size_t i = 0; i < ARRAY_LENGTH(taken_names); i++) {
         uint64_t theirs = record_number(exit, taken_names[i]);
         uint64_t ours = is_ours ? record_number(&record, taken_names[i]) : 0;
-        sandbox->taken[i] = ours > theirs ? ours : theirs;
+        uint64_t most = ours > theirs ? ours : theirs;
+        sandbox->taken[i] = most > sandbox->taken[i] ? most : sandbox->taken[i];
     }
 }
 
@@ -223,10 +224,9 @@ static bool has_shim(const struct sandbox *sandbox)
 
 static enum err_code connect_shim(struct sandbox *sandbox, struct err_info *err)
 {
-    const struct timespec pause = { .tv_nsec = YOUNG_PAUSE_NS };
     enum err_code code = shim_link_connect(sandbox, err);
     for (int i = 0; i < YOUNG_TRIES && code != ERR_OK && has_shim(sandbox); i++) {
-        (void)nanosleep(&pause, NULL);
+        (void)poll(NULL, 0, YOUNG_PAUSE_MS);
         code = shim_link_connect(sandbox, err);
     }
     return code;

@@ -186,7 +186,10 @@ static void on_gone(struct sandbox *sandbox)
     AUTO_BUF struct buf text = BUF_INIT(RECORD_BYTES_MAX);
     shim_link_close(sandbox);
     if (adopt_exit(sandbox, &text, &record, &err) == ERR_OK) {
-        adopt_keep_taken(sandbox);
+        if (!sandbox->removing) {
+            adopt_output(sandbox); /* what the window kept from us */
+            adopt_keep_taken(sandbox);
+        }
         sandbox_ended(sandbox, SANDBOX_STATUS_ENDED);
         return;
     }

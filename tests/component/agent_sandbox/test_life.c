@@ -285,6 +285,19 @@ static void test_last_words_are_told_once_and_are_of_their_own_run(void **unused
     fixture_destroy(fixture);
 }
 
+/* More than the window lets through, and then the end. */
+static void test_all_of_a_quick_programs_words_arrive(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    const char *const argv[] = { "sh", "-c", "exec head -c 600000 /dev/zero", NULL };
+    fixture_program(fixture, "quick", 0)->hold = true;
+    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "quick", .argv = argv });
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_int_equal(fixture_program(fixture, "quick", 0)->received[0], 600000);
+    fixture_destroy(fixture);
+}
+
 static uint64_t field_of(const struct fixture *fixture, const char *id, const char *name)
 {
     AUTO_FREE char *command = mem_printf("%s/sandboxes/run/%s/state.json", fixture->dir, id);
@@ -455,6 +468,7 @@ int main(void)
         cmocka_unit_test(test_an_end_without_an_agent_is_kept),
         cmocka_unit_test(test_a_dead_shim_ends_its_sandbox_and_is_told_as_lost),
         cmocka_unit_test(test_last_words_are_told_once_and_are_of_their_own_run),
+        cmocka_unit_test(test_all_of_a_quick_programs_words_arrive),
         cmocka_unit_test(test_a_start_that_was_cut_off_is_carried_on),
         cmocka_unit_test(test_what_is_lost_is_not_started_again),
         cmocka_unit_test(test_a_state_of_another_boot_is_told_apart),
