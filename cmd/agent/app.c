@@ -173,14 +173,19 @@ static void on_online(void *context)
     commands_redeliver(app->commands);
 }
 
+struct verify_context app_server(const struct app *app)
+{
+    const struct state_enrollment *enrollment = link_enrollment(app->link);
+    return (struct verify_context){ .server_id = enrollment->server_id,
+                                    .agent_id = enrollment->agent_id,
+                                    .command_pubkey = enrollment->command_pubkey,
+                                    .now = link_server_time(app->link) };
+}
+
 static void on_command(void *context, const Agentgateway__V1__ControlCommand *command)
 {
     struct app *app = context;
-    const struct state_enrollment *enrollment = link_enrollment(app->link);
-    struct verify_context who = { .server_id = enrollment->server_id,
-                                  .agent_id = enrollment->agent_id,
-                                  .command_pubkey = enrollment->command_pubkey,
-                                  .now = link_server_time(app->link) };
+    const struct verify_context who = app_server(app);
     commands_handle(app->commands, &who, command);
 }
 
@@ -206,6 +211,8 @@ static void on_stopped(void *context)
 
 static const struct link_ops link_ops = { .online = on_online,
                                           .command = on_command,
+                                          .relay_open = app_relay_open,
+                                          .has_relays = app_has_relays,
                                           .get_status = on_status,
                                           .fill_hello = on_hello,
                                           .stopped = on_stopped };
@@ -332,6 +339,7 @@ static enum err_code open_all(struct app *app, struct err_info *err)
     TRY(open_spool(app, err));
     TRY(app_open_sandboxes(app, err));
     TRY(open_link(app, err));
+    app_open_relays(app);
     struct commands_options options = { .spool = app->spool,
                                         .state = app->state,
                                         .schema = app->schema,
@@ -348,6 +356,7 @@ static enum err_code open_all(struct app *app, struct err_info *err)
 static void close_all(struct app *app)
 {
     status_socket_close(app->status);
+    bridges_destroy(app->bridges);
     link_destroy(STEAL(app->link));
     workload_close(app->workload);
     commands_destroy(app->commands);

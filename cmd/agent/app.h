@@ -11,6 +11,7 @@
 #include "cmd/agent/host/sampler.h"
 #include "cmd/agent/link/batch.h"
 #include "cmd/agent/link/link.h"
+#include "cmd/agent/relay/bridges.h"
 #include "cmd/agent/status_socket.h"
 #include "cmd/agent/workload/workload.h"
 #include "common/config/config.h"
@@ -33,6 +34,7 @@ struct app {
     struct link *link;
     struct commands *commands;
     struct workload *workload; /* NULL: no sandboxes for the server */
+    struct bridges *bridges;   /* NULL: as above */
     struct device_policy policy;
     struct status_socket *status;
     struct loop_timer *sample_timer;
@@ -59,6 +61,14 @@ void app_event(struct app *app, const struct batch_event *event);
 /* An EventBatch on its way to the server; compressed in place. */
 enum err_code app_keep_events(
     struct app *app, struct wall_us time, struct buf *payload, struct err_info *err) MUST_CHECK;
+
+/* Whose signature counts, and what its clock says. */
+struct verify_context app_server(const struct app *app);
+
+/* Operators in the sandboxes, where there are any; after the link. */
+void app_open_relays(struct app *app);
+void app_relay_open(void *context, const Agentgateway__V1__ControlRelayOpen *order);
+bool app_has_relays(void *context);
 
 /* As the options say; ERR_OK with app->workload NULL where they leave it to the host. */
 enum err_code app_open_sandboxes(struct app *app, struct err_info *err) MUST_CHECK;

@@ -262,6 +262,41 @@ static bool reap(struct init *init)
     return true;
 }
 
+/* Never waits: whether the port answers is for who gets the socket to find out. */
+static int dial(const struct message_connect *to, int *ret_fd)
+{
+    struct sockaddr_in6 six = { .sin6_family = AF_INET6,
+                                .sin6_port = htons((uint16_t)to->port),
+                                .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+    struct sockaddr_in four = { .sin_family = AF_INET,
+                                .sin_port = htons((uint16_t)to->port),
+                                .sin_addr.s_addr = htonl((uint32_t)to->address) };
+    bool is_six = to->address == MESSAGE_LOOPBACK_6;
+    const struct sockaddr *address = is_six ? (const void *)&six : (const void *)&four;
+    socklen_t bytes = is_six ? sizeof(six) : sizeof(four);
+    if (!message_connect_is_local(to)) {
+        return EACCES;
+    }
+    AUTO_FD int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || (connect(fd, address, bytes) != 0 && errno != EINPROGRESS)) {
+        return errno;
+    }
+    *ret_fd = fd_steal(&fd);
+    return 0;
+}
+
+static bool report_dialed(const struct message *asked)
+{
+    struct message message = { .type = MESSAGE_DIALED, .id = asked->id };
+    AUTO_FD int fd = -1;
+    struct channel_fds fds = CHANNEL_FDS_NONE;
+    message.connected.number = (uint64_t)dial(&asked->connect, &fd);
+    if (fd >= 0) {
+        fds.fds[fds.count++] = fd;
+    }
+    return channel_send(SOCKET, &message, &fds, NULL) == ERR_OK;
+}
+
 static bool obey(struct init *init)
 {
     struct message message;
@@ -273,6 +308,8 @@ static bool obey(struct init *init)
     if (message.type == MESSAGE_SPAWN && message.exec.argv.len > 0
         && fds.count == (message.exec.tty != 0 ? 1U : 3U)) {
         good = spawn(init, &message, &fds);
+    } else if (message.type == MESSAGE_DIAL) {
+        good = report_dialed(&message);
     } else if (message.type == MESSAGE_KILL) {
         const struct program *program = find_program(init, message.id, 0);
         if (program != NULL) {

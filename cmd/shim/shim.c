@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -176,6 +177,82 @@ static void on_sample(void *context)
     loop_timer_arm_after(shim->sample_timer, (int64_t)shim->spec.sample_us);
 }
 
+/* ---- Connections to the sandbox's loopback ---- */
+
+static uint64_t *find_dial(struct shim *shim, uint64_t id)
+{
+    for (size_t i = 0; i < SHIM_DIALS_MAX; i++) {
+        if (shim->dials[i] == id) {
+            return &shim->dials[i];
+        }
+    }
+    return NULL;
+}
+
+static void tell_connected(struct shim *shim, uint64_t id, int number, int fd)
+{
+    struct message message = { .type = MESSAGE_CONNECTED, .id = id };
+    message.connected.number = (uint64_t)number;
+    shim_send(shim, &message, fd);
+}
+
+/* Init makes the socket, since it lives in the sandbox's network on both drivers. */
+static int ask_to_dial(struct shim *shim, const struct message *asked)
+{
+    struct message message = { .type = MESSAGE_DIAL, .id = asked->id, .connect = asked->connect };
+    uint64_t *slot = find_dial(shim, 0);
+    if (shim->phase != SANDBOX_RUNNING) {
+        return ESRCH;
+    }
+    if (!message_connect_is_local(&asked->connect) || shim->spec.network == SANDBOX_NETWORK_HOST) {
+        return EACCES; /* the host's loopback is not the sandbox's */
+    }
+    if (asked->id == 0 || find_dial(shim, asked->id) != NULL) {
+        return EINVAL;
+    }
+    if (slot == NULL || channel_send(shim->built.socket, &message, NULL, NULL) != ERR_OK) {
+        return EAGAIN;
+    }
+    *slot = asked->id;
+    return 0;
+}
+
+static void start_connection(struct shim *shim, const struct message *asked)
+{
+    int number = ask_to_dial(shim, asked);
+    if (number != 0) {
+        tell_connected(shim, asked->id, number, -1);
+    }
+}
+
+static bool is_option(int fd, int option, int wanted)
+{
+    int value = -1;
+    socklen_t bytes = sizeof(value);
+    return getsockopt(fd, SOL_SOCKET, option, &value, &bytes) == 0 && value == wanted;
+}
+
+static bool is_tcp(int fd)
+{
+    return (is_option(fd, SO_DOMAIN, AF_INET) || is_option(fd, SO_DOMAIN, AF_INET6))
+        && is_option(fd, SO_TYPE, SOCK_STREAM) && is_option(fd, SO_PROTOCOL, IPPROTO_TCP);
+}
+
+/* false: nonsense, which an init of ours does not say. */
+static bool on_dialed(
+    struct shim *shim, const struct message *message, const struct channel_fds *fds)
+{
+    uint64_t *slot = message->id == 0 ? NULL : find_dial(shim, message->id);
+    int number = (int)message->connected.number;
+    if (slot == NULL || fds->count != (number == 0 ? 1U : 0U)
+        || (number == 0 && !is_tcp(fds->fds[0]))) {
+        return false;
+    }
+    *slot = 0;
+    tell_connected(shim, message->id, number, number == 0 ? fds->fds[0] : -1);
+    return true;
+}
+
 /* ---- What the agent says ---- */
 
 static void signal_program(struct shim *shim, uint64_t id, uint64_t number)
@@ -250,6 +327,9 @@ void shim_obey(struct shim *shim, const struct message *message)
     case MESSAGE_EXEC:
         start_program(shim, message->id, &message->exec);
         return;
+    case MESSAGE_CONNECT:
+        start_connection(shim, message);
+        return;
     case MESSAGE_STOP:
         stop(shim, message->stop.grace_us);
         return;
@@ -292,17 +372,31 @@ static void on_init_message(struct shim *shim, const struct message *message)
     }
 }
 
+/* One message; descriptors come with no other than a dialed connection. */
+static enum err_code hear_init(struct shim *shim)
+{
+    struct message message;
+    struct channel_fds fds = CHANNEL_FDS_NONE;
+    bool good = true;
+    TRY(channel_receive(shim->built.socket, &shim->from_init, &message, &fds, NULL));
+    if (message.type == MESSAGE_DIALED) {
+        good = on_dialed(shim, &message, &fds);
+    } else if (fds.count > 0) {
+        good = false;
+    } else {
+        on_init_message(shim, &message);
+    }
+    channel_fds_close(&fds);
+    return good ? ERR_OK : ERR_INVALID;
+}
+
 static void on_init(void *context, uint32_t events)
 {
     struct shim *shim = context;
-    struct message message;
     enum err_code code = ERR_OK;
     (void)events;
     while (code == ERR_OK && shim->init_watch != NULL) {
-        code = channel_receive(shim->built.socket, &shim->from_init, &message, NULL, NULL);
-        if (code == ERR_OK) {
-            on_init_message(shim, &message);
-        }
+        code = hear_init(shim);
     }
     if (code != ERR_BUSY && code != ERR_OK) {
         /* Closed, or nonsense: an init that is not ours any more. */
@@ -322,11 +416,7 @@ static bool is_devpts(int fd)
 
 static bool is_listener(int fd)
 {
-    int listening = 0;
-    int domain = 0;
-    socklen_t bytes = sizeof(int);
-    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &bytes) == 0 && listening == 1
-        && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &bytes) == 0 && domain == AF_INET;
+    return is_option(fd, SO_ACCEPTCONN, 1) && is_option(fd, SO_DOMAIN, AF_INET);
 }
 
 /* The first words with init, before anything of the workload runs. */

@@ -14,6 +14,10 @@
 #include "common/sandbox/spec.h"
 #include "common/sys/loop.h"
 
+enum {
+    SHIM_DIALS_MAX = 64 /* asked of init and not answered yet */
+};
+
 struct shim {
     const struct clock *clock;
     struct loop *loop;
@@ -45,7 +49,8 @@ struct shim {
 
     struct list programs;
     size_t program_count;
-    struct program *main; /* NULL: none, or gone */
+    struct program *main;           /* NULL: none, or gone */
+    uint64_t dials[SHIM_DIALS_MAX]; /* 0: free */
 
     struct wall_us started;
     struct mono_us started_mono;

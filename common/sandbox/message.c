@@ -64,6 +64,14 @@ enum {
     {                             \
         NUMBER(signal.number, 64) \
     }
+#define CONNECT_FIELDS                                                   \
+    {                                                                    \
+        NUMBER(connect.address, UINT32_MAX), NUMBER(connect.port, 65535) \
+    }
+#define CONNECTED_FIELDS               \
+    {                                  \
+        NUMBER(connected.number, 4095) \
+    }
 #define NO_FIELDS              \
     {                          \
         {                      \
@@ -86,6 +94,7 @@ static const struct type {
     { "release", MESSAGE_RELEASE, NO_FIELDS },
     { "stop", MESSAGE_STOP, { NUMBER(stop.grace_us, SECONDS_MAX) } },
     { "measure", MESSAGE_MEASURE, NO_FIELDS },
+    { "connect", MESSAGE_CONNECT, CONNECT_FIELDS },
     { "state",
       MESSAGE_STATE,
       { NUMBER(state.phase, 15),
@@ -123,6 +132,7 @@ static const struct type {
     { "ended",
       MESSAGE_ENDED,
       { NUMBER(ended.has_status, 1), NUMBER(ended.status, 65535), NUMBER(ended.reason, 15) } },
+    { "connected", MESSAGE_CONNECTED, CONNECTED_FIELDS },
     { "setup",
       MESSAGE_SETUP,
       { NUMBER(setup.listen_port, 65535),
@@ -132,9 +142,11 @@ static const struct type {
         LIST(setup.read_write, 65536) } },
     { "spawn", MESSAGE_SPAWN, EXEC_FIELDS },
     { "kill", MESSAGE_KILL, SIGNAL_FIELDS },
+    { "dial", MESSAGE_DIAL, CONNECT_FIELDS },
     { "hello", MESSAGE_HELLO, { NUMBER(hello.landlock_abi, 255) } },
     { "spawned", MESSAGE_SPAWNED, STARTED_FIELDS },
     { "reaped", MESSAGE_REAPED, EXITED_FIELDS },
+    { "dialed", MESSAGE_DIALED, CONNECTED_FIELDS },
     { "spec",
       MESSAGE_SPEC,
       { NUMBER(spec.driver, 3),
@@ -182,6 +194,12 @@ const char *message_name(enum message_type type)
 {
     const struct type *found = find_type(type);
     return found == NULL ? NULL : found->name;
+}
+
+bool message_connect_is_local(const struct message_connect *connect)
+{
+    bool is_loopback = connect->address == MESSAGE_LOOPBACK_6 || connect->address >> 24 == 127;
+    return is_loopback && connect->port > 0;
 }
 
 static void put_number(struct buf *buf, uint64_t value, size_t bytes)

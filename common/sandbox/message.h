@@ -43,6 +43,7 @@ enum message_type {
     MESSAGE_RELEASE, /* the exit is known: forget the exec */
     MESSAGE_STOP,    /* SIGTERM to the main program's group, SIGKILL to all after the grace */
     MESSAGE_MEASURE, /* asks for a MESSAGE_SAMPLE */
+    MESSAGE_CONNECT, /* to a port on the sandbox's own loopback; id is the agent's choice, not 0 */
     /* shim -> agent */
     MESSAGE_STATE = 32, /* answers ATTACH; STARTED, OUTPUT and EXITED of each exec follow */
     MESSAGE_READY,      /* init answers; with the egress listener if the sandbox has one */
@@ -52,15 +53,18 @@ enum message_type {
     MESSAGE_INPUT_TAKEN, /* input up to this offset was written on */
     MESSAGE_EXITED,
     MESSAGE_SAMPLE,
-    MESSAGE_ENDED, /* the sandbox is over and exit.json is on disk */
+    MESSAGE_ENDED,     /* the sandbox is over and exit.json is on disk */
+    MESSAGE_CONNECTED, /* with a TCP socket that is connected, or about to be; or an errno */
     /* shim -> init */
     MESSAGE_SETUP = 64, /* once, first */
     MESSAGE_SPAWN,      /* with three descriptors, or one: a terminal */
     MESSAGE_KILL,
+    MESSAGE_DIAL,
     /* init -> shim */
     MESSAGE_HELLO = 96, /* answers SETUP; with /dev/pts and the egress listener if asked for */
     MESSAGE_SPAWNED,
     MESSAGE_REAPED,
+    MESSAGE_DIALED, /* as MESSAGE_CONNECTED */
     /* a file, not a datagram: what the agent asks the shim to build */
     MESSAGE_SPEC = 128
 };
@@ -101,6 +105,17 @@ struct message_resize {
 
 struct message_signal {
     uint64_t number; /* 1..64 */
+};
+
+struct message_connect {
+    uint64_t address; /* IPv4, as a number; below 127.0.0.0/8, or MESSAGE_LOOPBACK_6 */
+    uint64_t port;
+};
+
+#define MESSAGE_LOOPBACK_6 UINT64_C(0) /* ::1 */
+
+struct message_connected {
+    uint64_t number; /* errno; 0: a descriptor comes with it */
 };
 
 struct message_stop {
@@ -217,7 +232,9 @@ struct message {
         struct message_input input;
         struct message_taken taken; /* TAKEN and INPUT_TAKEN */
         struct message_resize resize;
-        struct message_signal signal; /* SIGNAL and KILL */
+        struct message_signal signal;       /* SIGNAL and KILL */
+        struct message_connect connect;     /* CONNECT and DIAL */
+        struct message_connected connected; /* CONNECTED and DIALED */
         struct message_stop stop;
         struct message_state state;
         struct message_failed failed;
@@ -231,6 +248,9 @@ struct message {
         struct message_spec spec;
     };
 };
+
+/* Whether it leads to nothing but the loopback. */
+bool message_connect_is_local(const struct message_connect *connect);
 
 /* Appends the message. A field out of its bounds: ERR_INVALID, and nothing is appended. */
 enum err_code message_encode(const struct message *message, struct buf *buf, struct err_info *err)

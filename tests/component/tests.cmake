@@ -39,8 +39,8 @@ endforeach()
 
 # Real sandboxes, by the shim of this build, on each driver.
 foreach(test IN LISTS component_tests)
-  if(test MATCHES "^component_agent_sandbox_")
-    target_sources(${test} PRIVATE component/agent_sandbox/fixture.c)
+  if(test MATCHES "^component_(agent_sandbox|agent_relay)_")
+    target_sources(${test} PRIVATE component/${CMAKE_MATCH_1}/fixture.c)
     target_compile_definitions(${test} PRIVATE "BELAY_SHIM_PATH=\"$<TARGET_FILE:belay-shim>\"")
     add_dependencies(${test} belay-shim)
     # One at a time: they count mounts, descriptors and groups of the whole machine, and set bombs off.

@@ -52,7 +52,7 @@ class SandboxAgent:
     def report(self, sandbox_id, state, **fields):
         self.control.send(gateway.ControlStreamRequest(sandbox_report=self.made(sandbox_id, state, **fields)))
 
-    def relay(self, depth=0, channel=None):
+    def relay(self, depth=0, channel=None, **init):
         """The next relay the server asks for: its order, and our stream for it, by the channel given."""
         while True:
             message = self.control.receive()
@@ -62,7 +62,7 @@ class SandboxAgent:
         self.relays.add(order.relay_id)  # a new control stream brings again what was asked for a moment ago
         stream = Stream(channel or self.base.channel, GATEWAY + "RelayStream", self.base.credentials,
                         gateway.RelayFrame, depth=depth)
-        stream.send(gateway.RelayFrame(init=gateway.RelayInit(relay_id=order.relay_id)))
+        stream.send(gateway.RelayFrame(init=gateway.RelayInit(relay_id=order.relay_id, **init)))
         return order, stream
 
     def take(self, kind, state=None, **fields):

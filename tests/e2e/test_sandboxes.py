@@ -612,6 +612,43 @@ class Relays(SandboxCase):
             time.sleep(0.5)
         return seen
 
+    def test_an_agent_with_a_window_gets_no_more_input_than_it_takes(self):
+        given = os.urandom(1 << 20)
+        events = self.shell.ExecSandbox(sandbox_id=self.id, command=["cat"], stdin=given[:-4096])
+        _, stream = self.agent.relay(input_window=100000)
+        got = []
+
+        def gather():
+            while not got or got[-1].WhichOneof("frame") != "end":
+                got.append(stream.receive())
+        threading.Thread(target=gather, daemon=True).start()
+        total = lambda: sum(len(one.data) for one in got)
+        self.standstill(got)
+        self.assertTrue(0 < total() <= 100000, total())
+        while got[-1].WhichOneof("frame") != "end":
+            stream.send(frame(taken=total()))
+            time.sleep(0.005)
+        self.assertEqual(given[:-4096], b"".join(one.data for one in got))
+        events.cancel()
+        for taken, window in ((1, 100000), (1, 0)):
+            events = self.shell.ExecSandbox(sandbox_id=self.id, command=["cat"])
+            _, stream = self.agent.relay(input_window=window)
+            stream.send(frame(taken=taken))
+            self.assertEqual(Code.INVALID_ARGUMENT, stream.end()[0])
+            events.cancel()
+
+    def test_an_operator_who_goes_is_seen_though_input_waits(self):
+        inputs = queue.Queue()
+        events = self.shell.ExecSandboxInteractive(iter(inputs.get, None))
+        inputs.put(V.ExecSandboxInput(start=V.ExecSandboxRequest(sandbox_id=self.id, command=["sleep"])))
+        for _ in range(64):
+            inputs.put(V.ExecSandboxInput(stdin=bytes(1 << 16)))
+        _, stream = self.agent.relay(input_window=1 << 16)
+        self.assertEqual(1 << 16, len(stream.receive().data))
+        events.cancel()
+        self.assertEqual(Code.CANCELLED, stream.end()[0])
+        inputs.put(None)
+
     def test_either_side_may_go(self):
         events = self.shell.ExecSandbox(sandbox_id=self.id, command=["sleep"])
         _, stream = self.agent.relay()

@@ -3,11 +3,15 @@
 #include "common/base/cleanup.h"
 #include "common/crypto/command_signature.h"
 #include "common/wire/timestamp.h"
+#include "common/wire/wire.h"
 
 enum {
     ID_MAX = 512,
     ACTOR_MAX = 1024,
-    PAYLOAD_MAX = 1048576
+    PAYLOAD_MAX = 1048576,
+    RELAY_ID_MIN = 16,
+    RELAY_ID_MAX = 64,
+    SANDBOX_ID_MAX = 64
 };
 
 static struct wall_us time_of(const Google__Protobuf__Timestamp *timestamp)
@@ -31,14 +35,25 @@ static bool is_well_formed(const Agentgateway__V1__ControlCommand *command)
         && has_time(command->issued_at) && has_time(command->expires_at);
 }
 
+static enum verify_verdict check_signature(
+    const struct verify_context *context,
+    const struct command_signature_fields *fields,
+    const ProtobufCBinaryData *signature)
+{
+    AUTO_BUF struct buf message = BUF_INIT(COMMAND_SIGNATURE_MESSAGE_BYTES);
+    command_signature_message(fields, &message);
+    bool good = buf_ok(&message)
+        && key_verify(context->command_pubkey, buf_view(&message), signature->data);
+    return good ? VERIFY_OK : VERIFY_SIGNATURE;
+}
+
 enum verify_verdict verify_signature(
     const struct verify_context *context, const Agentgateway__V1__ControlCommand *command)
 {
-    AUTO_BUF struct buf message = BUF_INIT(COMMAND_SIGNATURE_MESSAGE_BYTES);
     if (!is_well_formed(command)) {
         return VERIFY_MALFORMED;
     }
-    struct command_signature_fields fields = {
+    const struct command_signature_fields fields = {
         .server_id = str_of(context->server_id),
         .agent_id = context->agent_id,
         .sequence = command->sequence,
@@ -48,10 +63,7 @@ enum verify_verdict verify_signature(
         .expires_at = time_of(command->expires_at),
         .payload = str_from((const char *)command->payload.data, command->payload.len),
     };
-    command_signature_message(&fields, &message);
-    bool good = buf_ok(&message)
-        && key_verify(context->command_pubkey, buf_view(&message), command->signature.data);
-    return good ? VERIFY_OK : VERIFY_SIGNATURE;
+    return check_signature(context, &fields, &command->signature);
 }
 
 enum verify_verdict verify_order(
@@ -63,17 +75,52 @@ enum verify_verdict verify_order(
     return context->now.value >= time_of(command->expires_at).value ? VERIFY_EXPIRED : VERIFY_OK;
 }
 
+static bool is_relay_well_formed(const Agentgateway__V1__ControlRelayOpen *order)
+{
+    size_t id_bytes = strlen(order->relay_id);
+    size_t sandbox_bytes = strlen(order->sandbox_id);
+    return id_bytes >= RELAY_ID_MIN && id_bytes <= RELAY_ID_MAX && sandbox_bytes >= 1
+        && sandbox_bytes <= SANDBOX_ID_MAX && strlen(order->actor) <= ACTOR_MAX
+        && order->signature.len == KEY_SIGNATURE_BYTES && has_time(order->expires_at);
+}
+
+enum verify_verdict verify_relay(
+    const struct verify_context *context, const Agentgateway__V1__ControlRelayOpen *order)
+{
+    AUTO_BUF struct buf payload = BUF_INIT(PAYLOAD_MAX);
+    Agentgateway__V1__ControlRelayOpen bare = AGENTGATEWAY__V1__CONTROL_RELAY_OPEN__INIT;
+    if (!is_relay_well_formed(order)) {
+        return VERIFY_MALFORMED;
+    }
+    bare.sandbox_id = order->sandbox_id;
+    bare.target_case = order->target_case;
+    bare.exec = order->exec; /* or tcp: they share their place */
+    wire_pack(&bare.base, &payload);
+    const struct command_signature_fields fields = {
+        .server_id = str_of(context->server_id),
+        .agent_id = context->agent_id,
+        .command_id = str_of(order->relay_id),
+        .actor = str_of(order->actor),
+        .expires_at = time_of(order->expires_at),
+        .payload = buf_view(&payload),
+    };
+    enum verify_verdict verdict =
+        buf_ok(&payload) ? check_signature(context, &fields, &order->signature) : VERIFY_MALFORMED;
+    bool is_late = context->now.value >= time_of(order->expires_at).value;
+    return verdict == VERIFY_OK && is_late ? VERIFY_EXPIRED : verdict;
+}
+
 const char *verify_text(enum verify_verdict verdict)
 {
     switch (verdict) {
     case VERIFY_OK:
         return "accepted";
     case VERIFY_MALFORMED:
-        return "the command breaks the contract's bounds";
+        return "it breaks the contract's bounds";
     case VERIFY_SIGNATURE:
         return "the signature is not the server's, or not for this agent";
     case VERIFY_EXPIRED:
-        return "the command has expired";
+        return "its time is over";
     case VERIFY_REPLAYED:
         return "the sequence number was passed before";
     }

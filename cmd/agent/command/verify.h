@@ -1,4 +1,6 @@
-/* May this command act? Signature by the pinned key, for us, not seen, in time. Pure; any thread.
+/*
+ * May this command act, may this relay be opened? Signature by the pinned key, for us, not seen, in
+ * time. Pure; any thread.
  */
 #ifndef CMD_AGENT_COMMAND_VERIFY_H
 #define CMD_AGENT_COMMAND_VERIFY_H
@@ -31,6 +33,11 @@ enum verify_verdict verify_signature(
 /* Sequence and time, of a command whose signature is good. */
 enum verify_verdict verify_order(
     const struct verify_context *context, const Agentgateway__V1__ControlCommand *command);
+
+/* A relay: bounds of its names, signature, time. Whether its id was seen is for the caller to know.
+ */
+enum verify_verdict verify_relay(
+    const struct verify_context *context, const Agentgateway__V1__ControlRelayOpen *order);
 
 const char *verify_text(enum verify_verdict verdict);
 

@@ -155,13 +155,19 @@ static void discard(struct link *link)
 
 void link_check_closed(struct link *link)
 {
-    bool is_busy = link->control != NULL;
+    bool is_busy = link->control != NULL
+        || (link->ops->has_relays != NULL && link->ops->has_relays(link->context));
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
         is_busy = is_busy || uploader_is_busy(link->uploaders[i]);
     }
     if (link->is_half_closed && !is_busy) {
         link_feed_type(link, LINK_EVENT_CLOSED);
     }
+}
+
+void link_settle(struct link *link)
+{
+    link_check_closed(link);
 }
 
 static void half_close(struct link *link)

@@ -17,6 +17,7 @@
 #include "cmd/agent/spool/spool.h"
 #include "cmd/agent/state/state.h"
 #include "common/base/arena.h"
+#include "common/rpc/client.h"
 #include "common/sys/loop.h"
 #include "common/wire/wire.h"
 
@@ -42,6 +43,11 @@ struct link_ops {
     /* The session is live: hand over answers that wait. */
     void (*online)(void *context);
     void (*command)(void *context, const Agentgateway__V1__ControlCommand *command);
+    /* The server asks for a stream of our own: link_open_relay. */
+    void (*relay_open)(void *context, const Agentgateway__V1__ControlRelayOpen *order);
+    /* true: relays are under way that a drain should wait for, in its bounds; link_settle follows.
+     */
+    bool (*has_relays)(void *context);
     void (*get_status)(void *context, struct link_status *ret_status);
     /* Adds to capacity and sandboxes; what it adds lies in the arena. */
     enum err_code (*fill_hello)(
@@ -105,6 +111,15 @@ enum err_code link_send_report(
     struct link *link,
     const Agentgateway__V1__SandboxReport *report,
     struct err_info *err) MUST_CHECK;
+
+/* A RelayStream of the session under way, whose end it does not outlive. ERR_UNAVAILABLE: none. */
+enum err_code link_open_relay(
+    struct link *link,
+    const struct rpc_client_stream_ops *ops,
+    void *context,
+    struct rpc_client_stream **ret_stream,
+    struct err_info *err) MUST_CHECK;
+void link_settle(struct link *link); /* the last relay has ended */
 
 /* Ends the session and comes back after the delay. */
 void link_drain(struct link *link, int64_t delay_us);

@@ -7,6 +7,13 @@ enum {
     HELLO_BYTES = 8 * 1024 * 1024
 };
 
+struct link_stream {
+    const char *path;
+    const ProtobufCMessageDescriptor *reply_type;
+    const struct rpc_client_stream_ops *ops;
+    void *context;
+};
+
 static void on_accepted(struct link *link, const Agentgateway__V1__ControlAccepted *accepted)
 {
     struct link_event event = { .type = LINK_EVENT_ACCEPTED,
@@ -52,6 +59,12 @@ static void on_message(void *context, const ProtobufCMessage *message)
         return;
     case AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_GOAWAY:
         on_goaway(link, response->goaway);
+        return;
+    case AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_RELAY_OPEN:
+        link_feed_type(link, LINK_EVENT_ALIVE);
+        if (link->control != NULL && link->ops->relay_open != NULL) {
+            link->ops->relay_open(link->context, response->relay_open);
+        }
         return;
     case AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE__NOT_SET:
     default: /* of a newer server: passed over */
@@ -108,22 +121,35 @@ static enum err_code send_hello(struct link *link, struct err_info *err)
     return rpc_client_stream_send(link->control, &request.base);
 }
 
+static enum err_code open_stream(
+    struct link *link,
+    const struct link_stream *wanted,
+    struct rpc_client_stream **ret_stream,
+    struct err_info *err)
+{
+    struct rpc_header header = { "authorization", secret_peek(link->authorization).ptr };
+    struct rpc_call_options options = { .headers = &header, .header_count = 1 };
+    return rpc_client_stream_open(
+        link->channel,
+        wanted->path,
+        wanted->reply_type,
+        &options,
+        &link->executor,
+        wanted->ops,
+        wanted->context,
+        ret_stream,
+        err);
+}
+
 void link_open_control(struct link *link)
 {
     static const struct rpc_client_stream_ops ops = { .message = on_message, .closed = on_closed };
     struct err_info err = ERR_INFO_INIT;
-    struct rpc_header header = { "authorization", secret_peek(link->authorization).ptr };
-    struct rpc_call_options options = { .headers = &header, .header_count = 1 };
-    enum err_code code = rpc_client_stream_open(
-        link->channel,
-        LINK_PATH("ControlStream"),
-        &agentgateway__v1__control_stream_response__descriptor,
-        &options,
-        &link->executor,
-        &ops,
-        link,
-        &link->control,
-        &err);
+    const struct link_stream wanted = { LINK_PATH("ControlStream"),
+                                        &agentgateway__v1__control_stream_response__descriptor,
+                                        &ops,
+                                        link };
+    enum err_code code = open_stream(link, &wanted, &link->control, &err);
     if (code == ERR_OK) {
         code = send_hello(link, &err);
     }
@@ -151,6 +177,22 @@ enum err_code link_send_report(
     request.message_case = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_SANDBOX_REPORT;
     request.sandbox_report = CONST_CAST(Agentgateway__V1__SandboxReport *, report);
     return send_request(link, &request, err);
+}
+
+enum err_code link_open_relay(
+    struct link *link,
+    const struct rpc_client_stream_ops *ops,
+    void *context,
+    struct rpc_client_stream **ret_stream,
+    struct err_info *err)
+{
+    const struct link_stream wanted = {
+        LINK_PATH("RelayStream"), &agentgateway__v1__relay_frame__descriptor, ops, context
+    };
+    if (link->channel == NULL || link->authorization == NULL || link->is_half_closed) {
+        return ERR_SET(err, ERR_UNAVAILABLE, "no session");
+    }
+    return open_stream(link, &wanted, ret_stream, err);
 }
 
 enum err_code link_send_ack(

@@ -73,6 +73,12 @@ struct sandbox_exec {
     uint64_t columns; /* [80] */
 };
 
+/* A port on the sandbox's own loopback. */
+struct sandbox_port {
+    uint32_t address; /* below 127.0.0.0/8, as a number; 0: ::1 */
+    uint16_t port;
+};
+
 enum sandbox_status {
     SANDBOX_STATUS_STARTING,
     SANDBOX_STATUS_READY,
@@ -122,6 +128,10 @@ struct sandbox_ops {
     /* Before ready, of a sandbox with SANDBOX_NETWORK_PROXY (refused where this op is NULL): the
      * socket that listens inside on SANDBOX_PROXY_PORT. Also after a restart of the agent. */
     void (*listening)(void *context, const char *id, int take_fd);
+    /* Answers sandbox_connect: a TCP socket that is connected or about to be (it polls as writable
+     * when that is known), or -1 and an errno. It came from inside: use MSG_DONTWAIT, never trust
+     * its flags. Left alone (NULL here), it is closed. */
+    void (*connected)(void *context, const char *id, uint64_t connection, int take_fd, int number);
 };
 
 struct sandboxes_options {
@@ -198,6 +208,15 @@ void sandbox_resize(
     struct sandboxes *sandboxes, const char *id, uint64_t exec, uint64_t rows, uint64_t columns);
 void sandbox_signal(struct sandboxes *sandboxes, const char *id, uint64_t exec, int number);
 void sandbox_release(struct sandboxes *sandboxes, const char *id, uint64_t exec);
+
+/* `connected` follows, unless the sandbox ends first. ERR_UNSUPPORTED: its network is the host's.
+ */
+enum err_code sandbox_connect(
+    struct sandboxes *sandboxes,
+    const char *id,
+    const struct sandbox_port *to,
+    uint64_t *ret_connection,
+    struct err_info *err) MUST_CHECK;
 void sandbox_measure(struct sandboxes *sandboxes, const char *id); /* a sample follows */
 
 /* sandbox_remove was called, and not all of it is gone: `removed` follows. */

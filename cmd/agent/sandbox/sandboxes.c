@@ -575,6 +575,32 @@ void sandbox_release(struct sandboxes *sandboxes, const char *id, uint64_t exec)
     }
 }
 
+enum err_code sandbox_connect(
+    struct sandboxes *sandboxes,
+    const char *id,
+    const struct sandbox_port *to,
+    uint64_t *ret_connection,
+    struct err_info *err)
+{
+    struct sandbox *sandbox = NULL;
+    struct message message = { .type = MESSAGE_CONNECT,
+                               .id = ++sandboxes->next_exec,
+                               .connect = { to->address, to->port } };
+    TRY(get(sandboxes, id, &sandbox, err));
+    if (sandbox->status != SANDBOX_STATUS_READY) {
+        return ERR_SET(err, ERR_PRECONDITION, "sandbox %s is not ready", id);
+    }
+    if (sandbox->spec.network == SANDBOX_NETWORK_HOST) {
+        return ERR_SET(err, ERR_UNSUPPORTED, "sandbox %s has no loopback of its own", id);
+    }
+    if (!message_connect_is_local(&message.connect)) {
+        return ERR_SET(err, ERR_INVALID, "only the sandbox's own loopback can be reached");
+    }
+    TRY(shim_link_send(sandbox, &message, err));
+    *ret_connection = message.id;
+    return ERR_OK;
+}
+
 void sandbox_measure(struct sandboxes *sandboxes, const char *id)
 {
     say(sandboxes, id, &(struct message){ .type = MESSAGE_MEASURE });

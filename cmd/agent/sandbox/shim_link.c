@@ -144,6 +144,17 @@ static void on_program(struct sandbox *sandbox, const struct message *message)
     }
 }
 
+static void on_connected(struct sandbox *sandbox, const struct message *message, int take_fd)
+{
+    const struct sandboxes *all = sandbox->all;
+    int number = (int)message->connected.number;
+    if (all->ops->connected == NULL || (number == 0) != (take_fd >= 0)) {
+        fd_close(&take_fd);
+        return;
+    }
+    all->ops->connected(all->context, sandbox->id, message->id, take_fd, number);
+}
+
 static void on_message(struct sandbox *sandbox, const struct message *message, int take_fd)
 {
     const struct sandboxes *all = sandbox->all;
@@ -154,6 +165,9 @@ static void on_message(struct sandbox *sandbox, const struct message *message, i
         break;
     case MESSAGE_READY:
         on_ready(sandbox, take_fd);
+        return;
+    case MESSAGE_CONNECTED:
+        on_connected(sandbox, message, take_fd);
         return;
     case MESSAGE_FAILED:
         (void)snprintf(

@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/map.h"
+#include "common/sys/fd.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -54,6 +55,17 @@ static struct entry *take_out(struct execs *execs, uint64_t exec)
     return map_remove(execs->by_number, map_key_of(&key));
 }
 
+static void enter(
+    struct execs *execs, const char *sandbox_id, uint64_t number, const struct exec_owner *owner)
+{
+    struct entry *entry = mem_alloc(sizeof(*entry));
+    int64_t key = (int64_t)number;
+    entry->owner = *owner;
+    entry->exec = number;
+    (void)snprintf(entry->sandbox_id, sizeof(entry->sandbox_id), "%s", sandbox_id);
+    (void)map_put(execs->by_number, map_key_of(&key), entry);
+}
+
 enum err_code execs_start(
     struct execs *execs,
     const char *sandbox_id,
@@ -64,13 +76,23 @@ enum err_code execs_start(
 {
     uint64_t number = 0;
     TRY(sandbox_exec(execs->sandboxes, sandbox_id, exec, &number, err));
-    struct entry *entry = mem_alloc(sizeof(*entry));
-    int64_t key = (int64_t)number;
-    entry->owner = *owner;
-    entry->exec = number;
-    (void)snprintf(entry->sandbox_id, sizeof(entry->sandbox_id), "%s", sandbox_id);
-    (void)map_put(execs->by_number, map_key_of(&key), entry);
+    enter(execs, sandbox_id, number, owner);
     *ret_exec = number;
+    return ERR_OK;
+}
+
+enum err_code execs_connect(
+    struct execs *execs,
+    const char *sandbox_id,
+    const struct sandbox_port *to,
+    const struct exec_owner *owner,
+    uint64_t *ret_connection,
+    struct err_info *err)
+{
+    uint64_t number = 0;
+    TRY(sandbox_connect(execs->sandboxes, sandbox_id, to, &number, err));
+    enter(execs, sandbox_id, number, owner);
+    *ret_connection = number;
     return ERR_OK;
 }
 
@@ -148,6 +170,16 @@ void execs_exited(
 {
     sandbox_release(execs->sandboxes, sandbox_id, exec);
     finish(execs, exec, exited);
+}
+
+void execs_connected(struct execs *execs, uint64_t connection, int take_fd, int number)
+{
+    AUTO_FREE struct entry *entry = take_out(execs, connection);
+    if (entry != NULL && entry->owner.ops->connected != NULL) {
+        entry->owner.ops->connected(entry->owner.context, take_fd, number);
+    } else {
+        fd_close(&take_fd);
+    }
 }
 
 static const struct entry *find_of(const struct execs *execs, const char *sandbox_id)

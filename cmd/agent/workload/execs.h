@@ -2,7 +2,8 @@
  * Who listens to a program in a sandbox. Number 0 is the main program, whose output is the
  * sandbox's log; every other number belongs to whoever had it started (a relay, say), and what the
  * sandboxes tell of it comes here and goes on to that owner. A program without an owner (its relay
- * ended, or the agent was started anew) is killed, its output thrown away. Loop thread.
+ * ended, or the agent was started anew) is killed, its output thrown away. The same for connections
+ * to a sandbox's loopback, whose numbers are of the same count. Loop thread.
  *
  * Owners write, resize and signal by sandbox.h with the number they were given.
  */
@@ -23,6 +24,8 @@ struct exec_ops {
     /* The last call, after all output, or after a start that failed; the program is released by
      * itself. NULL: nobody knows how it ended, its sandbox is gone. */
     void (*exited)(void *context, const struct message_exited *exited);
+    /* Of a connection: the last call, unless exited(NULL) came. As in struct sandbox_ops. */
+    void (*connected)(void *context, int take_fd, int number);
 };
 
 struct exec_owner {
@@ -44,6 +47,15 @@ enum err_code execs_start(
     uint64_t *ret_exec,
     struct err_info *err) MUST_CHECK;
 
+/* As sandbox_connect; the owner hears connected, or exited(NULL). */
+enum err_code execs_connect(
+    struct execs *execs,
+    const char *sandbox_id,
+    const struct sandbox_port *to,
+    const struct exec_owner *owner,
+    uint64_t *ret_connection,
+    struct err_info *err) MUST_CHECK;
+
 /* The owner goes: it hears nothing more, and the program is killed if it still runs. */
 void execs_leave(struct execs *execs, uint64_t exec);
 
@@ -62,6 +74,7 @@ void execs_exited(
     const char *sandbox_id,
     uint64_t exec,
     const struct message_exited *exited);
+void execs_connected(struct execs *execs, uint64_t connection, int take_fd, int number);
 /* The sandbox is over: whoever still waits for a program in it hears so. */
 void execs_ended(struct execs *execs, const char *sandbox_id);
 

@@ -193,6 +193,14 @@ static void on_exited(
     }
 }
 
+static void on_connected(
+    void *context, const char *id, uint64_t connection, int take_fd, int number)
+{
+    struct workload *workload = context;
+    (void)id;
+    execs_connected(workload->execs, connection, take_fd, number);
+}
+
 static void on_sample(void *context, const char *id, const struct message_sample *sample)
 {
     struct workload *workload = context;
@@ -221,6 +229,7 @@ static const struct sandbox_ops sandbox_ops = { .ready = on_ready,
                                                 .input_taken = on_input_taken,
                                                 .exited = on_exited,
                                                 .sample = on_sample,
+                                                .connected = on_connected,
                                                 .listening = on_listening };
 
 /* ---- What goes on from here ---- */

@@ -16,6 +16,9 @@ struct agent_half {
     struct service *service;
     int64_t agent_id;
     struct relay *relay; /* NULL until named */
+    uint64_t window;     /* of input; 0: the stream's flow control alone */
+    uint64_t sent;       /* bytes of input */
+    uint64_t taken;
     bool is_paused;
     bool is_ended;
 };
@@ -131,15 +134,32 @@ static void on_init(struct agent_half *half, const Agentgateway__V1__RelayInit *
         end(half, code, err.text);
         return;
     }
+    half->window = init->input_window;
     rpc_stream_set_timer(half->stream, -1);
     rpc_stream_leave_workers(half->stream);
+}
+
+static void half_pump(struct rpc_stream *stream, void *state);
+
+static void on_taken(struct agent_half *half, uint64_t taken)
+{
+    if (half->window == 0 || taken < half->taken || taken > half->sent) {
+        end(half,
+            ERR_INVALID,
+            "taken: it rises, to at most what was sent, where init names a window");
+        return;
+    }
+    half->taken = taken;
+    half_pump(half->stream, half);
 }
 
 static void on_frame(struct agent_half *half, const frame_type *frame)
 {
     struct relay_frame taken;
     if (!relay_frame_read(frame, RELAY_AGENT, &taken)) {
-        end(half, ERR_INVALID, "frame: an agent sends init, data, errors, end, exit or failure");
+        end(half,
+            ERR_INVALID,
+            "frame: an agent sends init, data, errors, taken, end, exit or failure");
         return;
     }
     put(half, &taken);
@@ -157,9 +177,19 @@ static void half_message(struct rpc_stream *stream, void *state, const ProtobufC
         on_init(half, frame->init);
     } else if (half->relay == NULL) {
         end(half, ERR_INVALID, "frame: init must come first");
+    } else if (frame->frame_case == AGENTGATEWAY__V1__RELAY_FRAME__FRAME_TAKEN) {
+        on_taken(half, frame->taken);
     } else {
         on_frame(half, frame);
     }
+}
+
+/* Whether the window has room for it. A piece larger than the window goes alone. */
+static bool may_send(const struct agent_half *half, const struct relay_frame *frame)
+{
+    uint64_t open = half->sent - half->taken;
+    return half->window == 0 || frame->kind != RELAY_DATA || open == 0
+        || open + frame->bytes.len <= half->window;
 }
 
 static void half_pump(struct rpc_stream *stream, void *state)
@@ -174,16 +204,18 @@ static void half_pump(struct rpc_stream *stream, void *state)
         half->is_paused = false;
         rpc_stream_resume(stream);
     }
-    bool is_left = relay_is_left(half->relay, RELAY_OPERATOR);
-    while (relay_peek(half->relay, RELAY_AGENT, &frame)) {
+    if (relay_is_left(half->relay, RELAY_OPERATOR)) {
+        /* What still waits is input for a command that nobody asks for any more. */
+        end(half, ERR_CANCELED, "the operator has gone");
+        return;
+    }
+    while (relay_peek(half->relay, RELAY_AGENT, &frame) && may_send(half, &frame)) {
         relay_wire_fill(&wire, &frame);
         if (rpc_stream_send(stream, &wire.frame.base) != ERR_OK) {
             return; /* goes on when the stream is writable */
         }
+        half->sent += frame.kind == RELAY_DATA ? frame.bytes.len : 0;
         relay_drop(half->relay, RELAY_AGENT);
-    }
-    if (is_left) {
-        end(half, ERR_CANCELED, "the operator has gone");
     }
 }
 

@@ -1,0 +1,205 @@
+#include "cmd/agent/relay/bridges.h"
+
+#include "cmd/agent/relay/relay.h"
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "common/wire/timestamp.h"
+
+#include <stdio.h>
+
+enum {
+    REFUSALS_MAX = 16, /* streams beside the relays that only say why not */
+    REMEMBERED = 256   /* ids whose time is not over */
+};
+
+struct seen {
+    char id[RELAY_ID_BYTES];
+    int64_t expires_at; /* by the server's clock */
+};
+
+struct bridges {
+    struct bridges_options options;
+    struct list relays;
+    size_t count;
+    struct seen *seen; /* REMEMBERED of them; NULL until the first */
+};
+
+const struct bridges_options *bridges_options_of(const struct bridges *bridges)
+{
+    return &bridges->options;
+}
+
+void bridges_add(struct bridges *bridges, struct relay *relay)
+{
+    list_append(&bridges->relays, &relay->link);
+    bridges->count++;
+}
+
+void bridges_remove(struct bridges *bridges, struct relay *relay)
+{
+    list_remove(&relay->link);
+    bridges->count--;
+    if (bridges->count == 0 && bridges->options.idle != NULL) {
+        bridges->options.idle(bridges->options.context);
+    }
+}
+
+struct bridges *bridges_create(const struct bridges_options *options)
+{
+    struct bridges *bridges = mem_alloc(sizeof(*bridges));
+    bridges->options = *options;
+    list_init(&bridges->relays);
+    return bridges;
+}
+
+void bridges_destroy(struct bridges *bridges)
+{
+    if (bridges == NULL) {
+        return;
+    }
+    bridges->options.idle = NULL;
+    while (!list_is_empty(&bridges->relays)) {
+        relay_destroy(LIST_ENTRY(bridges->relays.next, struct relay, link));
+    }
+    mem_free(bridges->seen);
+    mem_free(bridges);
+}
+
+size_t bridges_count(const struct bridges *bridges)
+{
+    return bridges->count;
+}
+
+/* An order acts once: the server may say it again, and so may whoever recorded it. */
+enum memory {
+    IS_NEW,
+    IS_KNOWN,
+    IS_FULL
+};
+
+static enum memory remember(
+    struct bridges *bridges, const Agentgateway__V1__ControlRelayOpen *order, struct wall_us now)
+{
+    struct seen *place = NULL;
+    if (bridges->seen == NULL) {
+        bridges->seen = mem_alloc_array(REMEMBERED, sizeof(*bridges->seen));
+    }
+    for (size_t i = 0; i < REMEMBERED; i++) {
+        struct seen *seen = &bridges->seen[i];
+        if (seen->expires_at <= now.value) {
+            place = seen;
+        } else if (strcmp(seen->id, order->relay_id) == 0) {
+            return IS_KNOWN;
+        }
+    }
+    if (place == NULL) {
+        return IS_FULL;
+    }
+    (void)snprintf(place->id, sizeof(place->id), "%s", order->relay_id);
+    place->expires_at = wire_timestamp_us(order->expires_at, 0);
+    return IS_NEW;
+}
+
+static void refuse(
+    struct bridges *bridges,
+    const Agentgateway__V1__ControlRelayOpen *order,
+    int ack_code,
+    const char *reason)
+{
+    struct relay *relay = NULL;
+    struct err_info err = ERR_INFO_INIT;
+    log_warn(
+        "relay_refused",
+        LOG_STR("relay", order->relay_id),
+        LOG_STR("actor", order->actor),
+        LOG_STR("reason", reason));
+    if (bridges->count >= RELAYS_MAX + REFUSALS_MAX) {
+        return; /* the operator hears of it by the agent's silence */
+    }
+    if (relay_create(bridges, order, &relay, &err) != ERR_OK) {
+        log_warn("relay_not_opened", LOG_STR("relay", order->relay_id), LOG_ERR(&err));
+        return;
+    }
+    relay_finish_failure(relay, ack_code, "%s", reason);
+}
+
+/* What is wrong with it, or NULL. */
+static const char *find_fault(
+    const struct bridges *bridges,
+    const Agentgateway__V1__ControlRelayOpen *order,
+    int *ret_ack_code)
+{
+    struct sandbox_info info;
+    if (!sandbox_find(bridges->options.sandboxes, order->sandbox_id, &info)) {
+        *ret_ack_code = RELAY_ACK(AGENT_INCAPABLE);
+        return "the agent has no such sandbox";
+    }
+    if (info.status != SANDBOX_STATUS_READY) {
+        *ret_ack_code = RELAY_ACK(AGENT_INCAPABLE);
+        return "the sandbox is not running";
+    }
+    if (bridges->count >= RELAYS_MAX) {
+        *ret_ack_code = RELAY_ACK(BUSY);
+        return "the agent has 64 commands and connections open for operators already; end one";
+    }
+    return NULL;
+}
+
+static void start(struct bridges *bridges, const Agentgateway__V1__ControlRelayOpen *order)
+{
+    struct relay *relay = NULL;
+    struct err_info err = ERR_INFO_INIT;
+    if (relay_create(bridges, order, &relay, &err) != ERR_OK) {
+        log_warn("relay_not_opened", LOG_STR("relay", order->relay_id), LOG_ERR(&err));
+        return;
+    }
+    log_info(
+        "relay_opened",
+        LOG_STR("relay", relay->id),
+        LOG_STR("sandbox", relay->sandbox_id),
+        LOG_STR("actor", order->actor));
+    switch (order->target_case) {
+    case AGENTGATEWAY__V1__CONTROL_RELAY_OPEN__TARGET_EXEC:
+        exec_target_start(relay, order->exec);
+        return;
+    case AGENTGATEWAY__V1__CONTROL_RELAY_OPEN__TARGET_TCP:
+        tcp_target_start(relay, order->tcp);
+        return;
+    default:
+        relay_finish_failure(
+            relay, RELAY_ACK(UNIMPLEMENTED), "this agent does not know what the relay is for");
+        return;
+    }
+}
+
+void bridges_open(
+    struct bridges *bridges,
+    const struct verify_context *who,
+    const Agentgateway__V1__ControlRelayOpen *order)
+{
+    enum verify_verdict verdict = verify_relay(who, order);
+    int ack_code = RELAY_ACK(FORBIDDEN);
+    if (verdict == VERIFY_MALFORMED) {
+        log_warn("relay_refused", LOG_STR("reason", verify_text(verdict)));
+        return; /* its id may be anything */
+    }
+    if (verdict != VERIFY_OK) {
+        refuse(bridges, order, ack_code, verify_text(verdict));
+        return;
+    }
+    enum memory memory = remember(bridges, order, who->now);
+    if (memory == IS_KNOWN) {
+        log_debug("relay_repeated", LOG_STR("relay", order->relay_id));
+        return;
+    }
+    const char *fault = find_fault(bridges, order, &ack_code);
+    if (memory == IS_FULL) {
+        ack_code = RELAY_ACK(BUSY);
+        fault = "more relays in a few seconds than the agent keeps in mind; try again";
+    }
+    if (fault != NULL) {
+        refuse(bridges, order, ack_code, fault);
+        return;
+    }
+    start(bridges, order);
+}
