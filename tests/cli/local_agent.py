@@ -5,6 +5,7 @@ import fcntl
 import os
 import pty
 import selectors
+import shutil
 import signal
 import socket
 import struct
@@ -42,7 +43,9 @@ class Program:
             options.update(stdin=slave, stdout=slave, stderr=slave, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         else:
             options.update(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.process = subprocess.Popen(list(order.command), **options)
+        command = list(order.command)
+        program = shutil.which(command[0], path=options["env"].get("PATH"))
+        self.process = subprocess.Popen(command, executable=program, **options)
         if order.tty:
             os.close(slave)
 

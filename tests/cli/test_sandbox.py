@@ -2,6 +2,7 @@
 """`belay sandbox ...` against a real server. The agent speaks the real protocol and runs programs without isolation, so that
 terminals, pipes, signals and exit statuses can be tried on any machine."""
 import fcntl
+import io
 import json
 import os
 import pty
@@ -13,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import termios
 import threading
 import time
@@ -411,6 +413,212 @@ class Sessions(SandboxCase):
 
     def test_without_a_terminal_of_ours(self):
         self.assertEqual("24 80\n", self.belay("exec", "-t", "box", "--", "stty", "size").stdout)
+
+
+class Forwards(SandboxCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls("belay").made("served")
+
+    def echo_server(self, answer=None):
+        """A port 'in the sandbox' that sends back what comes, or one answer at the end of the input."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def serve(connection):
+            with connection:
+                got = b""
+                while data := connection.recv(65536):
+                    got += data
+                    if answer is None:
+                        connection.sendall(data)
+                if answer is not None:
+                    connection.sendall(answer + b" " + str(len(got)).encode())
+
+        def accept():
+            try:
+                while True:
+                    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+            except OSError:
+                pass
+        threading.Thread(target=accept, daemon=True).start()
+        return listener.getsockname()[1]
+
+    def forward(self, *words):
+        process = self.start("forward", "served", *words, "-o", "name")
+        ports = [int(process.stdout.readline().decode().rsplit(":", 1)[1]) for _ in words]
+        return process, ports
+
+    def test_many_connections_both_ways_and_a_half_close(self):
+        echo, late = self.echo_server(), self.echo_server(b"got")
+        process, (one, two) = self.forward(f":{echo}", f"127.0.0.1:0:{late}")
+
+        def talk(index):
+            with socket.create_connection(("127.0.0.1", one), timeout=TIMEOUT) as connection:
+                for turn in range(3):
+                    text = f"{index}.{turn}".encode() * 1000
+                    connection.sendall(text)
+                    got = b""
+                    while len(got) < len(text):
+                        data = connection.recv(65536)
+                        self.assertTrue(data)
+                        got += data
+                    self.assertEqual(text, got)
+        harness.in_threads(40, talk)  # more than may be open at once
+        with socket.create_connection(("127.0.0.1", two), timeout=TIMEOUT) as connection:
+            connection.sendall(b"x" * 300000)
+            connection.shutdown(socket.SHUT_WR)
+            answer = b""
+            while data := connection.recv(65536):
+                answer += data
+            self.assertEqual(b"got 300000", answer)
+        self.assertEqual(0, self.server.database.number("SELECT COUNT(*) FROM sandbox_forward") // 17)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=TIMEOUT)
+        self.assertEqual((130, b""), (process.returncode, errors))
+        self.assertEqual(0, self.server.database.number("SELECT COUNT(*) FROM sandbox_forward"))  # the tokens are revoked
+
+    def test_a_connection_that_fails_is_said(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        process, (local,) = self.forward(f":{port}")
+        with socket.create_connection(("127.0.0.1", local), timeout=TIMEOUT) as connection:
+            self.assertEqual(b"", connection.recv(1))
+        line = process.stderr.readline().decode()
+        self.assertIn(f"-> served:{port}: a connection failed: ", line)
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(143, process.wait(TIMEOUT))
+
+    def test_a_port_that_is_taken(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            self.assertIn("cannot be listened at", self.belay("forward", "served", f"{port}:80", status=5).stderr)
+        self.belay("forward", "nothing", ":80", status=2)
+
+
+class Copies(SandboxCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls("belay").made("copied")
+
+    def setUp(self):
+        self.here = os.path.join(self.server.directory, self.id())
+        self.there = os.path.join(self.here, "there")  # absolute paths are those of this machine: nothing is isolated
+        os.makedirs(self.there)
+
+    def write(self, path, content=b"x", mode=0o640):
+        path = os.path.join(self.here, path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+        os.chmod(path, mode)
+        os.utime(path, (1000, 1700000000))
+        return path
+
+    @staticmethod
+    def tree(path):
+        found = {}
+        for folder, folders, files in os.walk(path):
+            for name in folders + files:
+                full = os.path.join(folder, name)
+                stat = os.lstat(full)
+                if os.path.islink(full):
+                    found[os.path.relpath(full, path)] = os.readlink(full)
+                elif name in files:
+                    with open(full, "rb") as file:
+                        found[os.path.relpath(full, path)] = (file.read(), stat.st_mode & 0o7777, int(stat.st_mtime))
+                else:
+                    found[os.path.relpath(full, path)] = stat.st_mode & 0o7777
+        return found
+
+    def test_a_folder_there_and_back(self):
+        self.write("site/index.html", b"<html>", 0o644)
+        self.write("site/deep/" + "n" * 200 + "/run", b"\0" * 1000001, 0o755)
+        self.write("site/deep/empty", b"", 0o600)
+        os.symlink("deep/empty", os.path.join(self.here, "site", "link"))
+        os.chmod(os.path.join(self.here, "site", "deep"), 0o750)
+        sent = self.belay("cp", os.path.join(self.here, "site"), f"copied:{self.there}")
+        self.assertRegex(sent.stderr, r"^3 files, 3 folders, 1 links, ")
+        self.assertEqual(self.tree(os.path.join(self.here, "site")), self.tree(os.path.join(self.there, "site")))
+        back = self.belay("cp", f"copied:{self.there}/site", os.path.join(self.here, "back"))
+        self.assertRegex(back.stderr, r"^3 files, 3 folders, 1 links, ")
+        self.assertEqual(self.tree(os.path.join(self.here, "site")), self.tree(os.path.join(self.here, "back")))
+        again = self.belay("cp", f"copied:{self.there}/site", self.here)  # over what is there
+        self.assertRegex(again.stderr, r"^3 files")
+
+    def test_files_and_names(self):
+        path = self.write("one", b"content", 0o751)
+        self.belay("cp", path, f"copied:{self.there}/two")
+        self.assertEqual({"two": (b"content", 0o751, 1700000000)}, self.tree(self.there))
+        self.belay("cp", f"copied:{self.there}/two", os.path.join(self.here, "three"))
+        self.assertEqual(0o751, os.stat(os.path.join(self.here, "three")).st_mode & 0o7777)
+        self.assertIn("no folder", self.belay("cp", path, f"copied:{self.there}/none/two", status=2).stderr)
+        self.assertIn("no folder", self.belay("cp", path, f"copied:{self.there}/none/", status=2).stderr)
+        self.belay("cp", os.path.join(self.here, "none"), f"copied:{self.there}", status=2)
+        missing = self.belay("cp", f"copied:{self.there}/none", self.here, status=1)
+        self.assertIn("none", missing.stderr)
+        self.belay("cp", f"copied:{self.there}/two", os.path.join(self.here, "none", "x"), status=2)
+        self.assertIn("bytes", self.belay("cp", "--max-size", "3", f"copied:{self.there}/two", self.here, status=75).stderr)
+        self.belay("cp", f"copied:{self.there}/..", self.here, status=64)
+        os.mkfifo(os.path.join(self.here, "pipe"))
+        self.assertIn("pipe", self.belay("cp", os.path.join(self.here, "pipe"), f"copied:{self.there}", status=1).stderr)
+
+    def test_a_hostile_tar(self):
+        """The sandbox's tar is a program of the attacker: here one that sends an archive made to get out."""
+        outside = self.write("outside", b"mine")
+        target = os.path.join(self.here, "target")
+        os.mkdir(target)
+
+        def member(name, kind=tarfile.REGTYPE, content=b"", **fields):
+            info = tarfile.TarInfo(name)
+            info.type, info.size = kind, len(content)
+            for key, value in fields.items():
+                setattr(info, key, value)
+            return info, content
+        refused = (  # ends the copy
+            [member("../x", content=b"evil")], [member("/tmp/belay-evil", content=b"evil")],
+            [member("got", tarfile.DIRTYPE), member("got/../../x", content=b"evil")],
+            [member("other", content=b"evil")],
+            [member("got", tarfile.DIRTYPE), member("got/f", content=b"1"), member("got/f/g", content=b"evil")])
+        left_out = (  # is counted
+            [member("got", tarfile.SYMTYPE, linkname=outside)],
+            [member("got", tarfile.DIRTYPE), member("got/l", tarfile.SYMTYPE, linkname=self.here)],
+            [member("got", tarfile.DIRTYPE), member("got/l", tarfile.SYMTYPE, linkname="..")],
+            [member("got", tarfile.DIRTYPE), member("got/d", tarfile.DIRTYPE),
+             member("got/d/up", tarfile.SYMTYPE, linkname=".."), member("got/l", tarfile.SYMTYPE, linkname="d/up/../..")],
+            [member("got", tarfile.LNKTYPE, linkname="got")],
+            [member("got", tarfile.CHRTYPE, devmajor=1, devminor=3)], [member("got", tarfile.FIFOTYPE)])
+        for members, status in [(one, 1) for one in refused] + [(one, 1) for one in left_out]:
+            with self.subTest(members=[info.name for info, _ in members]):
+                archive = os.path.join(self.here, "archive")
+                with tarfile.open(archive, "w") as file:
+                    for info, content in members:
+                        file.addfile(info, io.BytesIO(content))
+                run = self.attack(archive, target, status)
+                self.assertRegex(run, "sandbox's archive|not copied: 1|cannot be made|belongs into")
+                self.assertEqual(b"mine", open(outside, "rb").read())
+                self.assertFalse(os.path.exists("/tmp/belay-evil") or os.path.exists(os.path.join(self.here, "x")))
+                for folder, folders, files in os.walk(target):
+                    for name in folders + files:
+                        real = os.path.realpath(os.path.join(folder, name))
+                        self.assertTrue(real.startswith(target + "/"), real)
+                shutil.rmtree(target)
+                os.mkdir(target)
+
+    def attack(self, archive, target, status):
+        folder = os.path.join(self.here, "bin")
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "tar"), "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\nexec cat {archive}\n")
+        os.chmod(file.name, 0o755)
+        environment = next(iter(self.agent.environments.values()))
+        before, environment["PATH"] = environment["PATH"], folder + ":" + environment["PATH"]
+        try:
+            return self.belay("cp", "copied:/x/got", target, status=status).stderr
+        finally:
+            environment["PATH"] = before
 
 
 class Lost(SandboxCase):

@@ -259,6 +259,8 @@ static const struct cli_command *const COMMANDS[] = {
     &CMD_SANDBOX_LOGS,
     &CMD_SANDBOX_EXEC,
     &CMD_SANDBOX_SHELL,
+    &CMD_SANDBOX_FORWARD,
+    &CMD_SANDBOX_CP,
     &CMD_SANDBOX_POLICY,
 };
 const struct cli_command CMD_SANDBOX = {

@@ -331,12 +331,14 @@ static enum err_code finish(struct session *session)
 
 enum err_code session_run(struct cli *cli, struct session_wish *wish)
 {
-    struct session session = { .cli = cli, .wish = wish, .in_fd = fileno(cli->io->in) };
+    struct session session = { .cli = cli, .wish = wish };
     atomic_init(&session.last_signal, 0);
     session.bytes = arena_alloc(cli->arena, READ_BYTES);
+    session.in_fd = wish->files == NULL ? fileno(cli->io->in) : wish->files->in_fd;
     TRY(connection_open(cli));
     TRY(loop_create(cli->io->clock, &session.loop, &cli->err));
-    session.out = sink_create(session.loop, cli->io->out, on_drained, &session);
+    FILE *out = wish->files == NULL ? cli->io->out : wish->files->out;
+    session.out = sink_create(session.loop, out, on_drained, &session);
     session.errors = sink_create(session.loop, cli->io->err, on_drained, &session);
     enum err_code code = start(&session);
     if (code == ERR_OK) {
@@ -347,6 +349,8 @@ enum err_code session_run(struct cli *cli, struct session_wish *wish)
     source_destroy(session.input);
     sink_destroy(session.out);
     sink_destroy(session.errors);
+    while (loop_turn(session.loop)) { /* what was posted holds references */
+    }
     loop_destroy(session.loop);
     TRY(code);
     return finish(&session);

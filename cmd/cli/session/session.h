@@ -15,11 +15,18 @@ enum {
         255 /* the connection went, or ~. ended it; the program's status is unknown */
 };
 
+/* What stands in for standard input and output. */
+struct session_files {
+    int in_fd;
+    FILE *out;
+};
+
 struct session_wish {
     const char *name;                        /* of the sandbox, for people */
     Openshell__V1__ExecSandboxRequest start; /* tty, cols and rows are filled in by session_run */
     bool has_terminal;                       /* the program gets one; ours goes into raw mode */
-    bool has_input;                          /* ours is handed on; else it gets an end at once */
+    bool has_input; /* ours (or that of files) is handed on; else it gets an end at once */
+    const struct session_files *files; /* instead of our own streams; NULL: ours */
 };
 
 /*
