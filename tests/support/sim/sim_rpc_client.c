@@ -39,6 +39,7 @@ struct rpc_client_stream {
     bool has_status;
     bool closed;
     bool half_closed;
+    bool paused;
 };
 
 enum err_code rpc_client_create(
@@ -157,7 +158,7 @@ static void run(void *argument)
     struct rpc_client_stream *stream = argument;
     stream->posted = false;
     stream->running = true;
-    while (!list_is_empty(&stream->in)) {
+    while (!list_is_empty(&stream->in) && (!stream->paused || stream->released)) {
         struct sim_packet *packet = LIST_ENTRY(list_pop(&stream->in), struct sim_packet, link);
         if (!stream->released && !stream->closed) {
             deliver_message(stream, packet);
@@ -168,6 +169,13 @@ static void run(void *argument)
     free_if_over(stream);
 }
 
+static void post_run(struct rpc_client_stream *stream)
+{
+    if (!stream->posted) {
+        stream->posted = stream->executor.post(stream->executor.context, run, stream);
+    }
+}
+
 static void note(struct rpc_client_stream *stream, struct sim_packet *take_packet)
 {
     if (take_packet->type == SIM_STATUS) {
@@ -175,9 +183,7 @@ static void note(struct rpc_client_stream *stream, struct sim_packet *take_packe
         detach(stream);
     }
     list_append(&stream->in, &take_packet->link);
-    if (!stream->posted) {
-        stream->posted = stream->executor.post(stream->executor.context, run, stream);
-    }
+    post_run(stream);
 }
 
 void sim_client_receive(struct sim_wire *wire, struct sim_packet *take_packet)
@@ -314,6 +320,14 @@ void rpc_client_stream_half_close(struct rpc_client_stream *stream)
         sim_wire_send(stream->wire, SIM_UP, sim_packet_create(SIM_HALF_CLOSE, NULL));
     }
     stream->half_closed = true;
+}
+
+void rpc_client_stream_pause(struct rpc_client_stream *stream, bool is_paused)
+{
+    stream->paused = is_paused;
+    if (!is_paused && !list_is_empty(&stream->in)) {
+        post_run(stream);
+    }
 }
 
 void rpc_client_stream_cancel(struct rpc_client_stream *stream)

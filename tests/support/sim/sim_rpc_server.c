@@ -604,6 +604,12 @@ size_t rpc_stream_queued_bytes(const struct rpc_stream *stream)
     return stream->queued_bytes;
 }
 
+/* There are no workers to leave: events of every stream come by turns on the one thread. */
+void rpc_stream_leave_workers(struct rpc_stream *stream)
+{
+    (void)stream;
+}
+
 void rpc_stream_pause(struct rpc_stream *stream)
 {
     stream->paused = true;
