@@ -21,7 +21,8 @@
 
 enum {
     DEVPTS_MAGIC = 0x1cd1,
-    HELLO_SECONDS = 30
+    HELLO_SECONDS = 10,
+    INIT_TURN_MESSAGES = 64 /* then the agent has its turn, however much init has to say */
 };
 
 #define REMOVE_RETRY_US (10 * US_PER_MS)
@@ -395,7 +396,7 @@ static void on_init(void *context, uint32_t events)
     struct shim *shim = context;
     enum err_code code = ERR_OK;
     (void)events;
-    while (code == ERR_OK && shim->init_watch != NULL) {
+    for (int i = 0; i < INIT_TURN_MESSAGES && code == ERR_OK && shim->init_watch != NULL; i++) {
         code = hear_init(shim);
     }
     if (code != ERR_BUSY && code != ERR_OK) {

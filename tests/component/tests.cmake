@@ -37,12 +37,22 @@ foreach(test IN LISTS component_tests)
   endif()
 endforeach()
 
+# The shim with an init from the other side: all of its sources, the init under another name.
+get_property(shim_sources GLOBAL PROPERTY BELAY_SHIM_SOURCES)
+list(FILTER shim_sources EXCLUDE REGEX "/cmd/shim/init\\.c$")
+add_library(honest_init OBJECT "${CMAKE_SOURCE_DIR}/cmd/shim/init.c")
+target_link_libraries(honest_init PRIVATE belay_static_flags belay_warnings)
+target_compile_definitions(honest_init PRIVATE init_main=honest_main)
+add_executable(hostile_shim ${shim_sources} component/agent_sandbox/hostile_init.c $<TARGET_OBJECTS:honest_init>)
+target_link_libraries(hostile_shim PRIVATE belay_static_flags belay_warnings)
+
 # Real sandboxes, by the shim of this build, on each driver.
 foreach(test IN LISTS component_tests)
   if(test MATCHES "^component_(agent_sandbox|agent_relay)_")
     target_sources(${test} PRIVATE component/${CMAKE_MATCH_1}/fixture.c)
-    target_compile_definitions(${test} PRIVATE "BELAY_SHIM_PATH=\"$<TARGET_FILE:belay-shim>\"")
-    add_dependencies(${test} belay-shim)
+    target_compile_definitions(${test} PRIVATE "BELAY_SHIM_PATH=\"$<TARGET_FILE:belay-shim>\""
+      "BELAY_HOSTILE_SHIM_PATH=\"$<TARGET_FILE:hostile_shim>\"")
+    add_dependencies(${test} belay-shim hostile_shim)
     # One at a time: they count mounts, descriptors and groups of the whole machine, and set bombs off.
     set_tests_properties(${test} PROPERTIES ENVIRONMENT "BELAY_TEST_DRIVER=native" RUN_SERIAL TRUE)
     # bubblewrap is for who is not root: root steps down for it.

@@ -126,7 +126,9 @@ void fixture_open(struct fixture *fixture)
     struct sandboxes_options options = { .loop = fixture->loop,
                                          .clock = clock_system(),
                                          .dir = dir,
-                                         .shim_path = BELAY_SHIM_PATH,
+                                         .shim_path = fixture->shim_path == NULL
+                                             ? BELAY_SHIM_PATH
+                                             : fixture->shim_path,
                                          .sample_us = 100 * US_PER_MS,
                                          .ops = &ops,
                                          .context = fixture };

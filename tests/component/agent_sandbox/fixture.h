@@ -30,6 +30,7 @@ struct fixture {
     struct sandboxes *all;
     char *dir;
     enum sandbox_driver driver;
+    const char *shim_path; /* NULL: the build's */
     struct recorded_program programs[FIXTURE_PROGRAMS];
     size_t program_count;
     unsigned ready_count;
