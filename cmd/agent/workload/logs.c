@@ -9,8 +9,8 @@
 
 enum {
     STREAMS = 2,
-    LINES_MAX = 1024,   /* of one batch */
-    LINE_OVERHEAD = 64, /* of a line's share, beside its bytes */
+    LINES_MAX = 256,     /* of one batch: what the server stores at once */
+    LINE_OVERHEAD = 128, /* of a line's share, beside its bytes */
     ID_BYTES = 64
 };
 
@@ -27,11 +27,16 @@ struct stream {
     bool is_known;
 };
 
+/* What may be said now; it grows with time. */
+struct share {
+    int64_t bytes;
+    struct mono_us at;
+};
+
 struct source {
     char id[ID_BYTES];
     struct stream streams[STREAMS];
-    int64_t share_bytes; /* may be said now */
-    struct mono_us share_at;
+    struct share share;
     uint64_t lost_lines; /* not told yet */
     uint64_t lost_bytes;
     struct mono_us told_at;
@@ -52,6 +57,7 @@ struct logs {
     struct loop_timer *timer;
     bool is_armed;
     struct map *sources;
+    struct share share; /* of all together */
     struct line *lines;
     size_t line_count;
     struct buf text; /* of the lines, each with its NUL */
@@ -77,9 +83,8 @@ static struct source *source_of(struct logs *logs, const char *id)
     for (unsigned i = 0; i < STREAMS; i++) {
         source->streams[i].partial = (struct buf)BUF_INIT(LOGS_LINE_BYTES);
     }
-    source->share_bytes = LOGS_BURST_BYTES;
-    source->share_at = loop_now(logs->loop);
-    source->told_at.value = source->share_at.value - MARKER_US;
+    source->share = (struct share){ LOGS_BURST_BYTES, loop_now(logs->loop) };
+    source->told_at.value = source->share.at.value - MARKER_US;
     (void)map_put(logs->sources, str_of(source->id), source);
     return source;
 }
@@ -95,22 +100,30 @@ static void free_source(void *value)
 
 /* ---- Lines ---- */
 
+static void earn(struct share *share, struct mono_us now, int64_t factor)
+{
+    int64_t most = LOGS_BURST_BYTES * factor;
+    int64_t passed_us = now.value - share->at.value;
+    int64_t earned =
+        passed_us > US_PER_MINUTE ? most : passed_us * LOGS_RATE_BYTES / US_PER_SECOND * factor;
+    if (earned > 0) {
+        share->at = now;
+        share->bytes = share->bytes + earned > most ? most : share->bytes + earned;
+    }
+}
+
+/* Its own share, and that of all: a few that talk without end leave the others room. */
 static bool has_share(struct logs *logs, struct source *source, size_t bytes)
 {
     struct mono_us now = loop_now(logs->loop);
-    int64_t passed_us = now.value - source->share_at.value;
-    int64_t earned = passed_us > 60 * US_PER_SECOND ? LOGS_BURST_BYTES
-                                                    : passed_us * LOGS_RATE_BYTES / US_PER_SECOND;
-    if (earned > 0) {
-        source->share_at = now;
-        source->share_bytes += earned;
-        source->share_bytes =
-            source->share_bytes > LOGS_BURST_BYTES ? LOGS_BURST_BYTES : source->share_bytes;
-    }
-    if (source->share_bytes < (int64_t)(bytes + LINE_OVERHEAD)) {
+    int64_t cost = (int64_t)bytes + LINE_OVERHEAD;
+    earn(&source->share, now, 1);
+    earn(&logs->share, now, LOGS_FACTOR_ALL);
+    if (source->share.bytes < cost || logs->share.bytes < cost) {
         return false;
     }
-    source->share_bytes -= (int64_t)(bytes + LINE_OVERHEAD);
+    source->share.bytes -= cost;
+    logs->share.bytes -= cost;
     return true;
 }
 
@@ -408,6 +421,7 @@ struct logs *logs_create(
     logs->context = context;
     logs->timer = loop_timer_create(loop, on_timer, logs);
     logs->sources = map_create();
+    logs->share = (struct share){ (int64_t)LOGS_BURST_BYTES * LOGS_FACTOR_ALL, loop_now(loop) };
     logs->lines = mem_alloc_array(LINES_MAX, sizeof(*logs->lines));
     logs->text = (struct buf)BUF_INIT((size_t)LOGS_BATCH_BYTES * 2);
     return logs;

@@ -174,6 +174,22 @@ static void test_a_bomb_is_cut_counted_and_never_made_to_wait(void **state)
     assert_non_null(strstr(buf_text(&world->said), "s/stdout: later|"));
 }
 
+static void test_many_bombs_together_have_a_share_too(void **state)
+{
+    struct world *world = *state;
+    AUTO_FREE char *line = mem_alloc(1025);
+    char id[16];
+    memset(line, 'x', 1023);
+    line[1023] = '\n';
+    for (unsigned i = 0; i < 20 * 1024; i++) { /* 20 MiB of 20 sandboxes */
+        (void)snprintf(id, sizeof(id), "s%u", i % 20);
+        struct message_output output = { 1, (uint64_t)(i / 20) * 1024, str_from(line, 1024) };
+        logs_add(world->logs, id, &output);
+    }
+    assert_true(world->said.len < (size_t)LOGS_BURST_BYTES * LOGS_FACTOR_ALL + LOGS_BATCH_BYTES);
+    assert_true(world->said.len > (size_t)LOGS_BURST_BYTES);
+}
+
 static void test_a_full_spool_costs_lines_and_nothing_else(void **state)
 {
     struct world *world = *state;
@@ -214,6 +230,7 @@ int main(void)
         TEST(test_bytes_that_are_no_text),
         TEST(test_a_long_line_is_cut),
         TEST(test_a_bomb_is_cut_counted_and_never_made_to_wait),
+        TEST(test_many_bombs_together_have_a_share_too),
         TEST(test_a_full_spool_costs_lines_and_nothing_else),
         TEST(test_a_jump_is_counted),
     };
