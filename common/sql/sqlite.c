@@ -29,6 +29,7 @@ struct sqlite_conn {
     struct sqlite_settings settings;
     sqlite3 *db;           /* NULL: a reconnect failed */
     struct map *entries;   /* name to struct entry */
+    struct entry *latest;  /* used last: rows come one by one with the same statement */
     struct entry *current; /* of the open rows */
     bool is_at_first;      /* the first row is stepped to already */
     bool is_at_end;
@@ -56,6 +57,7 @@ static void disconnect(struct sqlite_conn *conn)
 {
     map_destroy(conn->entries, free_entry);
     conn->entries = NULL;
+    conn->latest = NULL;
     (void)sqlite3_close(conn->db);
     conn->db = NULL;
 }
@@ -185,6 +187,12 @@ static enum err_code get_entry(
     struct entry **ret_entry,
     struct err_info *err)
 {
+    /* The same text, at the same place, has the same name: texts are static. */
+    if (conn->latest != NULL && conn->latest->statement.sqlite == statement->sqlite
+        && conn->latest->statement.name == statement->name) {
+        *ret_entry = conn->latest;
+        return ERR_OK;
+    }
     struct entry *entry = map_find(conn->entries, str_of(statement->name));
     if (entry == NULL) {
         return create_entry(conn, statement, ret_entry, err);
@@ -193,6 +201,7 @@ static enum err_code get_entry(
         && strcmp(entry->statement.sqlite, statement->sqlite) != 0) {
         return ERR_SET(err, ERR_INTERNAL, "%s: two statements have this name", statement->name);
     }
+    conn->latest = entry;
     *ret_entry = entry;
     return ERR_OK;
 }

@@ -141,11 +141,11 @@ static int compare_uses(const void *a, const void *b)
 enum err_code store_api_key_used(
     struct sql_conn *conn, const struct api_key_use *uses, size_t count, struct err_info *err)
 {
-    AUTO_FREE const struct api_key_use **sorted = mem_alloc_array(count, sizeof(*sorted));
+    AUTO_FREE const struct api_key_use **sorted = mem_alloc_array(count, sizeof(void *));
     for (size_t i = 0; i < count; i++) {
         sorted[i] = &uses[i];
     }
-    qsort(sorted, count, sizeof(*sorted), compare_uses);
+    qsort(sorted, count, sizeof(void *), compare_uses);
     for (size_t i = 0; i < count; i++) {
         TRY(sql_exec(
             conn,
