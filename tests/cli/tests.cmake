@@ -17,3 +17,8 @@ endforeach()
 add_test(NAME cli_sandbox COMMAND ${BELAY_PYTHON} -B "${CMAKE_SOURCE_DIR}/tests/cli/test_sandbox.py")
 set_tests_properties(cli_sandbox PROPERTIES
   LABELS e2e TIMEOUT 240 SKIP_RETURN_CODE 77 ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin")
+
+# The same with sandboxes of this machine; one at a time with the other tests that make some.
+add_test(NAME cli_sandbox_real COMMAND ${BELAY_PYTHON} -B "${CMAKE_SOURCE_DIR}/tests/cli/test_sandbox_real.py")
+set_tests_properties(cli_sandbox_real PROPERTIES RUN_SERIAL TRUE
+  LABELS e2e TIMEOUT 240 SKIP_RETURN_CODE 77 ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin")

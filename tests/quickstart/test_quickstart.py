@@ -47,7 +47,14 @@ class Quickstart(unittest.TestCase):
                      "command_round_trip_ms"):
             self.assertGreater(measured[name], 0, msg=name)
             self.assertLess(measured[name], 60000, msg=name)
-        for name in ("belay-server", "belay-agent", "belay"):
+        sandbox = measured["sandbox"]
+        if "skipped" in sandbox:  # the reason is said where a person reads it
+            self.assertIn("no sandbox on this machine: ", done.stderr)
+        else:
+            self.assertEqual(0, sandbox["exit_status"])
+            self.assertIn("neither files nor ports of the host are here", done.stderr)
+            self.assertLess(sandbox["create_to_ready_ms"], 10000)
+        for name in ("belay-server", "belay-agent", "belay-shim", "belay"):
             self.assertGreater(measured["stripped_bytes"][name], 100000)
         for text in ("online", "host.cpu.busy", "succeeded"):
             self.assertIn(text, done.stderr)

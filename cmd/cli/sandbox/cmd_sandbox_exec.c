@@ -46,9 +46,9 @@ static void add_term(struct cli *cli, Openshell__V1__ExecSandboxRequest *start)
     if (term == NULL || strlen(term) > TERM_BYTES_MAX || !str_is_utf8(str_of(term), NULL)) {
         return;
     }
-    entry_type **entries = arena_alloc(cli->arena, (start->n_environment + 1) * sizeof(*entries));
+    entry_type **entries = arena_alloc(cli->arena, (start->n_environment + 1) * sizeof(void *));
     if (start->n_environment > 0) {
-        memcpy(entries, start->environment, start->n_environment * sizeof(*entries));
+        memcpy(entries, start->environment, start->n_environment * sizeof(void *));
     }
     entry_type *entry =
         cli_message(cli, &openshell__v1__exec_sandbox_request__environment_entry__descriptor);

@@ -16,7 +16,7 @@ enum {
 
 /* After the main program's end its last lines may still be on their way, by another stream of the
  * agent: the watch ends when nothing came for QUIET_US. */
-#define QUIET_US (INT64_C(600) * US_PER_MS)
+#define QUIET_US US_PER_SECOND
 
 struct follow {
     struct cli *cli;

@@ -7,7 +7,7 @@ enum {
     CHECKSUM_BYTES = 8,
     CHECKSUM_AT = 148,
     SIZE_BYTES = 12,
-    RECORD_BYTES = TAR_PATH_MAX + 64
+    RECORDS_BYTES = 4 * (TAR_PATH_MAX + 64)
 };
 
 #define OCTAL_SIZE_MAX ((UINT64_C(1) << 33) - 1)
@@ -118,7 +118,7 @@ static void pad(struct buf *out)
 enum err_code tar_header_write(
     const struct tar_header *header, struct buf *out, struct err_info *err)
 {
-    struct buf records __attribute__((cleanup(buf_deinit))) = BUF_INIT(4 * RECORD_BYTES);
+    struct buf records __attribute__((cleanup(buf_deinit))) = BUF_INIT(RECORDS_BYTES);
     put_records(header, &records);
     if (records.len > 0) {
         struct tar_header pax = { .kind = TAR_PAX, .mode = 0600, .size = records.len };
@@ -181,37 +181,37 @@ static void read_path(const struct block *block, struct tar_header *header)
 }
 
 enum err_code tar_header_read(
-    const char bytes[TAR_BLOCK_BYTES],
+    const char block[TAR_BLOCK_BYTES],
     struct tar_header *ret_header,
     bool *ret_is_end,
     struct err_info *err)
 {
     static const char zeros[TAR_BLOCK_BYTES];
-    struct block block;
+    struct block fields;
     struct tar_header header;
     uint64_t sum = 0;
     uint64_t mode = 0;
     uint64_t mtime = 0;
-    *ret_is_end = memcmp(bytes, zeros, TAR_BLOCK_BYTES) == 0;
+    *ret_is_end = memcmp(block, zeros, TAR_BLOCK_BYTES) == 0;
     if (*ret_is_end) {
         return ERR_OK;
     }
     memset(&header, 0, sizeof(header));
-    memcpy(&block, bytes, sizeof(block));
-    bool good = memcmp(block.magic, "ustar", 5) == 0
-        && read_number(block.checksum, sizeof(block.checksum), &sum) && sum == checksum_of(bytes)
-        && read_number(block.mode, sizeof(block.mode), &mode)
-        && read_number(block.size, sizeof(block.size), &header.size)
-        && read_number(block.mtime, sizeof(block.mtime), &mtime) && header.size <= INT64_MAX
+    memcpy(&fields, block, sizeof(fields));
+    bool good = memcmp(fields.magic, "ustar", 5) == 0
+        && read_number(fields.checksum, sizeof(fields.checksum), &sum) && sum == checksum_of(block)
+        && read_number(fields.mode, sizeof(fields.mode), &mode)
+        && read_number(fields.size, sizeof(fields.size), &header.size)
+        && read_number(fields.mtime, sizeof(fields.mtime), &mtime) && header.size <= INT64_MAX
         && mtime <= INT64_MAX;
     if (!good) {
         return ERR_SET(err, ERR_CORRUPT, "what comes is no archive");
     }
-    header.kind = block.type;
+    header.kind = fields.type;
     header.mode = (uint32_t)mode & 07777;
     header.mtime = (int64_t)mtime;
-    read_path(&block, &header);
-    (void)!str_copy(read_text(block.link, sizeof(block.link)), header.link, sizeof(header.link));
+    read_path(&fields, &header);
+    (void)!str_copy(read_text(fields.link, sizeof(fields.link)), header.link, sizeof(header.link));
     *ret_header = header;
     return ERR_OK;
 }

@@ -125,6 +125,7 @@ static enum err_code open_parent(
     struct unpacker *unpacker, char *path, int *ret_fd, const char **ret_name)
 {
     char *slash = strrchr(path, '/');
+    *ret_name = slash == NULL ? path : slash + 1;
     if (slash != NULL) {
         *slash = 0;
     }
@@ -136,7 +137,6 @@ static enum err_code open_parent(
         return ERR_SET_ERRNO(
             unpacker->err, ERR_DENIED, errno, "%s: the folder it belongs into", path);
     }
-    *ret_name = slash == NULL ? path : slash + 1;
     return ERR_OK;
 }
 
@@ -195,7 +195,7 @@ static enum err_code make_file(
     struct unpacker *unpacker, const struct tar_header *header, char *path)
 {
     AUTO_FD int folder = -1;
-    const char *name = NULL;
+    const char *name = path;
     TRY(open_parent(unpacker, path, &folder, &name));
     (void)unlinkat(folder, name, 0); /* never written through what is there */
     AUTO_FD int fd = openat(
@@ -217,7 +217,7 @@ static enum err_code make_folder(
     struct unpacker *unpacker, const struct tar_header *header, char *path)
 {
     AUTO_FD int folder = -1;
-    const char *name = NULL;
+    const char *name = path;
     size_t length = strlen(path);
     TRY(open_parent(unpacker, path, &folder, &name));
     unpacker->counts->folders++;
@@ -274,7 +274,7 @@ static enum err_code make_symlink(
     struct unpacker *unpacker, const struct tar_header *header, char *path)
 {
     AUTO_FD int folder = -1;
-    const char *name = NULL;
+    const char *name = path;
     bool is_sibling = strchr(header->link, '/') == NULL && strcmp(header->link, "..") != 0
         && header->link[0] != 0;
     bool is_inside = depth_of(path) == 0 ? false : is_sibling || stays_inside(path, header->link);
@@ -298,9 +298,9 @@ static enum err_code make_hard_link(
 {
     AUTO_FD int folder = -1;
     AUTO_FD int other_folder = -1;
-    const char *name = NULL;
-    const char *other_name = NULL;
-    char other[TAR_PATH_MAX];
+    const char *name = path;
+    char other[TAR_PATH_MAX] = "";
+    const char *other_name = other;
     TRY(place(unpacker, header->link, other));
     if (map_find(unpacker->made, str_of(other)) == NULL || strcmp(other, path) == 0) {
         refuse(unpacker, header->path, "is a link to a file that did not come with it");
@@ -350,7 +350,7 @@ static enum err_code check_size(struct unpacker *unpacker, const struct tar_head
 
 static enum err_code make_member(struct unpacker *unpacker, const struct tar_header *header)
 {
-    char path[TAR_PATH_MAX];
+    char path[TAR_PATH_MAX] = "";
     TRY(place(unpacker, header->path, path));
     if (is_file(header->kind)) {
         return make_file(unpacker, header, path);

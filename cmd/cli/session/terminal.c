@@ -114,6 +114,12 @@ static void set_from_background(int fd, const struct termios *modes)
     (void)tcsetattr(fd, TCSANOW, modes);
 }
 
+static bool is_same(const struct termios *a, const struct termios *b)
+{
+    return a->c_iflag == b->c_iflag && a->c_oflag == b->c_oflag && a->c_cflag == b->c_cflag
+        && a->c_lflag == b->c_lflag && memcmp(a->c_cc, b->c_cc, sizeof(a->c_cc)) == 0;
+}
+
 int terminal_guard(int in_fd, int terminal_fd)
 {
     struct modes modes;
@@ -129,8 +135,7 @@ int terminal_guard(int in_fd, int terminal_fd)
         return 0;
     }
     /* A shell that has set modes of its own meanwhile is left alone. */
-    memset(&now, 0, sizeof(now));
-    if (tcgetattr(terminal_fd, &now) == 0 && memcmp(&now, &modes.raw, sizeof(now)) == 0) {
+    if (tcgetattr(terminal_fd, &now) == 0 && is_same(&now, &modes.raw)) {
         set_from_background(terminal_fd, &modes.before);
     }
     return 0;

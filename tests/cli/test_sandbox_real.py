@@ -1,0 +1,121 @@
+#!/usr/bin/python3
+"""`belay sandbox ...` with everything real: the server, its agent, sandboxes of this machine."""
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
+import test_sandbox as local  # noqa: E402
+import test_sandboxes_real as real  # noqa: E402
+from harness import eventually  # noqa: E402
+
+TIMEOUT = harness.TIMEOUT
+LOOK = """
+ls "$1" 2>/dev/null && exit 3
+(exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null && exit 4
+(exec 3<>"/dev/tcp/1.1.1.1/80") 2>/dev/null && exit 5
+[ "$(ls -d /proc/[0-9]* | wc -l)" -lt 12 ] || exit 6
+"""
+
+
+class RealCommands(real.RealSandboxCase):
+    environment = local.SandboxCase.__dict__["environment"]
+    belay = local.SandboxCase.belay
+    json = local.SandboxCase.json
+    start_cli = local.SandboxCase.start
+    terminal = local.SandboxCase.terminal
+    made = local.SandboxCase.made
+    names = local.SandboxCase.names
+
+    def test_a_program_from_create_to_its_removal(self):
+        run = self.belay("create", "--rm", "--name", "prog", "--memory", "64MiB", "-e", "A=value", "--", "sh", "-c",
+                         'echo "$A $(id -u)"; echo err >&2; exit 7', status=7)
+        self.assertEqual(("value 1000\n", "err\n"), (run.stdout, run.stderr))
+        eventually(lambda: "prog" not in self.names(), "it is removed")
+        self.assertIn("could not be started", self.belay("create", "--rm", "--", "/no/such/program", status=5).stderr)
+        self.belay("create", "--rm", "--name", "killed", "--", "sh", "-c", "kill -9 $$", status=137)
+
+    def test_it_cannot_reach_the_host(self):
+        self.made("walled")
+        self.belay("exec", "walled", "--", "bash", "-c", LOOK, "look", self.host.state, str(self.server.port))
+        self.belay("delete", "walled", "--wait")
+
+    def test_a_life(self):
+        self.made("life")
+        self.belay("exec", "life", "--", "sh", "-c", "echo kept > /sandbox/file")
+        self.assertRegex(self.belay("stop", "life", "--wait").stdout, "stopped")
+        self.assertRegex(self.belay("start", "life", "--wait").stdout, "ready")
+        self.assertEqual("kept\n", self.belay("exec", "life", "--", "cat", "/sandbox/file").stdout)
+        self.assertIn("is gone", self.belay("delete", "life", "--wait").stderr)
+
+    def test_sessions(self):
+        self.made("box")
+        self.assertEqual("abc", self.belay("exec", "-i", "box", "cat", text="abc").stdout)
+        self.belay("exec", "box", "--", "sh", "-c", "kill -15 $$", status=143)
+        self.belay("exec", "box", "--timeout", "1s", "--", "sleep", "30", status=124)
+        self.belay("exec", "box", "--", "no-such-program", status=127)
+        terminal = self.terminal("shell", "box", size=(33, 77))
+        terminal.type(b"stty size\r")
+        terminal.expect(rb"33 77\r\n")
+        terminal.resize(44, 99)
+        terminal.process.send_signal(signal.SIGWINCH)
+        terminal.type(b"sleep 0.3; stty size\r")
+        terminal.expect(rb"44 99\r\n")
+        terminal.type(b"echo sleepi''ng; sleep 60\r")
+        terminal.expect(rb"sleeping\r\n")
+        time.sleep(0.5)
+        terminal.type(b"\x03")
+        terminal.type(b"echo s''till here\r")
+        terminal.expect(rb"still here")
+        terminal.type(b"exit 9\r")
+        self.assertEqual(9, terminal.wait())
+        self.assertTrue(terminal.restored())
+        def programs():
+            return sorted(self.belay("exec", "box", "--", "ps", "-e", "-o", "comm=").stdout.split())
+        before = programs()
+        left = self.terminal("exec", "-it", "box", "--", "sh")
+        left.type(b"echo re''ady\r")
+        left.expect(rb"ready\r\n")
+        left.type(b"~.")
+        self.assertEqual(255, left.wait())
+        eventually(lambda: programs() == before, "what was left is ended")
+        self.belay("delete", "box", "--wait")
+
+    def test_files_and_ports(self):
+        self.made("web", "--memory", "256MiB", "-d", "--", "sh", "-c",
+                  "mkdir /sandbox/site; cd /sandbox/site; exec python3 -m http.server 8080 --bind 127.0.0.1")
+        site = os.path.join(self.host.directory, "page")
+        with open(site, "wb") as file:
+            file.write(b"served" * 1000)
+        os.chmod(site, 0o640)
+        eventually(lambda: "file" in self.belay("cp", site, "web:/sandbox/site/").stderr, "the folder is there")
+        self.belay("cp", "web:/sandbox/site", os.path.join(self.host.directory, "back"))
+        with open(os.path.join(self.host.directory, "back", "page"), "rb") as file:
+            self.assertEqual(b"served" * 1000, file.read())
+        self.assertEqual(0o640, os.stat(file.name).st_mode & 0o7777)
+        forward = self.start_cli("forward", "web", ":8080", "-o", "name")
+        address = forward.stdout.readline().decode().strip()
+
+        def fetch():
+            try:
+                with urllib.request.urlopen(f"http://{address}/page", timeout=TIMEOUT) as reply:
+                    return reply.read()
+            except (OSError, ValueError):
+                return b""
+        eventually(lambda: fetch() == b"served" * 1000, "the page is there")
+        with socket.create_server(("127.0.0.1", 0)) as here:  # a port of the host is not one of the sandbox
+            other = self.start_cli("forward", "web", f":{here.getsockname()[1]}", "-o", "name")
+            host, port = other.stdout.readline().decode().strip().rsplit(":", 1)
+            with socket.create_connection((host, int(port)), timeout=TIMEOUT) as connection:
+                self.assertEqual(b"", connection.recv(1))
+            self.assertIn("a connection failed", other.stderr.readline().decode())
+        self.belay("delete", "web", "--wait")
+
+
+if __name__ == "__main__":
+    harness.main()
