@@ -5,6 +5,8 @@ Environment: BELAY_BIN (folder of the built programs), BELAY_TEST_ENGINE ("sqlit
 BELAY_TEST_POSTGRES (URL of a PostgreSQL in which databases may be made), BELAY_TEST_POOLER (servers reach it through
 PgBouncer; tests that look into the database do not).
 """
+import contextlib
+import glob
 import json
 import os
 import queue
@@ -559,14 +561,28 @@ class RealAgent(Process):
         return json.loads(self.run("spool", "inspect", "-o", "json").stdout)
 
     def close(self):
-        if self.is_running():
-            status = self.terminate()
-            if status != 0:
-                raise AssertionError(f"the agent ended with {status}:\n" + self.log_text()[-3000:])
-        if os.path.exists(self.log):
-            self.check_log()
-        if not os.environ.get("BELAY_TEST_KEEP"):
-            shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            if self.is_running():
+                status = self.terminate()
+                if status != 0:
+                    raise AssertionError(f"the agent ended with {status}:\n" + self.log_text()[-3000:])
+            if os.path.exists(self.log):
+                self.check_log()
+        finally:
+            self.end_sandboxes()
+            if not os.environ.get("BELAY_TEST_KEEP"):
+                shutil.rmtree(self.directory, ignore_errors=True)
+
+    def end_sandboxes(self):
+        """Sandboxes outlive their agent; what a test that failed left behind must not outlive the test."""
+        for path in glob.glob(os.path.join(self.state, "sandboxes", "run", "*", "state.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                with open(path, encoding="utf-8") as file:
+                    pid = json.load(file)["shim_pid"]
+                with open(f"/proc/{pid}/cmdline", encoding="utf-8") as file:
+                    is_ours = os.path.dirname(path) in file.read()
+                if is_ours:
+                    os.kill(pid, signal.SIGKILL)
 
 
 class ServerCase(unittest.TestCase):
