@@ -175,16 +175,25 @@ void token_hash(struct str_view token, uint8_t out[HASH_SHA256_BYTES])
     hash_sha256(token, out);
 }
 
+/* Of base64url. What a peer sends as its own token is no secret to it: no constant time is needed
+ * to tell whether it has the form of one. */
+static bool is_token_char(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'
+        || c == '_';
+}
+
 bool token_has_form(struct str_view token, const char *prefix)
 {
+    static const char last_chars[] = "AEIMQUYcgkosw048"; /* the last has two bits of padding: 0 */
     struct str_view start = str_of(prefix);
     if (token.len != start.len + TOKEN_CHARS || !str_has_prefix(token, start)) {
         return false;
     }
-    unsigned char bytes[TOKEN_BYTES];
-    size_t got = 0;
-    struct str_view rest = str_from(token.ptr + start.len, TOKEN_CHARS);
-    bool valid = decode_part(rest, bytes, sizeof(bytes), &got);
-    sodium_memzero(bytes, sizeof(bytes));
-    return valid && got == TOKEN_BYTES;
+    for (size_t i = start.len; i < token.len; i++) {
+        if (!is_token_char(token.ptr[i])) {
+            return false;
+        }
+    }
+    return strchr(last_chars, token.ptr[token.len - 1]) != NULL;
 }
