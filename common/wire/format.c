@@ -85,6 +85,11 @@ static bool is_label_value(struct str_view text)
     return text.len == 0 || is_label_name(text);
 }
 
+bool wire_is_label(struct str_view key, struct str_view value)
+{
+    return is_label_key(key) && is_label_value(value);
+}
+
 static bool is_identifier(struct str_view text)
 {
     for (size_t i = 0; i < text.len; i++) {

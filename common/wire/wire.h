@@ -76,6 +76,9 @@ void wire_pack(const ProtobufCMessage *message, struct buf *buf);
 /* Zeroed and initialised message in the arena; NULL past its cap. */
 void *wire_new(struct arena *arena, const ProtobufCMessageDescriptor *type);
 
+/* Whether a key and its value are a label as Kubernetes writes them: what LABELS fields hold. */
+bool wire_is_label(struct str_view key, struct str_view value);
+
 enum wire_json_flags {
     WIRE_JSON_INDENT = 1,      /* two spaces */
     WIRE_JSON_DEFAULTS = 2,    /* fields with default values too */

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""grpc-js against the server over TLS: see node/smoke.js and node/whole.js. Skipped where its packages are not installed
+"""grpc-js against the server over TLS: see node/smoke.js, node/whole.js and node/sandboxes.js. Skipped where its packages are not installed
 (tools/setup --with-node)."""
-from harness import *
+from host_agent import *
 
 HERE = os.path.join(ROOT, "tests", "e2e", "node")
 
@@ -19,6 +19,15 @@ class Node(ServerCase):
             "target": f"127.0.0.1:{self.server.port}", "ca": self.server.ca().decode(),
             "protos": os.path.join(ROOT, "proto"), "base": os.path.join(ROOT, "tests", "e2e", "base.proto"),
             "key": self.operator.CreateApiKey(name="js-whole", scopes=["*"]).secret})
+
+    def test_sandboxes(self):
+        agent = HostAgent(self, "host").connect().serve()
+        self.run_script("sandboxes.js", {
+            "target": f"127.0.0.1:{self.server.port}", "ca": self.server.ca().decode(),
+            "protos": os.path.join(ROOT, "proto"), "serve": ECHO,
+            "key": self.operator.CreateApiKey(name="js-shell", scopes=["openshell:all"]).secret,
+            "weak": self.operator.CreateApiKey(name="js-weak", scopes=["sandbox:read"]).secret})
+        agent.control.cancel()
 
     def run_script(self, script, given):
         run = subprocess.run(["node", script], cwd=HERE, input=json.dumps(given), capture_output=True, text=True,

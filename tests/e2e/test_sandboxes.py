@@ -147,6 +147,45 @@ class Life(SandboxCase):
         self.gone("doomed")
 
 
+class Away(SandboxCase):
+    """Agents that are not there; a heartbeat a second, so that three are missed soon."""
+
+    options = ("--heartbeat-interval", "1s")
+
+    def test_unknown_after_the_grace_and_back_by_itself(self):
+        agent = self.offer("away")
+        sandbox = self.ready("away", agent)
+        agent.control.cancel()
+        gone = self.phase("away", V.SANDBOX_PHASE_UNKNOWN)
+        self.assertEqual("False", gone.status.conditions[0].status)
+        self.refused(Code.FAILED_PRECONDITION, lambda: next(self.shell.ExecSandbox(
+            sandbox_id=sandbox.metadata.id, command=["a"])), "unknown")
+        self.refused(Code.FAILED_PRECONDITION, lambda: self.create("nowhere", agent), "offline")
+        agent.connect(agent.made(sandbox.metadata.id, READY))
+        self.phase("away", V.SANDBOX_PHASE_READY)
+
+    def test_deleted_while_away_and_gone_on_return(self):
+        agent = self.offer("doomed")
+        sandbox = self.ready("doomed", agent)
+        agent.control.cancel()
+        self.phase("doomed", V.SANDBOX_PHASE_UNKNOWN)
+        self.assertTrue(self.shell.DeleteSandbox(name="doomed").deleted)
+        self.assertEqual(V.SANDBOX_PHASE_DELETING, self.shell.GetSandbox(name="doomed").sandbox.status.phase)
+        agent.connect(agent.made(sandbox.metadata.id, READY))
+        self.assertEqual(sandbox.metadata.id, agent.take("sandbox_delete", DELETED).sandbox_id)
+        self.gone("doomed")
+
+    def test_forced_away_the_record_goes_and_the_rest_on_return(self):
+        agent = self.offer("forced")
+        sandbox = self.ready("forced", agent)
+        agent.control.cancel()
+        self.shell.DeleteSandbox(name="forced", metadata=(("belay-force", "true"),))
+        self.gone("forced")
+        self.create("forced", self.offer("other"))  # the name is free at once
+        agent.connect(agent.made(sandbox.metadata.id, READY))
+        self.assertEqual(sandbox.metadata.id, agent.take("sandbox_delete").sandbox_id)
+
+
 class Placement(SandboxCase):
     def test_nowhere_to_go(self):
         self.refused(Code.FAILED_PRECONDITION, lambda: self.create("a"), "no agent")
@@ -190,6 +229,12 @@ class Placement(SandboxCase):
             "8192": V.SandboxSpec(environment={"A": "v" * 8193}),
             "128": V.SandboxSpec(environment={f"K{i}": "" for i in range(129)}),
             "command": V.SandboxSpec(command=["x" * 200000, "y" * 100000]),
+            "256 entries": V.SandboxSpec(command=["a"] * 257),
+            "65536": self.template(driver_config={"native": {f"k{i}": "v" * 4000 for i in range(17)}}),
+            "at most 65536": self.template(resources={f"k{i}": "v" * 4000 for i in range(17)}),
+            "policy": V.SandboxSpec(policy=policy_types.SandboxPolicy(network_policies={
+                f"r{i}": policy_types.NetworkPolicyRule(name="x" * 4000) for i in range(70)})),
+            "providers": V.SandboxSpec(providers=[f"p{i}" for i in range(33)]),
             "cpu": V.SandboxSpec(template=struct),
             "nvidia": V.SandboxSpec(template=unknown),
             "read_only": V.SandboxSpec(policy=policy_types.SandboxPolicy(
@@ -201,6 +246,13 @@ class Placement(SandboxCase):
             self.refused(Code.INVALID_ARGUMENT, lambda s=spec: self.create("bad", agent, s), word)
         self.refused(Code.FAILED_PRECONDITION, lambda: self.create("p", agent, V.SandboxSpec(providers=["x"])), "provider")
         self.assertEqual(0, self.server.database.number("SELECT COUNT(*) FROM sandbox"))
+
+    @staticmethod
+    def template(**structs):
+        template = V.SandboxTemplate()
+        for name, value in structs.items():
+            getattr(template, name).update(value)
+        return V.SandboxSpec(template=template)
 
     @staticmethod
     def policy(host, port, **fields):
@@ -220,7 +272,14 @@ class Reading(SandboxCase):
         self.assertEqual(["a", "c"], names(label_selector="team=x,,"))
         self.assertEqual(["b"], names(limit=1, offset=1))
         self.assertEqual(["a", "b", "c"], names(all_workspaces=True))
-        self.refused(Code.INVALID_ARGUMENT, lambda: names(label_selector="team"), "label_selector")
+        self.assertEqual(["a", "c"], names(limit=2, label_selector="team=x"))
+        self.assertEqual(["c"], names(offset=1, label_selector="team=x"))
+        self.assertEqual(["a", "b", "c"], names(limit=5000))
+        self.assertEqual([], names(offset=3))
+        for bad in ("team", "team==x", "team!=x", "=x", "team=x,-bad=y", "team=not a value", "team in (x)",
+                    ",".join(f"k{i}=v" for i in range(65))):
+            with self.subTest(bad):
+                self.refused(Code.INVALID_ARGUMENT, lambda b=bad: names(label_selector=b), "label_selector")
         self.refused(Code.INVALID_ARGUMENT, lambda: names(all_workspaces=True, workspace="default"), "all_workspaces")
         key = self.operator.CreateApiKey(name="reader", scopes=["sandbox:read"]).secret
         reader = Service(self.server.channel(), OPENSHELL_SERVICE, bearer(key))
@@ -270,6 +329,44 @@ class Reading(SandboxCase):
         self.shell.DeleteSandbox(name="logs")
         agent.take("sandbox_delete", DELETED)
         list(watch)  # ends by itself
+
+    def lines(self, agent, sandbox, *lines, sequence=1):
+        events = [gateway.AgentEvent(time_us=at, severity=severity, kind=kind, device=sandbox.metadata.id, text=text,
+                                     attributes={"target": "stdout"}) for at, severity, kind, text in lines]
+        agent.base.upload([gateway.UploadEventsRequest(
+            payload=gateway.EventBatch(events=events).SerializeToString(), captured_at=now(), sequence=sequence,
+            format=gateway.PAYLOAD_FORMAT_EVENT_BATCH)], events=True)
+
+    def test_tails(self):
+        agent = self.offer("tails")
+        sandbox = self.ready("tails", agent)
+        at = int(time.time() * 1e6)
+        self.lines(agent, sandbox, *((at + i, 2, "sandbox.log", f"line {i}") for i in range(250)),
+                   *((at + 300 + i, 2, "sandbox.other", f"event {i}") for i in range(5)))
+        since = at // 1000 + 60_000
+
+        def watched(count, number, **fields):
+            """What a watch brings at once, and then the next line."""
+            watch = self.shell.WatchSandbox(id=sandbox.metadata.id, **fields)
+            got = [next(watch) for _ in range(count)]
+            self.lines(agent, sandbox, (since * 1000, 4, "sandbox.log", f"next {number}"), sequence=1 + number)
+            while got[-1].log.message != f"next {number}":
+                got.append(next(watch))
+            watch.cancel()
+            return [event.log.message or event.event.message for event in got if event.WhichOneof("payload") != "sandbox"]
+        self.assertEqual([f"line {i}" for i in range(50, 250)] + ["next 1"], watched(200, 1, follow_logs=True))
+        self.assertEqual(["line 249", "next 1", "next 2"], watched(2, 2, follow_logs=True, log_tail_lines=2))
+        self.assertEqual(["next 2", "event 3", "event 4", "next 3"], watched(
+            3, 3, follow_logs=True, follow_events=True, event_tail=2, log_tail_lines=1, log_min_level="error"))
+        self.assertEqual(["next 1", "next 2", "next 3", "next 4"], watched(3, 4, follow_logs=True, log_since_ms=since))
+        self.refused(Code.INVALID_ARGUMENT, lambda: next(self.shell.WatchSandbox(
+            id=sandbox.metadata.id, log_sources=["kernel"])), "sources")
+        logs = lambda **f: [line.message for line in self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id, **f).logs]
+        self.assertEqual([f"next {i}" for i in range(1, 5)], logs(since_ms=since))
+        self.assertEqual([], logs(since_ms=(1 << 63) - 1))
+        self.assertEqual([], logs(sources=["gateway"]))
+        self.assertEqual(254, len(logs(sources=["sandbox"])))
+        self.assertEqual(254, len(logs()))
 
     def test_watch_until_ready(self):
         agent = self.offer("until")
@@ -662,6 +759,45 @@ class Relays(SandboxCase):
         stream.cancel()
         self.refused(Code.UNAVAILABLE, lambda: next(events), "went away")
 
+    def test_a_command_that_is_not_ended_in_time_exits_with_124_whatever_the_agent_does(self):
+        events = self.shell.ExecSandbox(sandbox_id=self.id, command=["sleep"], timeout_seconds=1)
+        order, stream = self.agent.relay()
+        self.assertEqual(1, order.exec.timeout_seconds)
+        stream.send(frame(data=b"half"))
+        got = list(events)
+        self.assertEqual([b"half", 124], [got[0].stdout.data, got[1].exit.exit_code])
+        self.assertEqual(Code.CANCELLED, stream.end()[0])
+        events = self.shell.ExecSandbox(sandbox_id=self.id, command=["sleep"], timeout_seconds=1)
+        _, stream = self.agent.relay()
+        stream.send(frame(exit=gateway.RelayExit(exit_code=124)))  # the agent says it itself: once is enough
+        self.assertEqual([124], [event.exit.exit_code for event in events])
+
+    def test_the_callers_own_deadline_ends_it(self):
+        events = self.shell.ExecSandbox(sandbox_id=self.id, command=["sleep"], timeout=1)
+        _, stream = self.agent.relay()
+        self.assertEqual(Code.CANCELLED, stream.end()[0])
+        self.refused(Code.DEADLINE_EXCEEDED, lambda: next(events))
+
+    def test_it_ends_with_the_right_to_it(self):
+        key = self.operator.CreateApiKey(name="short", scopes=["sandbox:write"])
+        keyed = Service(self.server.channel(), OPENSHELL_SERVICE, bearer(key.secret))
+        events = keyed.ExecSandbox(sandbox_id=self.id, command=["sleep"])
+        _, stream = self.agent.relay()
+        self.operator.RevokeApiKey(id=key.key.id)
+        self.assertEqual(Code.CANCELLED, stream.end()[0])
+        self.refused(Code.UNAUTHENTICATED, lambda: next(events))
+
+    def test_it_ends_with_the_sandbox(self):
+        """The agent ends what runs in a sandbox that stops; a new one is refused by its phase."""
+        self.shell.StopSandbox(name="relay")
+        self.refused(Code.FAILED_PRECONDITION, lambda: next(self.shell.ExecSandbox(sandbox_id=self.id, command=["a"])),
+                     "stopping")
+        self.agent.take("sandbox_stop", STOPPED)
+        self.phase("relay", V.SANDBOX_PHASE_STOPPED)
+        for call in (lambda: next(self.shell.ExecSandbox(sandbox_id=self.id, command=["a"])),
+                     lambda: self.shell.CreateSshSession(sandbox_id=self.id)):
+            self.refused(Code.FAILED_PRECONDITION, call, "stopped")
+
     def test_the_agent_says_no(self):
         events = self.shell.ExecSandbox(sandbox_id=self.id, command=["sleep"])
         _, stream = self.agent.relay()
@@ -673,7 +809,16 @@ class Relays(SandboxCase):
                 ("command", Code.INVALID_ARGUMENT, {"command": []}),
                 ("command", Code.INVALID_ARGUMENT, {"command": [""]}),
                 ("workdir", Code.INVALID_ARGUMENT, {"command": ["a"], "workdir": "tmp"}),
+                ("workdir", Code.INVALID_ARGUMENT, {"command": ["a"], "workdir": "/" + "x" * 4096}),
+                ("command", Code.INVALID_ARGUMENT, {"command": ["a"] * 1025}),
+                ("command", Code.INVALID_ARGUMENT, {"command": ["a", "x" * 32769]}),
                 ("reserved", Code.INVALID_ARGUMENT, {"command": ["a"], "environment": {"OPENSHELL_A": ""}}),
+                ("128", Code.INVALID_ARGUMENT, {"command": ["a"], "environment": {f"A{i}": "" for i in range(129)}}),
+                ("256", Code.INVALID_ARGUMENT, {"command": ["a"], "environment": {"A" * 257: ""}}),
+                ("8192", Code.INVALID_ARGUMENT, {"command": ["a"], "environment": {"A": "x" * 8193}}),
+                ("262144", Code.INVALID_ARGUMENT, {"command": ["a"], "environment": {f"A{i}": "x" * 8190 for i in range(33)}}),
+                ("65535", Code.INVALID_ARGUMENT, {"command": ["a"], "tty": True, "cols": 65536}),
+                ("", Code.RESOURCE_EXHAUSTED, {"command": ["a"], "stdin": b"x" * (1 << 20)}),  # a message of over 1 MiB
                 ("not found", Code.NOT_FOUND, {"command": ["a"], "sandbox_id": "sbx_none"})):
             request = {"sandbox_id": self.id, **fields}
             self.refused(code, lambda r=request: next(self.shell.ExecSandbox(**r)), word)

@@ -1,5 +1,5 @@
 # The checklist and the method matrix against the built server, by the harness of tests/e2e.
-belay_script_tests(security matrix transport tampering peers clients)
+belay_script_tests(security matrix openshell transport tampering peers clients)
 
 # The table of the checklist itself: every test that it names exists, every defence stands where it
 # is to be taken away. tests/security/without_defence does so, on demand.

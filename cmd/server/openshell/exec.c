@@ -111,6 +111,7 @@ static void start(struct rpc_stream *stream, struct operator_half *half, const e
     target.target_case = AGENTGATEWAY__V1__CONTROL_RELAY_OPEN__TARGET_EXEC;
     target.exec = &exec;
     const struct relay_wish wish = { .sandbox_id = request->sandbox_id, .target = &target };
+    operator_half_limit(half, request->timeout_seconds);
     operator_half_open(half, &wish, arena);
     struct str_view rest = str_from((const char *)request->stdin.data, request->stdin.len);
     while (rest.len > 0) {

@@ -14,6 +14,15 @@ enum {
 
 #define KIND_LOG "sandbox.log"
 
+/* 0: from the first; a time beyond all clocks is later than every line. */
+static int64_t since_us(int64_t since_ms)
+{
+    if (since_ms <= 0) {
+        return INT64_MIN;
+    }
+    return since_ms > INT64_MAX / MAP_US_PER_MS ? INT64_MAX : since_ms * MAP_US_PER_MS;
+}
+
 OPENSHELL_HANDLER(get_sandbox_logs)
 {
     const Openshell__V1__GetSandboxLogsRequest *request =
@@ -30,7 +39,7 @@ OPENSHELL_HANDLER(get_sandbox_logs)
         .device = str_of(request->sandbox_id),
         .is_log = true,
         .min_severity = filter.min_severity,
-        .since = request->since_ms <= 0 ? INT64_MIN : request->since_ms * MAP_US_PER_MS,
+        .since = since_us(request->since_ms),
         .limit = lines > LINES_MAX ? LINES_MAX : lines,
     };
     if (filter.wants_sandbox) {
@@ -171,7 +180,7 @@ static enum err_code watch_begin(
         .device = str_of(self->id),
         .is_log = true,
         .min_severity = self->filter.min_severity,
-        .since = request->log_since_ms <= 0 ? INT64_MIN : request->log_since_ms * MAP_US_PER_MS,
+        .since = since_us(request->log_since_ms),
         .limit = request->log_tail_lines == 0 ? TAIL_DEFAULT : request->log_tail_lines,
     };
     ask.limit = ask.limit > TAIL_MAX ? TAIL_MAX : ask.limit;

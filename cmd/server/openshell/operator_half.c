@@ -5,7 +5,12 @@
 
 #include <stdio.h>
 
-#define RECHECK_US (INT64_C(5) * US_PER_SECOND)
+enum {
+    EXIT_TIMED_OUT = 124
+};
+
+#define RECHECK_US  (INT64_C(5) * US_PER_SECOND)
+#define OVERTIME_US (INT64_C(2) * US_PER_SECOND) /* for the agent to say so itself */
 
 struct operator_half {
     struct rpc_stream *stream; /* borrowed: lives as long as its state */
@@ -14,7 +19,9 @@ struct operator_half {
     bool was_joined;
     bool is_paused;
     bool is_ended;
-    struct mono_us opened_at;
+    int64_t timeout_us;     /* of the command; 0: none */
+    struct mono_us ends_at; /* INT64_MAX: not yet known, or never */
+    bool is_overdue;        /* the end was put in the agent's place */
 };
 
 struct operator_half *operator_half_create(struct rpc_stream *stream, operator_send_fn send)
@@ -22,6 +29,7 @@ struct operator_half *operator_half_create(struct rpc_stream *stream, operator_s
     struct operator_half *half = mem_alloc(sizeof(*half));
     half->stream = stream;
     half->send = send;
+    half->ends_at.value = INT64_MAX;
     rpc_stream_set_timer(stream, RELAY_OPEN_US); /* for the first message, then for the agent */
     return half;
 }
@@ -49,12 +57,16 @@ void operator_half_open(
     struct err_info err = ERR_INFO_INIT;
     struct service *service = rpc_call_service(rpc_stream_call(half->stream));
     enum err_code code = relay_open(service->relays, half->stream, wish, arena, &half->relay, &err);
-    half->opened_at = clock_mono(service->clock);
     if (code != ERR_OK) {
         operator_half_end(half, code, err.text);
         return;
     }
     rpc_stream_set_timer(half->stream, RELAY_OPEN_US);
+}
+
+void operator_half_limit(struct operator_half *half, uint32_t timeout_seconds)
+{
+    half->timeout_us = timeout_seconds * US_PER_SECOND;
 }
 
 bool operator_half_is_open(const struct operator_half *half)
@@ -113,14 +125,47 @@ static bool send_frames(struct operator_half *half)
     return true;
 }
 
+static struct mono_us now_of(const struct operator_half *half)
+{
+    const struct service *service = rpc_call_service(rpc_stream_call(half->stream));
+    return clock_mono(service->clock);
+}
+
+/* Until the right is looked up again, or the command's time is over. */
+static void set_timer(struct operator_half *half)
+{
+    int64_t left_us = half->ends_at.value - now_of(half).value;
+    rpc_stream_set_timer(
+        half->stream, half->is_overdue || left_us > RECHECK_US ? RECHECK_US : left_us);
+}
+
+static void note_joined(struct operator_half *half)
+{
+    half->was_joined = true;
+    if (half->timeout_us > 0) {
+        half->ends_at.value = now_of(half).value + half->timeout_us + OVERTIME_US;
+    }
+    set_timer(half);
+}
+
+/* An agent that does not end a command in time is no reason to wait for it: what it has sent goes
+ * out, and then the exit that it owes. */
+static void end_overdue(struct operator_half *half)
+{
+    const struct relay_frame over = { .kind = RELAY_EXIT, .a = EXIT_TIMED_OUT };
+    if (!half->is_overdue && now_of(half).value >= half->ends_at.value) {
+        half->is_overdue = true;
+        (void)relay_put(half->relay, RELAY_AGENT, &over);
+    }
+}
+
 void operator_half_pump(struct operator_half *half)
 {
     if (half->relay == NULL || half->is_ended) {
         return;
     }
     if (!half->was_joined && relay_is_joined(half->relay)) {
-        half->was_joined = true;
-        rpc_stream_set_timer(half->stream, RECHECK_US);
+        note_joined(half);
     }
     if (half->is_paused && relay_may_read(half->relay, RELAY_OPERATOR)) {
         half->is_paused = false;
@@ -151,5 +196,6 @@ void operator_half_tick(struct operator_half *half)
         return;
     }
     relay_count(half->relay, rpc_call_worker(call), true);
-    rpc_stream_set_timer(half->stream, RECHECK_US);
+    end_overdue(half);
+    set_timer(half);
 }

@@ -1,7 +1,7 @@
 /*
  * The operator's half of a relay, shared by exec and forward: opens it, queues what the operator
- * sends, sends on what the agent brings, ends with either side, when the right to it ends, or when
- * the agent does not come. Events of one stream only.
+ * sends, sends on what the agent brings, ends with either side, when the right to it ends, when its
+ * time is over, or when the agent does not come. Events of one stream only.
  */
 #ifndef SERVER_OPENSHELL_OPERATOR_HALF_H
 #define SERVER_OPENSHELL_OPERATOR_HALF_H
@@ -22,6 +22,8 @@ void operator_half_destroy(struct operator_half *half); /* the stream's closed *
 /* Ends the stream on an error, which then needs no more from the caller. */
 void operator_half_open(
     struct operator_half *half, const struct relay_wish *wish, struct arena *arena);
+/* A command that has not ended by then, and a little over, ends with the exit 124. 0: no limit. */
+void operator_half_limit(struct operator_half *half, uint32_t timeout_seconds);
 bool operator_half_is_open(const struct operator_half *half);
 void operator_half_put(struct operator_half *half, const struct relay_frame *frame);
 void operator_half_end(struct operator_half *half, enum err_code code, const char *text);

@@ -142,8 +142,8 @@ static enum err_code parse_selector(
         }
         struct str_view key = pair;
         struct str_view value = STR_NONE;
-        bool is_pair = str_cut(pair, '=', &key, &value) && key.len > 0
-            && key.ptr[key.len - 1] != '!' && (value.len == 0 || value.ptr[0] != '=');
+        bool is_pair =
+            str_cut(pair, '=', &key, &value) && wire_is_label(str_trim(key), str_trim(value));
         if (!is_pair || ++pairs > SELECTOR_PAIRS) {
             return ERR_SET(
                 err,
