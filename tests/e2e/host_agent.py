@@ -25,7 +25,7 @@ class HostAgent(SandboxAgent):
                 if kind == "command":
                     self.carry_out(message.command)
                 elif kind == "relay_open":
-                    threading.Thread(target=self.join, args=(message.relay_open,), daemon=True).start()
+                    threading.Thread(target=self.serve_relay, args=(message.relay_open,), daemon=True).start()
         except grpc.RpcError:
             pass
 
@@ -49,10 +49,8 @@ class HostAgent(SandboxAgent):
             payload=gateway.EventBatch(events=[event]).SerializeToString(), captured_at=now(),
             format=gateway.PAYLOAD_FORMAT_EVENT_BATCH)], events=True)
 
-    def join(self, order):
-        stream = Stream(self.base.channel, GATEWAY + "RelayStream", self.base.credentials, gateway.RelayFrame, depth=8,
-                        timeout=120)
-        stream.send(frame(init=gateway.RelayInit(relay_id=order.relay_id)))
+    def serve_relay(self, order):
+        stream = self.join(order.relay_id, depth=8)
         if order.WhichOneof("target") == "exec":
             Exec(order.exec, stream).run()
         else:

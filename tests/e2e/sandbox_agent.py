@@ -33,7 +33,7 @@ class SandboxAgent:
         return reply
 
     def connect(self, *reports):
-        self.control = Stream(self.base.channel, GATEWAY + "ControlStream", self.base.credentials)
+        self.control = Stream(self.base.channel, GATEWAY + "ControlStream", self.base.credentials, timeout=10 * TIMEOUT)
         self.control.send(gateway.ControlStreamRequest(hello=gateway.ControlHello(
             capacity=self.capacity, sandboxes=list(reports))))
         assert self.control.receive().WhichOneof("message") == "accepted"
@@ -52,18 +52,25 @@ class SandboxAgent:
     def report(self, sandbox_id, state, **fields):
         self.control.send(gateway.ControlStreamRequest(sandbox_report=self.made(sandbox_id, state, **fields)))
 
-    def relay(self, depth=0, channel=None, **init):
-        """The next relay the server asks for: its order, and our stream for it, by the channel given."""
+    def relay_order(self):
+        """The next relay the server asks for; a new control stream brings again what was asked for a moment ago."""
         while True:
             message = self.control.receive()
             if message.WhichOneof("message") == "relay_open" and message.relay_open.relay_id not in self.relays:
-                order = message.relay_open
-                break
-        self.relays.add(order.relay_id)  # a new control stream brings again what was asked for a moment ago
-        stream = Stream(channel or self.base.channel, GATEWAY + "RelayStream", self.base.credentials,
+                self.relays.add(message.relay_open.relay_id)
+                return message.relay_open
+
+    def join(self, relay_id, channel=None, credentials=None, depth=0, **init):
+        """A stream for a relay: ours by our own channel, unless said otherwise."""
+        stream = Stream(channel or self.base.channel, GATEWAY + "RelayStream", credentials or self.base.credentials,
                         gateway.RelayFrame, depth=depth)
-        stream.send(gateway.RelayFrame(init=gateway.RelayInit(relay_id=order.relay_id, **init)))
-        return order, stream
+        stream.send(gateway.RelayFrame(init=gateway.RelayInit(relay_id=relay_id, **init)))
+        return stream
+
+    def relay(self, depth=0, channel=None, **init):
+        """The next relay the server asks for: its order, and our stream for it."""
+        order = self.relay_order()
+        return order, self.join(order.relay_id, channel, depth=depth, **init)
 
     def take(self, kind, state=None, **fields):
         command, order = self.order(kind)

@@ -146,9 +146,10 @@ class Joined(RelayCase):
             call.cancel()
         eventually(lambda: self.server.database.number("SELECT COUNT(*) FROM sandbox_connection") == 0, "none is left")
         again, _ = forward(0, tokens[0])
-        order, stream = self.agent.relay()
+        order = self.agent.relay_order()
         while order.relay_id not in self.rows():
-            order, stream = self.agent.relay()
+            order = self.agent.relay_order()
+        stream = self.agent.join(order.relay_id)
         stream.send(frame(data=b"again"))
         self.assertEqual(b"again", next(again).data)
         until = self.server.database.number("SELECT until_us FROM sandbox_connection")
@@ -243,6 +244,61 @@ class Joined(RelayCase):
         self.assertEqual("end", stream.receive().WhichOneof("frame"))
         events.cancel()
 
+    def made(self, relay_id, address=None, agent_id=None, key=None, domain=b"belay.replica.v1"):
+        """The pass that servers show each other, made here from the key they share."""
+        agent_id = self.agent.base.id if agent_id is None else agent_id
+        if key is None:
+            with open(os.path.join(self.server.state, "command.key"), "rb") as file:
+                key = ed25519.Ed25519PrivateKey.from_private_bytes(file.read()[:32])
+        parts = [domain, self.agent.registered.server_id.encode(),
+                 (address or f"127.0.0.1:{self.server.port}").encode(), relay_id.encode(), str(agent_id).encode()]
+        signature = key.sign(b"".join(len(part).to_bytes(8, "big") + part for part in parts))
+        return bearer(f"blr_{relay_id}.{agent_id}.{signature.hex()}")
+
+    def test_passes(self):
+        events = self.exec()
+        relay = self.agent.relay_order().relay_id
+        other = "rly_" + "0" * 26
+        at_owner = self.server.channel()
+        for why, credentials, named, code in (
+                ("another key", self.made(relay, key=ed25519.Ed25519PrivateKey.generate()), relay, Code.UNAUTHENTICATED),
+                ("another server", self.made(relay, address=f"127.0.0.1:{self.replicas[1].port}"), relay,
+                 Code.UNAUTHENTICATED),
+                ("another purpose", self.made(relay, domain=b"belay.command.v1"), relay, Code.UNAUTHENTICATED),
+                ("another agent's number", bearer(self.made(relay)[0][1][7:].replace(
+                    f".{self.agent.base.id}.", ".999.")), relay, Code.UNAUTHENTICATED),
+                ("no signature", bearer(f"blr_{relay}.{self.agent.base.id}."), relay, Code.UNAUTHENTICATED),
+                ("nothing", bearer("blr_"), relay, Code.UNAUTHENTICATED),
+                ("another agent", self.made(relay, agent_id=999), relay, Code.NOT_FOUND),
+                ("another relay's pass", self.made(other), relay, Code.NOT_FOUND),
+                ("a relay that is not", self.made(other), other, Code.NOT_FOUND)):
+            with self.subTest(why):
+                self.assertEqual(code, self.agent.join(named, at_owner, credentials).end()[0])
+        good = self.made(relay)
+        # A pass is for its relay alone: not for what else an agent or an operator may call.
+        for service, name in ((GATEWAY_SERVICE, "UploadHeartbeat"), (GATEWAY_SERVICE, "ControlStream"),
+                              (ADMIN_SERVICE, "ListAgents"), (OPENSHELL_SERVICE, "ListSandboxes")):
+            call = getattr(Service(at_owner, service, good), name)
+            code, _ = code_of(lambda c=call: next(c()) if name == "ControlStream" else c())
+            self.assertEqual(Code.PERMISSION_DENIED, code, name)
+        # At another server than the owner it leads nowhere on, though that one could find the owner.
+        elsewhere = self.made(relay, address=f"127.0.0.1:{self.replicas[1].port}")
+        self.assertEqual(Code.NOT_FOUND, self.agent.join(relay, self.replicas[1].channel(), elsewhere).end()[0])
+        stream = self.agent.join(relay, at_owner, good)
+        self.assertEqual("end", stream.receive().WhichOneof("frame"))
+        self.assertEqual(Code.ABORTED, self.agent.join(relay, at_owner, good).end()[0])
+        self.runs(events, stream)
+
+    def test_another_agent_finds_nothing_by_any_server(self):
+        thief = self.agent_at(1, f"thief-{self.used}")
+        events = self.exec()
+        relay = self.agent.relay_order().relay_id
+        for replica in self.replicas:
+            self.assertEqual(Code.NOT_FOUND, thief.join(relay, replica.channel()).end()[0])
+        stream = self.agent.join(relay)
+        self.runs(events, stream)
+        thief.control.cancel()
+
     @staticmethod
     def memory(replica):
         with open(f"/proc/{replica.process.pid}/status", encoding="utf-8") as status:
@@ -282,85 +338,12 @@ class Killed(RelayCase):
 
     def test_the_operators_server_before_the_agent_comes(self):
         self.exec()
-        order = self.order()
+        order = self.agent.relay_order()
         self.replicas[0].kill()
-        stream = self.join(self.replicas[1].channel(), self.agent.base.credentials, order.relay_id)
+        stream = self.agent.join(order.relay_id)
         begun = time.monotonic()
         self.assertEqual(Code.UNAVAILABLE, stream.end()[0])
         self.assertLess(time.monotonic() - begun, 10)
-
-    def order(self):
-        while True:
-            message = self.agent.control.receive()
-            if message.WhichOneof("message") == "relay_open":
-                return message.relay_open
-
-    @staticmethod
-    def join(channel, credentials, relay_id):
-        stream = Stream(channel, GATEWAY + "RelayStream", credentials, gateway.RelayFrame)
-        stream.send(frame(init=gateway.RelayInit(relay_id=relay_id)))
-        return stream
-
-
-class Strangers(RelayCase):
-    """The pass that servers show each other, made here from the key they share."""
-
-    order = Killed.order
-    join = staticmethod(Killed.join)
-
-    def made(self, relay_id, address=None, agent_id=None, key=None, domain=b"belay.replica.v1"):
-        agent_id = self.agent.base.id if agent_id is None else agent_id
-        if key is None:
-            with open(os.path.join(self.server.state, "command.key"), "rb") as file:
-                key = ed25519.Ed25519PrivateKey.from_private_bytes(file.read()[:32])
-        parts = [domain, self.agent.registered.server_id.encode(),
-                 (address or f"127.0.0.1:{self.server.port}").encode(), relay_id.encode(), str(agent_id).encode()]
-        signature = key.sign(b"".join(len(part).to_bytes(8, "big") + part for part in parts))
-        return bearer(f"blr_{relay_id}.{agent_id}.{signature.hex()}")
-
-    def test_passes(self):
-        events = self.exec()
-        relay = self.order().relay_id
-        other = "rly_" + "0" * 26
-        at_owner = self.server.channel()
-        for why, credentials, named, code in (
-                ("another key", self.made(relay, key=ed25519.Ed25519PrivateKey.generate()), relay, Code.UNAUTHENTICATED),
-                ("another server", self.made(relay, address=f"127.0.0.1:{self.replicas[1].port}"), relay,
-                 Code.UNAUTHENTICATED),
-                ("another purpose", self.made(relay, domain=b"belay.command.v1"), relay, Code.UNAUTHENTICATED),
-                ("another agent's number", bearer(self.made(relay)[0][1][7:].replace(
-                    f".{self.agent.base.id}.", ".999.")), relay, Code.UNAUTHENTICATED),
-                ("no signature", bearer(f"blr_{relay}.{self.agent.base.id}."), relay, Code.UNAUTHENTICATED),
-                ("nothing", bearer("blr_"), relay, Code.UNAUTHENTICATED),
-                ("another agent", self.made(relay, agent_id=999), relay, Code.NOT_FOUND),
-                ("another relay's pass", self.made(other), relay, Code.NOT_FOUND),
-                ("a relay that is not", self.made(other), other, Code.NOT_FOUND)):
-            with self.subTest(why):
-                self.assertEqual(code, self.join(at_owner, credentials, named).end()[0])
-        good = self.made(relay)
-        # A pass is for its relay alone: not for what else an agent or an operator may call.
-        for service, name in ((GATEWAY_SERVICE, "UploadHeartbeat"), (GATEWAY_SERVICE, "ControlStream"),
-                              (ADMIN_SERVICE, "ListAgents"), (OPENSHELL_SERVICE, "ListSandboxes")):
-            call = getattr(Service(at_owner, service, good), name)
-            code, _ = code_of(lambda c=call: next(c()) if name == "ControlStream" else c())
-            self.assertEqual(Code.PERMISSION_DENIED, code, name)
-        # At another server than the owner it leads nowhere on, though that one could find the owner.
-        elsewhere = self.made(relay, address=f"127.0.0.1:{self.replicas[1].port}")
-        self.assertEqual(Code.NOT_FOUND, self.join(self.replicas[1].channel(), elsewhere, relay).end()[0])
-        stream = self.join(at_owner, good, relay)
-        self.assertEqual("end", stream.receive().WhichOneof("frame"))
-        self.assertEqual(Code.ABORTED, self.join(at_owner, good, relay).end()[0])
-        self.runs(events, stream)
-
-    def test_another_agent_finds_nothing_by_any_server(self):
-        thief = self.agent_at(1, f"thief-{self.used}")
-        events = self.exec()
-        relay = self.order().relay_id
-        for replica in self.replicas:
-            self.assertEqual(Code.NOT_FOUND, self.join(replica.channel(), thief.base.credentials, relay).end()[0])
-        stream = self.join(self.agent.base.channel, self.agent.base.credentials, relay)
-        self.runs(events, stream)
-        thief.control.cancel()
 
 
 class Deaf(RelayCase):
