@@ -359,6 +359,7 @@ static void close_all(struct app *app)
     bridges_destroy(app->bridges);
     link_destroy(STEAL(app->link));
     workload_close(app->workload);
+    proxy_destroy(app->proxy);
     commands_destroy(app->commands);
     loop_timer_destroy(app->reboot_timer);
     loop_timer_destroy(app->tick_timer);

@@ -11,6 +11,7 @@
 #include "cmd/agent/host/sampler.h"
 #include "cmd/agent/link/batch.h"
 #include "cmd/agent/link/link.h"
+#include "cmd/agent/proxy/proxy.h"
 #include "cmd/agent/relay/bridges.h"
 #include "cmd/agent/status_socket.h"
 #include "cmd/agent/workload/workload.h"
@@ -35,6 +36,8 @@ struct app {
     struct commands *commands;
     struct workload *workload; /* NULL: no sandboxes for the server */
     struct bridges *bridges;   /* NULL: as above */
+    struct proxy *proxy;       /* what sandboxes reach the network by */
+    struct egress egress;
     struct device_policy policy;
     struct status_socket *status;
     struct loop_timer *sample_timer;

@@ -1,14 +1,19 @@
 /* The agent's sandboxes as the server's: options, hello, reports, records, orders. */
 #include "cmd/agent/app.h"
 #include "cmd/agent/outcome.h"
+#include "cmd/agent/proxy/policy.h"
 #include "cmd/agent/workload/duties.h"
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <sys/statvfs.h>
 
 enum {
     PERCENT = 100,
+    NUMBER_BYTES = 24,
+    TEXT_BYTES = 1024,
     KEPT_PERCENT = 80 /* of memory and disk, where the options name no amount */
 };
 
@@ -44,6 +49,108 @@ static bool has_room(void *context)
 static const struct workload_ops ops = { .report = send_report,
                                          .emit = emit,
                                          .has_room = has_room };
+
+/* ---- The network ---- */
+
+typedef Openshell__Sandbox__V1__SandboxPolicy policy_type;
+
+static void on_denied(void *context, const char *id, const struct proxy_denial *denial)
+{
+    struct app *app = context;
+    char port[NUMBER_BYTES];
+    char count[NUMBER_BYTES];
+    char text[TEXT_BYTES];
+    bool is_named = denial->host[0] != '\0';
+    (void)snprintf(port, sizeof(port), "%u", denial->port);
+    (void)snprintf(count, sizeof(count), "%" PRIu64, denial->count);
+    (void)snprintf(
+        text,
+        sizeof(text),
+        "%s%s%s%s%s: %s",
+        denial->audited ? "let through, to be watched" : "denied",
+        is_named ? ": " : "",
+        denial->host,
+        is_named ? ":" : "",
+        is_named ? port : "",
+        denial->reason);
+    const char *const attributes[] = { "host",   denial->host,   "port",   port,
+                                       "method", denial->method, "path",   denial->path,
+                                       "rule",   denial->rule,   "reason", denial->reason,
+                                       "count",  count,          NULL };
+    const struct workload_event event = {
+        .sandbox_id = id,
+        .kind = denial->audited ? "sandbox.audited" : "sandbox.denied",
+        .text = text,
+        .severity = AGENTGATEWAY__V1__SEVERITY__SEVERITY_WARNING,
+        .attributes = attributes,
+    };
+    workload_tell(app->workload, &event);
+}
+
+static const struct proxy_ops proxy_ops = { .denied = on_denied };
+
+static enum err_code check(void *context, const policy_type *policy, struct err_info *err)
+{
+    struct rules *rules = NULL;
+    (void)context;
+    TRY(policy_compile(policy, &rules, err));
+    rules_destroy(rules);
+    return ERR_OK;
+}
+
+static enum err_code apply(
+    void *context, const char *sandbox_id, const policy_type *policy, struct err_info *err)
+{
+    struct app *app = context;
+    struct rules *rules = NULL;
+    TRY(policy_compile(policy, &rules, err));
+    proxy_set_rules(app->proxy, sandbox_id, rules);
+    return ERR_OK;
+}
+
+static void take_listener(void *context, const char *sandbox_id, int take_fd)
+{
+    struct app *app = context;
+    struct err_info err = ERR_INFO_INIT;
+    if (proxy_open(app->proxy, sandbox_id, take_fd, &err) != ERR_OK) {
+        log_error("sandbox_without_network", LOG_STR("sandbox", sandbox_id), LOG_ERR(&err));
+    }
+}
+
+static void forget(void *context, const char *sandbox_id)
+{
+    struct app *app = context;
+    proxy_forget(app->proxy, sandbox_id);
+}
+
+static void count(void *context, const char *sandbox_id, struct egress_count *ret_count)
+{
+    const struct app *app = context;
+    struct proxy_usage usage = { .in_bytes = 0 };
+    if (proxy_get_usage(app->proxy, sandbox_id, &usage)) {
+        *ret_count = (struct egress_count){ usage.out_bytes, usage.in_bytes };
+    }
+}
+
+static enum err_code open_egress(struct app *app, struct err_info *err)
+{
+    const struct proxy_options options = { .loop = app->loop,
+                                           .resolvers =
+                                               config_text(app->config, "sandbox-resolvers"),
+                                           .ops = &proxy_ops,
+                                           .context = app };
+    app->egress = (struct egress){ .context = app,
+                                   .check = check,
+                                   .apply = apply,
+                                   .listen = take_listener,
+                                   .forget = forget,
+                                   .count = count };
+    enum err_code code = proxy_create(&options, &app->proxy, err);
+    if (code == ERR_INVALID) {
+        err_prefix(err, "sandbox-resolvers");
+    }
+    return code;
+}
 
 /* ---- Options ---- */
 
@@ -89,6 +196,7 @@ static enum err_code open_workload(struct app *app, struct err_info *err)
         .is_lenient = strcmp(config_text(config, "sandbox-limits"), "best-effort") == 0,
         .ops = &ops,
         .context = app,
+        .egress = &app->egress,
     };
     uint64_t last = options.uid_base + options.offer.slots * SANDBOX_UID_COUNT;
     if (last > UINT32_MAX) {
@@ -98,6 +206,7 @@ static enum err_code open_workload(struct app *app, struct err_info *err)
             "sandbox-uid-base, sandbox-slots: the ids would end at %llu, above 4294967295",
             (unsigned long long)last);
     }
+    TRY(open_egress(app, err));
     return workload_open(&options, &app->workload, err);
 }
 

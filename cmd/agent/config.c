@@ -11,6 +11,7 @@
 static const char *const levels[] = { "debug", "info", "warn", "error", NULL };
 static const char *const drivers[] = { "auto", "native", "bwrap", NULL };
 static const char *const offers[] = { "off", "auto", "on", NULL };
+static const char *const networks[] = { "none", "proxy", NULL };
 static const char *const strictness[] = { "require", "best-effort", NULL };
 static const char *const formats[] = { "text", "json", NULL };
 
@@ -147,6 +148,12 @@ const struct config_option agent_options[] = {
       .section = "Sandboxes",
       .help = "Of a limit that this host cannot enforce: require refuses the sandbox, best-effort "
               "leaves the limit out and says so" },
+    { .name = "sandbox-resolvers",
+      .type = CONFIG_TEXT,
+      .max = 1024,
+      .argument = "ADDRESS[:PORT],...",
+      .section = "Sandboxes",
+      .help = "Servers that resolve the names sandboxes ask for; those of the host unless set" },
     { .name = "log-level",
       .type = CONFIG_CHOICE,
       .fallback = "info",
@@ -243,6 +250,21 @@ const struct config_option agent_options[] = {
       .argument = "SIZE",
       .section = "Sandbox",
       .help = "For 'image import': most bytes that may come out of the archive" },
+    { .name = "network",
+      .type = CONFIG_CHOICE,
+      .flags = CONFIG_FLAG_ONLY,
+      .fallback = "none",
+      .choices = networks,
+      .argument = "NETWORK",
+      .section = "Sandbox",
+      .help = "For 'sandbox run': none, or proxy: what --allow names, through the egress proxy" },
+    { .name = "allow",
+      .type = CONFIG_LIST,
+      .flags = CONFIG_FLAG_ONLY,
+      .argument = "HOST:PORT",
+      .section = "Sandbox",
+      .help = "For 'sandbox run': a place it may reach; HOST is a name, *.NAME (one label), "
+              "**.NAME (any) or an address" },
     { .name = "config",
       .type = CONFIG_PATH,
       .flags =

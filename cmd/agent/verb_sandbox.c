@@ -5,6 +5,7 @@
 #include "cmd/agent/agent.h"
 #include "cmd/agent/image/images.h"
 #include "cmd/agent/outcome.h"
+#include "cmd/agent/proxy/proxy.h"
 #include "cmd/agent/sandbox/sandbox.h"
 #include "cmd/agent/verbs.h"
 #include "common/base/cleanup.h"
@@ -29,6 +30,7 @@ enum {
 struct run {
     struct loop *loop;
     struct sandboxes *all;
+    struct proxy *proxy; /* NULL: it has no network */
     char dir[64];
     struct loop_watch *input_watch;
     uint64_t input_sent;
@@ -125,6 +127,23 @@ static void on_removed(void *context, const char *id)
     loop_stop(run->loop);
 }
 
+static void on_listening(void *context, const char *id, int take_fd)
+{
+    struct run *run = context;
+    struct err_info err = ERR_INFO_INIT;
+    if (proxy_open(run->proxy, id, take_fd, &err) != ERR_OK) {
+        (void)fprintf(stderr, "belay-agent: no network: %s\n", err.text);
+    }
+}
+
+static void on_denied(void *context, const char *id, const struct proxy_denial *denial)
+{
+    (void)context;
+    (void)id;
+    (void)fprintf(
+        stderr, "belay-agent: denied: %s:%u: %s\n", denial->host, denial->port, denial->reason);
+}
+
 static void on_signal(void *context, int number)
 {
     struct run *run = context;
@@ -139,7 +158,10 @@ static const struct sandbox_ops ops = { .ready = on_ready,
                                         .removed = on_removed,
                                         .started = on_started,
                                         .output = on_output,
-                                        .input_taken = on_input_taken };
+                                        .input_taken = on_input_taken,
+                                        .listening = on_listening };
+
+static const struct proxy_ops proxy_ops = { .denied = on_denied };
 
 static enum err_code open_run(struct run *run, const struct config *config, struct err_info *err)
 {
@@ -171,11 +193,57 @@ static enum err_code open_run(struct run *run, const struct config *config, stru
     return sandboxes_open(&options, &run->all, err);
 }
 
+/* HOST:PORT, where an IPv6 address may stand without brackets: the port is behind the last colon.
+ */
+static enum err_code add_place(struct rules *rules, const char *text, struct err_info *err)
+{
+    const char *colon = strrchr(text, ':');
+    unsigned port = 0;
+    if (colon == NULL || !host_parse_port(str_of(colon + 1), &port)) {
+        return ERR_SET(err, ERR_INVALID, "--allow %.128s: HOST:PORT is needed", text);
+    }
+    const uint32_t ports[] = { port };
+    const struct rules_endpoint place = { .rule = STR("--allow"),
+                                          .host = str_from(text, (size_t)(colon - text)),
+                                          .ports = ports,
+                                          .port_count = 1 };
+    enum err_code code = rules_add(rules, &place, err);
+    if (code != ERR_OK) {
+        err_prefix(err, "--allow %.128s", text);
+    }
+    return code;
+}
+
+static enum err_code open_network(
+    struct run *run, const struct config *config, struct err_info *err)
+{
+    const struct proxy_options options = { .loop = run->loop,
+                                           .resolvers = config_text(config, "sandbox-resolvers"),
+                                           .ops = &proxy_ops,
+                                           .context = run };
+    size_t count = config_list_count(config, "allow");
+    if (strcmp(config_text(config, "network"), "proxy") != 0) {
+        return count == 0 ? ERR_OK : ERR_SET(err, ERR_INVALID, "--allow: needs --network proxy");
+    }
+    struct rules *rules = rules_create();
+    enum err_code code = proxy_create(&options, &run->proxy, err);
+    for (size_t i = 0; i < count && code == ERR_OK; i++) {
+        code = add_place(rules, config_list_item(config, "allow", i), err);
+    }
+    if (code != ERR_OK) {
+        rules_destroy(rules);
+        return code;
+    }
+    proxy_set_rules(run->proxy, ID, rules);
+    return ERR_OK;
+}
+
 static void close_run(struct run *run)
 {
     struct err_info err = ERR_INFO_INIT;
     sandboxes_close(run->all);
     fd_close(&run->image);
+    proxy_destroy(run->proxy);
     loop_destroy(run->loop);
     if (run->dir[0] != '\0' && sandboxes_erase(run->dir, &err) != ERR_OK) {
         (void)fprintf(stderr, "belay-agent: %s\n", err.text);
@@ -233,6 +301,10 @@ static int run_program(const struct config *config)
                                  .wall_us = (uint64_t)config_int(config, "time") };
     enum err_code code = open_run(&run, config, &err);
     if (code == ERR_OK) {
+        code = open_network(&run, config, &err);
+    }
+    if (code == ERR_OK) {
+        spec.network = run.proxy == NULL ? SANDBOX_NETWORK_NONE : SANDBOX_NETWORK_PROXY;
         code = sandbox_create(run.all, &spec, &err);
     }
     if (code == ERR_OK) {

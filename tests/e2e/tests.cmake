@@ -22,6 +22,11 @@ belay_script_tests(e2e sim sandboxes sandboxes_real relays_real base enrollment 
 # They make sandboxes on this host, as the component tests of them do.
 set_tests_properties(e2e_sandboxes_real_sqlite e2e_sandboxes_real_postgresql PROPERTIES RUN_SERIAL TRUE)
 
+# In a network of its own, where no PostgreSQL is.
+add_test(NAME e2e_policies COMMAND /usr/bin/python3 -B "${CMAKE_CURRENT_SOURCE_DIR}/e2e/test_policies.py")
+set_tests_properties(e2e_policies PROPERTIES
+  LABELS e2e TIMEOUT 300 SKIP_RETURN_CODE 77 ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin;BELAY_TEST_ENGINE=sqlite")
+
 # Several servers on one PostgreSQL; SQLite has one server.
 foreach(theme replicas relays fencing drain balancer)
   add_test(NAME e2e_${theme}

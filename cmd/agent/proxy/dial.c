@@ -21,7 +21,7 @@ struct dial {
     struct resolve *resolve;
     struct loop_timer *begin; /* for an address, which needs no question */
     struct loop_timer *limit;
-    struct address addresses[RESOLVE_ADDRESSES_MAX];
+    struct ip_address addresses[RESOLVE_ADDRESSES_MAX];
     bool own[RESOLVE_ADDRESSES_MAX];
     size_t count;
     size_t next;
@@ -49,7 +49,7 @@ static void fail(struct dial *dial, enum dial_failure failure)
 static void succeed(struct dial *dial)
 {
     struct dial_options options = dial->options;
-    struct address address = dial->addresses[dial->next - 1];
+    struct ip_address address = dial->addresses[dial->next - 1];
     bool own = dial->own[dial->next - 1];
     loop_watch_remove(dial->watch);
     dial->watch = NULL;
@@ -59,7 +59,7 @@ static void succeed(struct dial *dial)
 }
 
 /* Which of the addresses are on this host's interfaces. */
-static void find_own(const struct address *addresses, size_t count, bool *ret_own)
+static void find_own(const struct ip_address *addresses, size_t count, bool *ret_own)
 {
     struct ifaddrs *all = NULL;
     memset(ret_own, 0, count * sizeof(*ret_own));
@@ -68,13 +68,13 @@ static void find_own(const struct address *addresses, size_t count, bool *ret_ow
         return;
     }
     for (const struct ifaddrs *item = all; item != NULL; item = item->ifa_next) {
-        struct address address;
+        struct ip_address address;
         unsigned port = 0;
-        if (item->ifa_addr == NULL || !address_from_socket(item->ifa_addr, &address, &port)) {
+        if (item->ifa_addr == NULL || !ip_from_socket(item->ifa_addr, &address, &port)) {
             continue;
         }
         for (size_t i = 0; i < count; i++) {
-            ret_own[i] = ret_own[i] || address_equal(&addresses[i], &address);
+            ret_own[i] = ret_own[i] || ip_equal(&addresses[i], &address);
         }
     }
     freeifaddrs(all);
@@ -96,11 +96,11 @@ static void on_writable(void *context, uint32_t events)
 }
 
 /* true: on its way. */
-static bool connect_to(struct dial *dial, const struct address *address)
+static bool connect_to(struct dial *dial, const struct ip_address *address)
 {
     struct sockaddr_storage to;
     int on = 1;
-    socklen_t bytes = address_to_socket(address, dial->options.port, &to);
+    socklen_t bytes = ip_to_socket(address, dial->options.port, &to);
     dial->fd = socket(address->family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (dial->fd < 0) {
         return false;
@@ -140,7 +140,7 @@ static void take_addresses(struct dial *dial)
 }
 
 static void on_resolved(
-    void *context, enum err_code code, const struct address *addresses, size_t count)
+    void *context, enum err_code code, const struct ip_address *addresses, size_t count)
 {
     struct dial *dial = context;
     dial->resolve = NULL; /* it is over, and frees itself */

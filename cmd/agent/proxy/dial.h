@@ -20,9 +20,9 @@ enum dial_failure {
 
 struct dial_ops {
     /* own: for each address, whether it is this host's. false: nothing is connected to. */
-    bool (*judge)(void *context, const struct address *addresses, const bool *own, size_t count);
+    bool (*judge)(void *context, const struct ip_address *addresses, const bool *own, size_t count);
     /* The descriptor is the taker's. Either way the dial is over and gone. */
-    void (*connected)(void *context, int take_fd, const struct address *address, bool own);
+    void (*connected)(void *context, int take_fd, const struct ip_address *address, bool own);
     void (*failed)(void *context, enum dial_failure failure);
 };
 

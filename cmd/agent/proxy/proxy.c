@@ -66,7 +66,7 @@ void gate_deny(struct gate *gate, const struct proxy_denial *denial)
 static void set_accepting(struct gate *gate)
 {
     const struct proxy *proxy = gate->proxy;
-    bool room = gate->conn_count < proxy->options.connections
+    bool room = gate->visit_count < proxy->options.connections
         && proxy->connections < PROXY_CONNECTIONS_TOTAL && !proxy->starved;
     if (gate->watch != NULL && room == gate->paused
         && loop_watch_set(gate->watch, room ? EPOLLIN : 0U) == ERR_OK) {
@@ -98,7 +98,7 @@ static void on_connection(void *context, uint32_t events)
     for (int i = 0; i < ACCEPTS_PER_TURN && !gate->paused; i++) {
         int fd = accept4(gate->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
-            conn_accept(gate, fd);
+            visit_accept(gate, fd);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
             gate->proxy->starved = true; /* they wait in the backlog meanwhile */
             loop_timer_arm_after(gate->proxy->accept_timer, ACCEPT_PAUSE_US);
@@ -114,17 +114,17 @@ static void on_reap(void *context)
     struct proxy *proxy = context;
     LIST_FOR_EACH(node, &proxy->over)
     {
-        conn_free(LIST_ENTRY(node, struct conn, link));
+        visit_free(LIST_ENTRY(node, struct visit, link));
     }
 }
 
-void gate_leave(struct gate *gate, struct conn *conn)
+void gate_leave(struct gate *gate, struct visit *visit)
 {
     struct proxy *proxy = gate->proxy;
     bool full = proxy->connections >= PROXY_CONNECTIONS_TOTAL;
-    list_remove(&conn->link);
-    list_append(&proxy->over, &conn->link);
-    gate->conn_count--;
+    list_remove(&visit->link);
+    list_append(&proxy->over, &visit->link);
+    gate->visit_count--;
     proxy->connections--;
     loop_timer_arm_after(proxy->reap_timer, 0);
     if (full) {
@@ -149,7 +149,7 @@ static struct gate *get(struct proxy *proxy, const char *id)
         gate->rules = rules_create();
         gate->listener = -1;
         gate->tally = tally_create();
-        list_init(&gate->conns);
+        list_init(&gate->visits);
         (void)map_put(proxy->gates, str_of(id), gate);
     }
     return gate;
@@ -161,9 +161,9 @@ static void close_gate(struct gate *gate)
     gate->watch = NULL;
     gate->paused = false;
     fd_close(&gate->listener);
-    LIST_FOR_EACH(node, &gate->conns)
+    LIST_FOR_EACH(node, &gate->visits)
     {
-        conn_close(LIST_ENTRY(node, struct conn, link));
+        visit_close(LIST_ENTRY(node, struct visit, link));
     }
 }
 
@@ -199,9 +199,9 @@ void proxy_set_rules(struct proxy *proxy, const char *id, struct rules *take_rul
     struct gate *gate = get(proxy, id);
     rules_destroy(gate->rules);
     gate->rules = take_rules;
-    LIST_FOR_EACH(node, &gate->conns)
+    LIST_FOR_EACH(node, &gate->visits)
     {
-        conn_recheck(LIST_ENTRY(node, struct conn, link));
+        visit_recheck(LIST_ENTRY(node, struct visit, link));
     }
 }
 
@@ -218,6 +218,8 @@ void proxy_forget(struct proxy *proxy, const char *id)
 {
     struct gate *gate = map_remove(proxy->gates, str_of(id));
     if (gate != NULL) {
+        close_gate(gate);
+        (void)tally_flush(gate->tally, tell, gate);
         destroy_gate(gate);
     }
 }
@@ -263,6 +265,14 @@ enum err_code proxy_create(
     const struct proxy_options *options, struct proxy **ret_proxy, struct err_info *err)
 {
     TRY(resolve_open(err));
+    if (options->resolvers != NULL && !resolve_is_servers(options->resolvers)) {
+        resolve_close();
+        return ERR_SET(
+            err,
+            ERR_INVALID,
+            "\"%.128s\": addresses, each with a port or without, and commas between them",
+            options->resolvers);
+    }
     struct proxy *proxy = mem_alloc(sizeof(*proxy));
     proxy->options = *options;
     proxy->options.resolvers = options->resolvers == NULL ? NULL : mem_strdup(options->resolvers);

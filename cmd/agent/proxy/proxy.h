@@ -63,6 +63,7 @@ struct proxy_destination {
     struct proxy_usage usage;
 };
 
+/* ERR_INVALID: the resolvers. */
 enum err_code proxy_create(
     const struct proxy_options *options, struct proxy **ret_proxy, struct err_info *err) MUST_CHECK;
 void proxy_destroy(struct proxy *proxy); /* NULL is allowed */

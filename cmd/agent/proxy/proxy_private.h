@@ -36,25 +36,25 @@ struct gate {
     int listener;
     struct loop_watch *watch;
     bool paused; /* enough connections */
-    struct list conns;
-    size_t conn_count;
+    struct list visits;
+    size_t visit_count;
     struct proxy_usage usage;
     struct tally *tally;
 };
 
-enum conn_stage {
-    CONN_HEAD,     /* a request is awaited, or being read */
-    CONN_DIAL,     /* it was allowed by its name */
-    CONN_TUNNEL,   /* bytes pass both ways */
-    CONN_EXCHANGE, /* one request and its answer pass */
-    CONN_REPLY,    /* our own last words; then it closes */
-    CONN_OVER      /* closed; freed between two turns of the loop, never in a callback */
+enum visit_stage {
+    VISIT_HEAD,     /* a request is awaited, or being read */
+    VISIT_DIAL,     /* it was allowed by its name */
+    VISIT_TUNNEL,   /* bytes pass both ways */
+    VISIT_EXCHANGE, /* one request and its answer pass */
+    VISIT_REPLY,    /* our own last words; then it closes */
+    VISIT_OVER      /* closed; freed between two turns of the loop, never in a callback */
 };
 
-struct conn {
+struct visit {
     struct list link;
     struct gate *gate;
-    enum conn_stage stage;
+    enum visit_stage stage;
     struct side client;
     struct side server;
     struct loop_timer *timer;
@@ -70,8 +70,8 @@ struct conn {
     bool is_tunnel;
     char method[HEAD_METHOD_BYTES_MAX + 1];
     char *path;
-    struct address address; /* connected to */
-    bool own;               /* it is this host's */
+    struct ip_address address; /* connected to */
+    bool own;                  /* it is this host's */
     struct proxy_usage *row;
     struct rules_decision decision; /* the last one */
 
@@ -90,38 +90,38 @@ struct conn {
     size_t answer_scanned;
 };
 
-/* ---- conn.c ---- */
+/* ---- visit.c ---- */
 
-void conn_accept(struct gate *gate, int take_fd);
-void conn_close(struct conn *conn);
-void conn_free(struct conn *conn); /* after conn_close */
+void visit_accept(struct gate *gate, int take_fd);
+void visit_close(struct visit *visit);
+void visit_free(struct visit *visit); /* after visit_close */
 /* New rules: what they do not allow any more is closed. */
-void conn_recheck(struct conn *conn);
+void visit_recheck(struct visit *visit);
 
 /* What was wrong with the bytes themselves. */
-void conn_tell_malformed(struct conn *conn, const char *why);
+void visit_tell_malformed(struct visit *visit, const char *why);
 /* Tells the decision as a denial. */
-void conn_tell(struct conn *conn);
+void visit_tell(struct visit *visit);
 /* An answer of our own (status 0: none), and then the end. */
-void conn_reply(struct conn *conn, unsigned status, const char *text);
+void visit_reply(struct visit *visit, unsigned status, const char *text);
 /* The next request, which may be there already. */
-void conn_next(struct conn *conn);
-void conn_arm(struct conn *conn, int64_t delay_us);
+void visit_next(struct visit *visit);
+void visit_arm(struct visit *visit, int64_t delay_us);
 /* The first bytes of what the client has sent and nobody used. */
-void conn_use(struct conn *conn, size_t bytes);
+void visit_use(struct visit *visit, size_t bytes);
 
 /* ---- relay.c: connected; from here on bytes pass ---- */
 
-void relay_begin(struct conn *conn);
-void relay_client(struct conn *conn);
-void relay_server(struct conn *conn);
+void visit_relay(struct visit *visit);
+void visit_from_client(struct visit *visit);
+void visit_from_server(struct visit *visit);
 /* Sets what both sides wait for. */
-void relay_watch(struct conn *conn);
+void visit_watch(struct visit *visit);
 
 /* ---- proxy.c ---- */
 
 void gate_deny(struct gate *gate, const struct proxy_denial *denial);
 /* A connection is over: it is freed soon, and there is room for another. */
-void gate_leave(struct gate *gate, struct conn *conn);
+void gate_leave(struct gate *gate, struct visit *visit);
 
 #endif

@@ -28,7 +28,7 @@ struct resolve {
     void *context;
     bool answered;
     enum err_code code;
-    struct address addresses[RESOLVE_ADDRESSES_MAX];
+    struct ip_address addresses[RESOLVE_ADDRESSES_MAX];
     size_t count;
 };
 
@@ -42,6 +42,17 @@ enum err_code resolve_open(struct err_info *err)
 void resolve_close(void)
 {
     ares_library_cleanup();
+}
+
+bool resolve_is_servers(const char *text)
+{
+    ares_channel channel = NULL;
+    bool good = ares_init(&channel) == ARES_SUCCESS
+        && ares_set_servers_ports_csv(channel, text) == ARES_SUCCESS;
+    if (channel != NULL) {
+        ares_destroy(channel);
+    }
+    return good && text[0] != '\0';
 }
 
 static void schedule(struct resolve *resolve)
@@ -137,7 +148,7 @@ static void on_answer(void *context, int status, int timeouts, struct ares_addri
         unsigned port = 0;
         if (resolve->count == RESOLVE_ADDRESSES_MAX) {
             resolve->code = ERR_LIMIT;
-        } else if (address_from_socket(node->ai_addr, &resolve->addresses[resolve->count], &port)) {
+        } else if (ip_from_socket(node->ai_addr, &resolve->addresses[resolve->count], &port)) {
             resolve->count++;
         }
     }

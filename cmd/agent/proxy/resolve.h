@@ -6,7 +6,7 @@
 #ifndef CMD_AGENT_PROXY_RESOLVE_H
 #define CMD_AGENT_PROXY_RESOLVE_H
 
-#include "common/sys/address.h"
+#include "common/sys/ip.h"
 #include "common/sys/loop.h"
 
 enum {
@@ -15,10 +15,13 @@ enum {
 
 struct resolve;
 
+/* Whether text can be given as servers. */
+bool resolve_is_servers(const char *text);
+
 /* code: ERR_NOT_FOUND (no such name, or no address), ERR_UNAVAILABLE (no answer), ERR_LIMIT (too
  * many addresses). Never called from within resolve_start; the question is over then. */
 typedef void (*resolve_fn)(
-    void *context, enum err_code code, const struct address *addresses, size_t count);
+    void *context, enum err_code code, const struct ip_address *addresses, size_t count);
 
 /* Once in the process, before the first question; close after the last. */
 enum err_code resolve_open(struct err_info *err) MUST_CHECK;

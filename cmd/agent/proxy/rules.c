@@ -16,7 +16,7 @@ struct endpoint {
     struct list link;
     struct rules_endpoint as; /* views and arrays of the arena */
     struct host_pattern pattern;
-    struct address_range *ranges;
+    struct ip_range *ranges;
 };
 
 struct rules {
@@ -90,7 +90,7 @@ static enum err_code parse_ranges(
     }
     for (size_t i = 0; i < count; i++) {
         struct str_view text = endpoint->as.addresses[i];
-        if (address_range_parse(text, &endpoint->ranges[i]) != ERR_OK) {
+        if (ip_range_parse(text, &endpoint->ranges[i]) != ERR_OK) {
             return ERR_SET(
                 err,
                 ERR_INVALID,
@@ -242,16 +242,16 @@ static enum content judge(
                               : judge_request(&endpoint->as, request, ret_why);
 }
 
-static bool is_named(const struct endpoint *endpoint, const struct address *address)
+static bool is_named(const struct endpoint *endpoint, const struct ip_address *address)
 {
     for (size_t i = 0; i < endpoint->as.address_count; i++) {
-        if (address_is_in(address, &endpoint->ranges[i])) {
+        if (ip_is_in(address, &endpoint->ranges[i])) {
             return true;
         }
     }
     const struct host *host = &endpoint->pattern.host;
     return endpoint->pattern.match == HOST_EXACT && host->is_address
-        && address_equal(&host->address, address);
+        && ip_equal(&host->address, address);
 }
 
 /* Every address must be good: a name that leads to two places leads to the worse one. */
@@ -259,27 +259,27 @@ static bool addresses_pass(
     const struct endpoint *endpoint, const struct rules_request *request, char *ret_reason)
 {
     for (size_t i = 0; i < request->address_count; i++) {
-        char text[ADDRESS_TEXT_BYTES];
+        char text[IP_TEXT_BYTES];
         const char *what = NULL;
-        const struct address *address = &request->addresses[i];
-        enum address_kind kind = address_kind(address, &what);
+        const struct ip_address *address = &request->addresses[i];
+        enum ip_kind kind = ip_kind(address, &what);
         bool named = is_named(endpoint, address);
         bool own = request->own != NULL && request->own[i];
-        if (kind == ADDRESS_NEVER) {
+        if (kind == IP_NEVER) {
             (void)snprintf(
                 ret_reason,
                 RULES_REASON_BYTES,
                 "the host is at %s (%s), where no sandbox may go",
-                address_format(address, text),
+                ip_format(address, text),
                 what);
             return false;
         }
-        if (!named && (kind == ADDRESS_PRIVATE || own || endpoint->as.address_count > 0)) {
+        if (!named && (kind == IP_PRIVATE || own || endpoint->as.address_count > 0)) {
             (void)snprintf(
                 ret_reason,
                 RULES_REASON_BYTES,
                 "the host is at %s (%s), which the rule's allowed_ips do not name",
-                address_format(address, text),
+                ip_format(address, text),
                 own ? "this machine" : what);
             return false;
         }

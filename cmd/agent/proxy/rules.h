@@ -61,7 +61,8 @@ struct rules_request {
     bool is_tunnel;
     struct str_view method; /* of a request; of a tunnel nothing */
     struct str_view path;
-    const struct address *addresses; /* what the name leads to; none yet: only the name is judged */
+    const struct ip_address
+        *addresses; /* what the name leads to; none yet: only the name is judged */
     size_t address_count;
     const bool *own; /* for each address: it is this host's */
 };

@@ -183,12 +183,6 @@ static void emit(const struct usage *usage, struct account *account)
     }
 }
 
-/* The network is counted by the agent, which may have been started anew meanwhile. */
-static uint64_t since(uint64_t now, uint64_t then)
-{
-    return now >= then ? now - then : now;
-}
-
 /* Sums start anew with each run; within one they never fall. */
 static void add_row(
     struct account *account,
@@ -211,8 +205,8 @@ static void add_row(
     row->memory_peak_bytes = now->memory_peak_bytes;
     row->read_bytes = now->read_bytes - then->read_bytes;
     row->written_bytes = now->write_bytes - then->write_bytes;
-    row->sent_bytes = since(network->sent_bytes, before->sent_bytes);
-    row->received_bytes = since(network->received_bytes, before->received_bytes);
+    row->sent_bytes = network->sent_bytes - before->sent_bytes;
+    row->received_bytes = network->received_bytes - before->received_bytes;
     row->disk_bytes = now->disk_bytes;
     row->processes_peak = (uint32_t)now->pids_peak;
     row->is_final = is_final;
@@ -243,6 +237,7 @@ static void write_row(
 void usage_resume(struct usage *usage, const struct sandbox_info *info)
 {
     struct account *account = account_of(usage, info);
+    account->network = (struct egress_count){ 0, 0 }; /* this agent has counted nothing yet */
     if (account->boot[0] != '\0') {
         emit(usage, account);
     }

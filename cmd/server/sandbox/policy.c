@@ -4,6 +4,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/str.h"
 #include "common/crypto/hash.h"
+#include "common/sys/ip.h"
 #include "common/wire/wire.h"
 
 #include <stdlib.h>
@@ -13,6 +14,7 @@ enum {
     POLICY_BYTES = 256 * 1024,
     PORT_MAX = 65535,
     PATH_BYTES = 4096,
+    PATTERN_BYTES = 256,
     HOST_BYTES = 253
 };
 
@@ -141,6 +143,35 @@ static enum err_code check_address(
     return ERR_OK;
 }
 
+static enum err_code check_ranges(
+    const endpoint_type *endpoint, const struct place *place, struct err_info *err)
+{
+    for (size_t i = 0; i < endpoint->n_allowed_ips; i++) {
+        struct ip_range range;
+        if (ip_range_parse(str_of(endpoint->allowed_ips[i]), &range) != ERR_OK) {
+            return refuse(
+                place, "allowed_ips", "each is an address or a range such as 10.1.0.0/16", err);
+        }
+    }
+    return ERR_OK;
+}
+
+static enum err_code check_pattern(
+    const struct place *place, const char *field, const char *pattern, struct err_info *err)
+{
+    size_t bytes = strlen(pattern);
+    bool good = bytes == 0 || (bytes <= PATTERN_BYTES && (pattern[0] == '/' || pattern[0] == '*'));
+    for (size_t i = 0; i < bytes && good; i++) {
+        good = (unsigned char)pattern[i] >= 0x20 && pattern[i] != 0x7f;
+    }
+    return good ? ERR_OK
+                : refuse(
+                    place,
+                    field,
+                    "a path pattern begins with '/' or a star and has at most 256 characters",
+                    err);
+}
+
 /* What would need a look into traffic that the proxy does not open. */
 static enum err_code check_inspection(
     const endpoint_type *endpoint, const struct place *place, struct err_info *err)
@@ -204,14 +235,16 @@ static enum err_code check_rules(
         size_t inner = allow->n_query + allow->n_fields + allow->n_params
             + strlen(allow->operation_type) + strlen(allow->operation_name);
         TRY(check_match(place, "rules", allow->command, inner, err));
+        TRY(check_pattern(place, "rules", allow->path, err));
     }
     for (size_t i = 0; i < endpoint->n_deny_rules; i++) {
         const Openshell__Sandbox__V1__L7DenyRule *deny = endpoint->deny_rules[i];
         size_t inner = deny->n_query + deny->n_fields + deny->n_params
             + strlen(deny->operation_type) + strlen(deny->operation_name);
         TRY(check_match(place, "deny_rules", deny->command, inner, err));
+        TRY(check_pattern(place, "deny_rules", deny->path, err));
     }
-    return ERR_OK;
+    return check_pattern(place, "path", endpoint->path, err);
 }
 
 static enum err_code check_rule(const char *name, const rule_type *rule, struct err_info *err)
@@ -219,6 +252,7 @@ static enum err_code check_rule(const char *name, const rule_type *rule, struct 
     for (size_t i = 0; i < rule->n_endpoints; i++) {
         const struct place place = { name, i };
         TRY(check_address(rule->endpoints[i], &place, err));
+        TRY(check_ranges(rule->endpoints[i], &place, err));
         TRY(check_inspection(rule->endpoints[i], &place, err));
         TRY(check_absent_features(rule->endpoints[i], &place, err));
         TRY(check_rules(rule->endpoints[i], &place, err));

@@ -55,11 +55,11 @@ static struct wall_us wall(const struct clock *clock)
 
 static int listen_on(const char *text, unsigned port)
 {
-    struct address address;
+    struct ip_address address;
     struct sockaddr_storage to;
     int on = 1;
-    assert_true(address_parse(str_of(text), &address));
-    socklen_t bytes = address_to_socket(&address, port, &to);
+    assert_true(ip_parse(str_of(text), &address));
+    socklen_t bytes = ip_to_socket(&address, port, &to);
     int fd = socket(address.family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     assert_int_equal(bind(fd, (const struct sockaddr *)&to, bytes), 0);
@@ -71,10 +71,10 @@ static unsigned port_of(int fd)
 {
     struct sockaddr_storage at;
     socklen_t bytes = sizeof(at);
-    struct address address;
+    struct ip_address address;
     unsigned port = 0;
     assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &bytes), 0);
-    assert_true(address_from_socket((const struct sockaddr *)&at, &address, &port));
+    assert_true(ip_from_socket((const struct sockaddr *)&at, &address, &port));
     return port;
 }
 
@@ -280,7 +280,7 @@ static struct name *find_name(struct fixture *fixture, const char *text)
     return NULL;
 }
 
-static size_t put_record(uint8_t *packet, size_t at, const struct address *address)
+static size_t put_record(uint8_t *packet, size_t at, const struct ip_address *address)
 {
     bool v4 = address->family == AF_INET;
     const uint8_t head[] = { 0xc0, 12, 0, v4 ? 1 : 28, 0, 1, 0, 0, 0, 0, 0, v4 ? 4 : 16 };
@@ -290,9 +290,9 @@ static size_t put_record(uint8_t *packet, size_t at, const struct address *addre
 }
 
 /* As written: "::ffff:1.2.3.4" stays an IPv6 address. */
-static struct address read_address(const char *text)
+static struct ip_address read_address(const char *text)
 {
-    struct address address = { .family = strchr(text, ':') != NULL ? AF_INET6 : AF_INET };
+    struct ip_address address = { .family = strchr(text, ':') != NULL ? AF_INET6 : AF_INET };
     assert_int_equal(inet_pton(address.family, text, address.bytes), 1);
     return address;
 }
@@ -320,7 +320,7 @@ static void on_question(void *context, uint32_t events)
         : name->questions > 0 && name->later[0] != NULL ? name->later
                                                         : name->addresses;
     for (size_t i = 0; list != NULL && i < 4 && list[i] != NULL; i++) {
-        struct address address = read_address(list[i]);
+        struct ip_address address = read_address(list[i]);
         if (question.type == (address.family == AF_INET ? 1U : 28U)) {
             at = put_record(packet, at, &address);
             count++;
@@ -338,10 +338,10 @@ static void on_question(void *context, uint32_t events)
 
 static void open_resolver(struct fixture *fixture)
 {
-    struct address address;
+    struct ip_address address;
     struct sockaddr_storage to;
-    assert_true(address_parse(STR(OUTSIDE), &address));
-    socklen_t bytes = address_to_socket(&address, 0, &to);
+    assert_true(ip_parse(STR(OUTSIDE), &address));
+    socklen_t bytes = ip_to_socket(&address, 0, &to);
     fixture->resolver = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     assert_int_equal(bind(fixture->resolver, (const struct sockaddr *)&to, bytes), 0);
     (void)snprintf(

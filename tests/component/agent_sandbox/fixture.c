@@ -109,6 +109,16 @@ static void on_sample(void *context, const char *id, const struct message_sample
     fixture->sample_count++;
 }
 
+static void on_listening(void *context, const char *id, int take_fd)
+{
+    struct fixture *fixture = context;
+    if (fixture->listening == NULL) {
+        (void)close(take_fd);
+    } else {
+        fixture->listening(fixture, id, take_fd);
+    }
+}
+
 static const struct sandbox_ops ops = { .ready = on_ready,
                                         .ended = on_ended,
                                         .removed = on_removed,
@@ -116,7 +126,8 @@ static const struct sandbox_ops ops = { .ready = on_ready,
                                         .output = on_output,
                                         .input_taken = on_input_taken,
                                         .exited = on_exited,
-                                        .sample = on_sample };
+                                        .sample = on_sample,
+                                        .listening = on_listening };
 
 void fixture_open(struct fixture *fixture)
 {

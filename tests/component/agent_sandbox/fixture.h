@@ -43,6 +43,9 @@ struct fixture {
     enum sandbox_status status;
     bool rebooted;
     struct message_sample sample;
+    /* Takes the listener of a sandbox with a proxy; NULL: it is closed. */
+    void (*listening)(struct fixture *fixture, const char *id, int take_fd);
+    void *egress; /* of who takes it */
 };
 
 /* Skips the test (and says why) where the driver cannot work. */

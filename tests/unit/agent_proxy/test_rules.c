@@ -25,11 +25,11 @@ struct ask {
 static struct rules_decision decide(const struct rules *rules, const struct ask *ask)
 {
     struct host host;
-    struct address address;
+    struct ip_address address;
     struct rules_decision decision;
     assert_null(host_parse(str_of(ask->host), &host));
     if (ask->address != NULL) {
-        assert_true(address_parse(str_of(ask->address), &address));
+        assert_true(ip_parse(str_of(ask->address), &address));
     }
     const struct rules_request request = { .host = &host,
                                            .port = ask->port,

@@ -47,11 +47,11 @@ static const char *check_labels(struct str_view name)
     return is_number(label) ? "a number is an address only as four decimal parts" : NULL;
 }
 
-static void set_address(struct host *host, const struct address *address)
+static void set_address(struct host *host, const struct ip_address *address)
 {
     host->is_address = true;
     host->address = *address;
-    (void)address_format(address, host->name);
+    (void)ip_format(address, host->name);
 }
 
 static const char *parse_name(struct str_view text, struct host *host)
@@ -71,7 +71,7 @@ static const char *parse_name(struct str_view text, struct host *host)
 
 const char *host_parse(struct str_view text, struct host *ret_host)
 {
-    struct address address;
+    struct ip_address address;
     struct host host = { .is_address = false };
     const char *wrong = NULL;
     bool brackets = text.len > 2 && text.ptr[0] == '[' && text.ptr[text.len - 1] == ']';
@@ -80,7 +80,7 @@ const char *host_parse(struct str_view text, struct host *ret_host)
     if (brackets != colon) {
         return "an IPv6 address, and nothing else, stands in brackets";
     }
-    if (address_parse(inner, &address)) {
+    if (ip_parse(inner, &address)) {
         set_address(&host, &address);
     } else {
         wrong = brackets ? "not an IPv6 address" : parse_name(inner, &host);
@@ -94,8 +94,8 @@ const char *host_parse(struct str_view text, struct host *ret_host)
 const char *host_pattern_parse(struct str_view text, struct host_pattern *ret_pattern)
 {
     struct host_pattern pattern = { .match = HOST_EXACT };
-    struct address address;
-    if (address_parse(text, &address)) {
+    struct ip_address address;
+    if (ip_parse(text, &address)) {
         set_address(&pattern.host, &address);
         *ret_pattern = pattern;
         return NULL;
@@ -122,7 +122,7 @@ bool host_matches(const struct host *host, const struct host_pattern *pattern)
     const struct host *wanted = &pattern->host;
     if (pattern->match == HOST_EXACT) {
         return host->is_address == wanted->is_address
-            && (host->is_address ? address_equal(&host->address, &wanted->address)
+            && (host->is_address ? ip_equal(&host->address, &wanted->address)
                                  : strcmp(host->name, wanted->name) == 0);
     }
     size_t bytes = strlen(host->name);

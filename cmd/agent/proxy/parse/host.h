@@ -7,7 +7,7 @@
 #ifndef CMD_AGENT_PROXY_PARSE_HOST_H
 #define CMD_AGENT_PROXY_PARSE_HOST_H
 
-#include "common/sys/address.h"
+#include "common/sys/ip.h"
 
 enum {
     HOST_NAME_BYTES_MAX = 253,
@@ -16,9 +16,9 @@ enum {
 };
 
 struct host {
-    char name[HOST_NAME_BYTES_MAX + 1]; /* of an address: as address_format writes it */
+    char name[HOST_NAME_BYTES_MAX + 1]; /* of an address: as ip_format writes it */
     bool is_address;
-    struct address address;
+    struct ip_address address;
 };
 
 enum host_match {

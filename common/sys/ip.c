@@ -1,4 +1,4 @@
-#include "common/sys/address.h"
+#include "common/sys/ip.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -11,20 +11,20 @@ enum {
 
 static const uint8_t mapped_prefix[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
 
-static void unmap(struct address *address)
+static void unmap(struct ip_address *address)
 {
     if (address->family == AF_INET6
         && memcmp(address->bytes, mapped_prefix, sizeof(mapped_prefix)) == 0) {
         memmove(address->bytes, address->bytes + sizeof(mapped_prefix), BYTES_V4);
-        memset(address->bytes + BYTES_V4, 0, ADDRESS_BYTES_MAX - BYTES_V4);
+        memset(address->bytes + BYTES_V4, 0, IP_BYTES_MAX - BYTES_V4);
         address->family = AF_INET;
     }
 }
 
-bool address_parse(struct str_view text, struct address *ret_address)
+bool ip_parse(struct str_view text, struct ip_address *ret_address)
 {
-    char copy[ADDRESS_TEXT_BYTES];
-    struct address address = { .family = AF_INET };
+    char copy[IP_TEXT_BYTES];
+    struct ip_address address = { .family = AF_INET };
     if (str_copy(text, copy, sizeof(copy)) != ERR_OK) {
         return false;
     }
@@ -39,9 +39,9 @@ bool address_parse(struct str_view text, struct address *ret_address)
     return true;
 }
 
-char *address_format(const struct address *address, char out[ADDRESS_TEXT_BYTES])
+char *ip_format(const struct ip_address *address, char out[IP_TEXT_BYTES])
 {
-    if (inet_ntop(address->family, address->bytes, out, ADDRESS_TEXT_BYTES) == NULL) {
+    if (inet_ntop(address->family, address->bytes, out, IP_TEXT_BYTES) == NULL) {
         out[0] = '\0';
     }
     return out;
@@ -54,14 +54,14 @@ static bool shares_prefix(const uint8_t *a, const uint8_t *b, unsigned bits)
     return memcmp(a, b, whole) == 0 && (mask == 0 || ((a[whole] ^ b[whole]) & mask) == 0);
 }
 
-enum err_code address_range_parse(struct str_view text, struct address_range *ret_range)
+enum err_code ip_range_parse(struct str_view text, struct ip_range *ret_range)
 {
     struct str_view base = text;
     struct str_view digits = STR_NONE;
-    struct address_range range;
+    struct ip_range range;
     uint64_t bits = 0;
     bool has_bits = str_cut(text, '/', &base, &digits);
-    if (!address_parse(has_bits ? base : text, &range.base)) {
+    if (!ip_parse(has_bits ? base : text, &range.base)) {
         return ERR_INVALID;
     }
     unsigned most = range.base.family == AF_INET ? BITS_V4 : BITS_V6;
@@ -79,72 +79,66 @@ enum err_code address_range_parse(struct str_view text, struct address_range *re
     return ERR_OK;
 }
 
-bool address_is_in(const struct address *address, const struct address_range *range)
+bool ip_is_in(const struct ip_address *address, const struct ip_range *range)
 {
     return address->family == range->base.family
         && shares_prefix(address->bytes, range->base.bytes, range->bits);
 }
 
-bool address_equal(const struct address *a, const struct address *b)
+bool ip_equal(const struct ip_address *a, const struct ip_address *b)
 {
-    return a->family == b->family && memcmp(a->bytes, b->bytes, ADDRESS_BYTES_MAX) == 0;
+    return a->family == b->family && memcmp(a->bytes, b->bytes, IP_BYTES_MAX) == 0;
 }
 
 /* ---- What kind of place ---- */
 
 struct known {
-    uint8_t bytes[ADDRESS_BYTES_MAX];
+    uint8_t bytes[IP_BYTES_MAX];
     unsigned bits;
-    enum address_kind kind;
+    enum ip_kind kind;
     const char *name;
 };
 
 /* The first match decides. After the IANA special-purpose registries, and what clouds add. */
 static const struct known known_v4[] = {
-    { { 0 }, 8, ADDRESS_NEVER, "this network" },
-    { { 127 }, 8, ADDRESS_NEVER, "loopback" },
-    { { 169, 254 }, 16, ADDRESS_NEVER, "link-local" },
-    { { 100, 100, 100, 200 }, 32, ADDRESS_NEVER, "metadata service" },
-    { { 192, 0, 0, 192 }, 32, ADDRESS_NEVER, "metadata service" },
-    { { 168, 63, 129, 16 }, 32, ADDRESS_NEVER, "metadata service" },
-    { { 224 }, 4, ADDRESS_NEVER, "multicast" },
-    { { 240 }, 4, ADDRESS_NEVER, "reserved" },
-    { { 10 }, 8, ADDRESS_PRIVATE, "private" },
-    { { 172, 16 }, 12, ADDRESS_PRIVATE, "private" },
-    { { 192, 168 }, 16, ADDRESS_PRIVATE, "private" },
-    { { 100, 64 }, 10, ADDRESS_PRIVATE, "carrier-grade NAT" },
-    { { 192, 0, 0 }, 24, ADDRESS_PRIVATE, "protocol assignments" },
-    { { 192, 0, 2 }, 24, ADDRESS_PRIVATE, "documentation" },
-    { { 192, 88, 99 }, 24, ADDRESS_PRIVATE, "6to4 relay" },
-    { { 198, 18 }, 15, ADDRESS_PRIVATE, "benchmarking" },
-    { { 198, 51, 100 }, 24, ADDRESS_PRIVATE, "documentation" },
-    { { 203, 0, 113 }, 24, ADDRESS_PRIVATE, "documentation" },
+    { { 0 }, 8, IP_NEVER, "this network" },
+    { { 127 }, 8, IP_NEVER, "loopback" },
+    { { 169, 254 }, 16, IP_NEVER, "link-local" },
+    { { 100, 100, 100, 200 }, 32, IP_NEVER, "metadata service" },
+    { { 192, 0, 0, 192 }, 32, IP_NEVER, "metadata service" },
+    { { 168, 63, 129, 16 }, 32, IP_NEVER, "metadata service" },
+    { { 224 }, 4, IP_NEVER, "multicast" },
+    { { 240 }, 4, IP_NEVER, "reserved" },
+    { { 10 }, 8, IP_PRIVATE, "private" },
+    { { 172, 16 }, 12, IP_PRIVATE, "private" },
+    { { 192, 168 }, 16, IP_PRIVATE, "private" },
+    { { 100, 64 }, 10, IP_PRIVATE, "carrier-grade NAT" },
+    { { 192, 0, 0 }, 24, IP_PRIVATE, "protocol assignments" },
+    { { 192, 0, 2 }, 24, IP_PRIVATE, "documentation" },
+    { { 192, 88, 99 }, 24, IP_PRIVATE, "6to4 relay" },
+    { { 198, 18 }, 15, IP_PRIVATE, "benchmarking" },
+    { { 198, 51, 100 }, 24, IP_PRIVATE, "documentation" },
+    { { 203, 0, 113 }, 24, IP_PRIVATE, "documentation" },
 };
 
 static const struct known known_v6[] = {
-    { { 0 }, 128, ADDRESS_NEVER, "nowhere" },
-    { { [15] = 1 }, 128, ADDRESS_NEVER, "loopback" },
-    { { 0xfe, 0x80 }, 10, ADDRESS_NEVER, "link-local" },
-    { { 0xff }, 8, ADDRESS_NEVER, "multicast" },
-    { { 0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54 },
-      128,
-      ADDRESS_NEVER,
-      "metadata service" },
-    { { 0xfd, 0x20, 0x00, 0xce, [14] = 0x02, [15] = 0x54 },
-      128,
-      ADDRESS_NEVER,
-      "metadata service" },
-    { { 0xfc }, 7, ADDRESS_PRIVATE, "private" },
-    { { 0xfe, 0xc0 }, 10, ADDRESS_PRIVATE, "site-local" },
-    { { 0x00, 0x64, 0xff, 0x9b, 0x00, 0x01 }, 48, ADDRESS_PRIVATE, "local NAT64" },
-    { { 0x01 }, 8, ADDRESS_PRIVATE, "discarded" },
-    { { 0x20, 0x01, 0x0d, 0xb8 }, 32, ADDRESS_PRIVATE, "documentation" },
-    { { 0x20, 0x01, 0x00, 0x02 }, 48, ADDRESS_PRIVATE, "benchmarking" },
-    { { 0x3f, 0xff }, 20, ADDRESS_PRIVATE, "documentation" },
-    { { 0x5f }, 16, ADDRESS_PRIVATE, "segment routing" },
+    { { 0 }, 128, IP_NEVER, "nowhere" },
+    { { [15] = 1 }, 128, IP_NEVER, "loopback" },
+    { { 0xfe, 0x80 }, 10, IP_NEVER, "link-local" },
+    { { 0xff }, 8, IP_NEVER, "multicast" },
+    { { 0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54 }, 128, IP_NEVER, "metadata service" },
+    { { 0xfd, 0x20, 0x00, 0xce, [14] = 0x02, [15] = 0x54 }, 128, IP_NEVER, "metadata service" },
+    { { 0xfc }, 7, IP_PRIVATE, "private" },
+    { { 0xfe, 0xc0 }, 10, IP_PRIVATE, "site-local" },
+    { { 0x00, 0x64, 0xff, 0x9b, 0x00, 0x01 }, 48, IP_PRIVATE, "local NAT64" },
+    { { 0x01 }, 8, IP_PRIVATE, "discarded" },
+    { { 0x20, 0x01, 0x0d, 0xb8 }, 32, IP_PRIVATE, "documentation" },
+    { { 0x20, 0x01, 0x00, 0x02 }, 48, IP_PRIVATE, "benchmarking" },
+    { { 0x3f, 0xff }, 20, IP_PRIVATE, "documentation" },
+    { { 0x5f }, 16, IP_PRIVATE, "segment routing" },
 };
 
-static enum address_kind look_up(
+static enum ip_kind look_up(
     const uint8_t *bytes, const struct known *rows, size_t count, const char **ret_name)
 {
     for (size_t i = 0; i < count; i++) {
@@ -154,12 +148,12 @@ static enum address_kind look_up(
         }
     }
     *ret_name = "public";
-    return ADDRESS_PUBLIC;
+    return IP_PUBLIC;
 }
 
 /* Where IPv6 addresses of this prefix carry an IPv4 address. */
 static const struct {
-    uint8_t bytes[ADDRESS_BYTES_MAX];
+    uint8_t bytes[IP_BYTES_MAX];
     unsigned bits;
     unsigned offset;
     uint8_t mask; /* XORed over each byte */
@@ -179,9 +173,9 @@ static bool is_isatap(const uint8_t *bytes)
     return (bytes[8] & 0xfc) == 0 && bytes[9] == 0 && bytes[10] == 0x5e && bytes[11] == 0xfe;
 }
 
-static enum address_kind kind_of_v4(const uint8_t *bytes, uint8_t mask, const char **ret_name)
+static enum ip_kind kind_of_v4(const uint8_t *bytes, uint8_t mask, const char **ret_name)
 {
-    uint8_t plain[ADDRESS_BYTES_MAX] = { 0 };
+    uint8_t plain[IP_BYTES_MAX] = { 0 };
     for (size_t i = 0; i < BYTES_V4; i++) {
         plain[i] = bytes[i] ^ mask;
     }
@@ -189,7 +183,7 @@ static enum address_kind kind_of_v4(const uint8_t *bytes, uint8_t mask, const ch
 }
 
 static void worsen(
-    enum address_kind kind, const char *name, enum address_kind *worst, const char **worst_name)
+    enum ip_kind kind, const char *name, enum ip_kind *worst, const char **worst_name)
 {
     if (kind > *worst) {
         *worst = kind;
@@ -197,11 +191,11 @@ static void worsen(
     }
 }
 
-enum address_kind address_kind(const struct address *address, const char **ret_name)
+enum ip_kind ip_kind(const struct ip_address *address, const char **ret_name)
 {
     const char *name = NULL;
     const char *inner = NULL;
-    enum address_kind worst = ADDRESS_PUBLIC;
+    enum ip_kind worst = IP_PUBLIC;
     if (address->family == AF_INET) {
         worst = kind_of_v4(address->bytes, 0, &name);
     } else {
@@ -209,13 +203,13 @@ enum address_kind address_kind(const struct address *address, const char **ret_n
         worst = look_up(bytes, known_v6, sizeof(known_v6) / sizeof(known_v6[0]), &name);
         for (size_t i = 0; i < sizeof(carriers) / sizeof(carriers[0]); i++) {
             if (shares_prefix(bytes, carriers[i].bytes, carriers[i].bits)) {
-                enum address_kind kind =
+                enum ip_kind kind =
                     kind_of_v4(bytes + carriers[i].offset, carriers[i].mask, &inner);
                 worsen(kind, inner, &worst, &name);
             }
         }
         if (is_isatap(bytes)) {
-            enum address_kind kind = kind_of_v4(bytes + 12, 0, &inner);
+            enum ip_kind kind = kind_of_v4(bytes + 12, 0, &inner);
             worsen(kind, inner, &worst, &name);
         }
     }
@@ -227,8 +221,8 @@ enum address_kind address_kind(const struct address *address, const char **ret_n
 
 /* ---- Sockets ---- */
 
-socklen_t address_to_socket(
-    const struct address *address, unsigned port, struct sockaddr_storage *ret_socket)
+socklen_t ip_to_socket(
+    const struct ip_address *address, unsigned port, struct sockaddr_storage *ret_socket)
 {
     memset(ret_socket, 0, sizeof(*ret_socket));
     if (address->family == AF_INET) {
@@ -241,14 +235,14 @@ socklen_t address_to_socket(
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret_socket;
     v6->sin6_family = AF_INET6;
     v6->sin6_port = htons((uint16_t)port);
-    memcpy(&v6->sin6_addr, address->bytes, ADDRESS_BYTES_MAX);
+    memcpy(&v6->sin6_addr, address->bytes, IP_BYTES_MAX);
     return sizeof(*v6);
 }
 
-bool address_from_socket(
-    const struct sockaddr *socket, struct address *ret_address, unsigned *ret_port)
+bool ip_from_socket(
+    const struct sockaddr *socket, struct ip_address *ret_address, unsigned *ret_port)
 {
-    struct address address = { .family = socket->sa_family };
+    struct ip_address address = { .family = socket->sa_family };
     if (socket->sa_family == AF_INET) {
         struct sockaddr_in v4;
         memcpy(&v4, socket, sizeof(v4));
@@ -257,7 +251,7 @@ bool address_from_socket(
     } else if (socket->sa_family == AF_INET6) {
         struct sockaddr_in6 v6;
         memcpy(&v6, socket, sizeof(v6));
-        memcpy(address.bytes, &v6.sin6_addr, ADDRESS_BYTES_MAX);
+        memcpy(address.bytes, &v6.sin6_addr, IP_BYTES_MAX);
         *ret_port = ntohs(v6.sin6_port);
         unmap(&address);
     } else {
