@@ -61,7 +61,7 @@ class Round:
         self.kind, self.step = what
         self.sent = []
         self.may_fail = False
-        self.loose = set()  # streams that the agent may send from its memory
+        self.loose = set(world.agent.in_memory)  # streams that the agent may send from its memory
         self.notes = {}
 
     def key(self):
@@ -86,12 +86,15 @@ class Round:
         time.sleep(self.random.uniform(0, longest))
 
     def run(self):
+        starts = self.world.agent.starts
         FAULTS[self.kind](self)
         self.world.mend()
         self.world.settle(self.sent, SETTLE_S)
         if self.world.agent.delay_s > 0:
             self.loose.add(TELEMETRY)
         self.check.run(self.sent, self.may_fail, self.loose)
+        if self.world.agent.starts != starts and self.kind != "agent-disk-full":
+            self.world.agent.in_memory = set()
 
     def prepare(self):
         """Of each hundred rounds the second half lets samples wait in memory."""
@@ -102,7 +105,8 @@ class Round:
             agent.kill()
             agent.start()
             self.world.settle([], SETTLE_S)
-            self.check.run([], True, {TELEMETRY})
+            self.check.run([], True, {TELEMETRY} | agent.in_memory)
+            agent.in_memory = set()
 
     def restart_agent(self):
         self.world.agent.kill()
@@ -137,6 +141,14 @@ def both_kill(one):
         begin()
 
 
+def ends_if_fired(victim):
+    """Whether it has reached its step; then it is on its way out, which takes a while on a busy machine."""
+    fired = victim.controls.fault.fired
+    if fired:
+        victim.process.wait(SETTLE_S)
+    return fired
+
+
 def step_kill(one):
     """The program ends itself with SIGKILL at the named step."""
     load = step_load(one.step)
@@ -149,7 +161,7 @@ def step_kill(one):
     one.load(load)
     one.may_fail = not server_dies
     wait_for(lambda: not victim.is_running(), STEP_S)
-    one.notes["fired"] = victim.controls.fault.fired
+    one.notes["fired"] = ends_if_fired(victim)
     victim.controls.disarm()
     if victim.is_running():
         return
@@ -175,7 +187,7 @@ def enroll(one):
     victim.controls.fault.arm(one.step, FaultPage.KILL)
     joiner.start(*args)
     wait_for(lambda: not victim.is_running(), STEP_S)
-    one.notes["fired"] = victim.controls.fault.fired
+    one.notes["fired"] = ends_if_fired(victim)
     victim.controls.disarm()
     if server_dies and not victim.is_running():
         one.restart_server()
@@ -336,7 +348,7 @@ def agent_disk_full(one):
     """The spool's disk is full; sometimes the agent dies and starts while it is. What waits in memory until the disk takes
     it goes to the server from there, and is then in the store without ever having been in the spool."""
     one.may_fail = True
-    one.loose = {TELEMETRY, EVENTS}
+    one.loose = one.world.agent.in_memory = {TELEMETRY, EVENTS}
     one.commands()
     one.world.agent.disk.fill()
     one.commands(2)

@@ -244,6 +244,8 @@ class ChaosAgent(RealAgent):
         self.controls = controls
         self.prefix = namespace.prefix() if namespace else []
         self.delay_s = 0  # how long samples may wait in memory before they are taken
+        self.in_memory = set()  # streams of which records may wait there since the disk was full
+        self.starts = 0
         os.mkdir(self.state, 0o700)
         self.disk = Disk(self.state)
         self.tail = Tail(self.log)
@@ -257,6 +259,7 @@ class ChaosAgent(RealAgent):
         return run
 
     def start(self, *args):
+        self.starts += 1
         self.begun_at = os.path.getsize(self.log) if os.path.exists(self.log) else 0
         self.spawn(["setpriv", "--pdeathsig", "KILL", "--", *self.prefix, os.path.join(BIN, "belay-agent"), "run",
                     "--state-dir", self.state, "--sample-interval", "1h", "--spool-delay", f"{self.delay_s}s", *args],
