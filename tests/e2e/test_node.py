@@ -2,6 +2,7 @@
 """grpc-js against the server over TLS: see node/smoke.js, node/whole.js and node/sandboxes.js. Skipped where its packages are not installed
 (tools/setup --with-node)."""
 from host_agent import *
+from test_sandboxes_real import RealSandboxCase
 
 HERE = os.path.join(ROOT, "tests", "e2e", "node")
 
@@ -22,17 +23,43 @@ class Node(ServerCase):
 
     def test_sandboxes(self):
         agent = HostAgent(self, "host").connect().serve()
+        self.shell_script(ECHO)
+        agent.control.cancel()
+
+    def shell_script(self, serve, network=True):
         self.run_script("sandboxes.js", {
             "target": f"127.0.0.1:{self.server.port}", "ca": self.server.ca().decode(),
-            "protos": os.path.join(ROOT, "proto"), "serve": ECHO,
+            "protos": os.path.join(ROOT, "proto"), "serve": serve, "network": network,
             "key": self.operator.CreateApiKey(name="js-shell", scopes=["openshell:all"]).secret,
             "weak": self.operator.CreateApiKey(name="js-weak", scopes=["sandbox:read"]).secret})
-        agent.control.cancel()
 
     def run_script(self, script, given):
         run = subprocess.run(["node", script], cwd=HERE, input=json.dumps(given), capture_output=True, text=True,
                              timeout=80, check=False)
         self.assertEqual(0, run.returncode, run.stdout + run.stderr)
+
+
+SERVE = """
+import socket
+print("main says hello", flush=True)
+server = socket.create_server(("127.0.0.1", 8080))
+while True:
+    peer, _ = server.accept()
+    while data := peer.recv(65536):
+        peer.sendall(data)
+    peer.close()
+"""
+
+
+@unittest.skipIf(ENGINE == "postgresql", "once is enough: the store has no part in it")
+class NodeReal(RealSandboxCase):
+    """The same script, with the real agent and real sandboxes."""
+
+    run_script = Node.run_script
+    shell_script = Node.shell_script
+
+    def test_sandboxes(self):
+        self.shell_script(["python3", "-c", SERVE], network=False)
 
 
 if __name__ == "__main__":

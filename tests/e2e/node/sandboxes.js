@@ -1,7 +1,7 @@
 // A client in JavaScript that was given the OpenShell contract alone: the life of a sandbox, programs in it, its
-// logs, forwards and policies, and every refusal. Reads {target, ca, protos, key, weak, serve} as JSON from standard
-// input; serve is a command whose main process echoes what connects to port 8080 of the sandbox. Exit status 1 with a
-// text at the first difference.
+// logs, forwards and policies, and every refusal. Reads {target, ca, protos, key, weak, serve, network} as JSON from
+// standard input; serve is a command whose main process echoes what connects to port 8080 of the sandbox; network:
+// whether the agent gives a sandbox any. Exit status 1 with a text at the first difference.
 'use strict';
 const assert = require('assert');
 const fs = require('fs');
@@ -80,6 +80,11 @@ function sum(events) {
   return { out: bytes('stdout'), err: bytes('stderr'), code: exits[0].exit.exit_code };
 }
 
+const policyFor = (host) => ({
+  version: 1,
+  network_policies: { web: { endpoints: [{ host, port: 443 }], binaries: [{ path: '/**' }] } },
+});
+
 async function server() {
   assert.strictEqual((await ask('Health', {}, null)).status, 'SERVICE_STATUS_HEALTHY');
   const user = await ask('GetCurrentUser');
@@ -89,7 +94,11 @@ async function server() {
 }
 
 async function create() {
-  const request = { name, spec: { command: given.serve, environment: { A: '1' } }, labels: { by: 'js' } };
+  const spec = { command: given.serve, environment: { A: '1' } };
+  if (given.network) {
+    spec.policy = policyFor('one.example');
+  }
+  const request = { name, spec, labels: { by: 'js' } };
   const { sandbox } = await ask('CreateSandbox', request);
   assert.strictEqual(sandbox.status.phase, 'SANDBOX_PHASE_PROVISIONING');
   const id = sandbox.metadata.id;
@@ -202,15 +211,18 @@ async function forward(id) {
 }
 
 async function policy(id) {
-  const rule = { endpoints: [{ host: 'example.com', port: 443 }], binaries: [{ path: '/**' }] };
   const first = await ask('GetSandboxConfig', { sandbox_id: id });
-  const changed = await ask('UpdateConfig', { name, policy: { version: 1, network_policies: { web: rule } } });
+  const changed = await ask('UpdateConfig', { name, policy: policyFor('two.example') });
   assert.strictEqual(changed.version, 2);
   assert.notStrictEqual(changed.policy_hash, first.policy_hash);
-  await eventually(async () => {
-    const status = await ask('GetSandboxPolicyStatus', { name });
-    return status.active_version === 2 && status.revision.status === 'POLICY_STATUS_LOADED';
-  }, 'the policy is loaded');
+  const status = await eventually(async () => {
+    const now = await ask('GetSandboxPolicyStatus', { name });
+    return now.revision.status === 'POLICY_STATUS_PENDING' ? null : now;
+  }, 'the policy is settled');
+  const settled = [status.revision.status, status.active_version];
+  const refusal = ['POLICY_STATUS_FAILED', 1]; // rules for a sandbox that has no network are refused in words
+  const wanted = given.network || !status.revision.load_error ? ['POLICY_STATUS_LOADED', 2] : refusal;
+  assert.deepStrictEqual(settled, wanted, status.revision.load_error);
   const merge = { merge_operations: [{ remove_rule: { rule_name: 'web' } }] };
   assert.strictEqual((await ask('UpdateConfig', { name, ...merge })).version, 3);
   const listed = await ask('ListSandboxPolicies', { name, limit: 2 });
