@@ -265,7 +265,7 @@ static enum err_code emit(struct logs *logs, struct err_info *err)
     Agentgateway__V1__AgentEvent__AttributesEntry entries[STREAMS];
     Agentgateway__V1__AgentEvent__AttributesEntry *attributes[STREAMS];
     AUTO_FREE Agentgateway__V1__AgentEvent *events = mem_alloc_array(count, sizeof(*events));
-    AUTO_FREE Agentgateway__V1__AgentEvent **pointers = mem_alloc_array(count, sizeof(*pointers));
+    AUTO_FREE Agentgateway__V1__AgentEvent **pointers = mem_alloc_array(count, sizeof(void *));
     Agentgateway__V1__EventBatch batch = AGENTGATEWAY__V1__EVENT_BATCH__INIT;
     for (unsigned i = 0; i < STREAMS; i++) {
         agentgateway__v1__agent_event__attributes_entry__init(&entries[i]);

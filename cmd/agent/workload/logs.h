@@ -18,8 +18,8 @@ struct logs;
 
 enum {
     LOGS_LINE_BYTES = 4095,        /* a longer one is cut into several */
-    LOGS_RATE_BYTES = 64 * 1024,   /* of one sandbox, each second; a line counts 128 more */
-    LOGS_BURST_BYTES = 512 * 1024, /* of one sandbox, at once */
+    LOGS_RATE_BYTES = 32 * 1024,   /* of one sandbox, each second; a line counts 128 more */
+    LOGS_BURST_BYTES = 256 * 1024, /* of one sandbox, at once */
     LOGS_FACTOR_ALL = 2,           /* so many times that for all of them together */
     LOGS_BATCH_BYTES = 64 * 1024
 };

@@ -165,7 +165,7 @@ static void test_a_bomb_is_cut_counted_and_never_made_to_wait(void **state)
     }
     pass(world, 200 * US_PER_MS);
     assert_int_equal(world->taken[0], offset);
-    assert_true(world->said.len < (size_t)LOGS_BURST_BYTES * 3 / 2);
+    assert_true(world->said.len < (size_t)LOGS_BURST_BYTES * 2);
     assert_non_null(strstr(buf_text(&world->said), "s/agent: "));
     assert_non_null(strstr(buf_text(&world->said), "are not here"));
     pass(world, 10 * US_PER_SECOND); /* its share comes back */
