@@ -125,9 +125,11 @@ def check_exit(belay):
             env["BELAY_SOCKET"] = listener
             child = subprocess.Popen([belay, "agent", "watch"], env=env, cwd=folder,
                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            mute.accept()[0].recv(16)  # it waits for a server that says nothing
+            connection, _ = mute.accept()  # held: closed, it would be a server that went away
+            connection.recv(16)  # it waits for a server that says nothing
             child.send_signal(signal.SIGINT)
             out, err = child.communicate(timeout=30)
+            connection.close()
             if child.returncode != 130 or out or err:
                 sys.exit(f"Ctrl-C: status {child.returncode}, {out}, {err}")
         check_colors(belay, env, folder)

@@ -35,6 +35,14 @@ struct made_folder {
     char path[]; /* below folder_fd */
 };
 
+/* What is too large for a stack. */
+struct space {
+    struct tar_header header;
+    char path[TAR_PATH_MAX];
+    char other[TAR_PATH_MAX]; /* what a hard link leads to */
+    char bytes[COPY_BYTES];
+};
+
 struct unpacker {
     int in_fd;
     const struct tar_target *target;
@@ -43,7 +51,7 @@ struct unpacker {
     struct map *made; /* files of this run, for hard links among them */
     struct list folders;
     uint64_t entries;
-    char *bytes; /* COPY_BYTES */
+    struct space *space;
 };
 
 static enum err_code corrupt(struct unpacker *unpacker, const char *path, const char *why)
@@ -162,9 +170,9 @@ static enum err_code take_content(struct unpacker *unpacker, uint64_t size, int 
     char padding[TAR_BLOCK_BYTES];
     for (uint64_t left = size; left > 0;) {
         size_t bytes = left < COPY_BYTES ? (size_t)left : COPY_BYTES;
-        TRY(read_exactly(unpacker, unpacker->bytes, bytes));
+        TRY(read_exactly(unpacker, unpacker->space->bytes, bytes));
         if (fd >= 0) {
-            TRY(fd_write_all(fd, unpacker->bytes, bytes, unpacker->err));
+            TRY(fd_write_all(fd, unpacker->space->bytes, bytes, unpacker->err));
         }
         left -= bytes;
     }
@@ -299,7 +307,7 @@ static enum err_code make_hard_link(
     AUTO_FD int folder = -1;
     AUTO_FD int other_folder = -1;
     const char *name = path;
-    char other[TAR_PATH_MAX] = "";
+    char *other = unpacker->space->other;
     const char *other_name = other;
     TRY(place(unpacker, header->link, other));
     if (map_find(unpacker->made, str_of(other)) == NULL || strcmp(other, path) == 0) {
@@ -350,7 +358,7 @@ static enum err_code check_size(struct unpacker *unpacker, const struct tar_head
 
 static enum err_code make_member(struct unpacker *unpacker, const struct tar_header *header)
 {
-    char path[TAR_PATH_MAX] = "";
+    char *path = unpacker->space->path;
     TRY(place(unpacker, header->path, path));
     if (is_file(header->kind)) {
         return make_file(unpacker, header, path);
@@ -402,7 +410,7 @@ static enum err_code take_description(
     TRY(take_records(unpacker, header->size));
     if (into != NULL) {
         buf_clear(into);
-        buf_append(into, unpacker->bytes, (size_t)header->size);
+        buf_append(into, unpacker->space->bytes, (size_t)header->size);
     }
     return ERR_OK;
 }
@@ -427,20 +435,20 @@ static enum err_code take_all(struct unpacker *unpacker, struct said *said)
 {
     for (;;) {
         char block[TAR_BLOCK_BYTES];
-        struct tar_header header;
+        struct tar_header *header = &unpacker->space->header;
         bool is_end = false;
         bool is_taken = false;
         TRY(read_exactly(unpacker, block, sizeof(block)));
-        TRY(tar_header_read(block, &header, &is_end, unpacker->err));
+        TRY(tar_header_read(block, header, &is_end, unpacker->err));
         if (is_end) {
             return ERR_OK;
         }
         TRY(check_entries(unpacker));
-        TRY(take_description(unpacker, &header, said, &is_taken));
+        TRY(take_description(unpacker, header, said, &is_taken));
         if (!is_taken) {
-            TRY(apply(unpacker, &header, said));
-            TRY(check_size(unpacker, &header));
-            TRY(make_member(unpacker, &header));
+            TRY(apply(unpacker, header, said));
+            TRY(check_size(unpacker, header));
+            TRY(make_member(unpacker, header));
         }
     }
 }
@@ -466,7 +474,8 @@ static void drain(struct unpacker *unpacker)
     size_t got = 1;
     struct err_info ignored = ERR_INFO_INIT;
     for (unsigned rounds = 0; got > 0 && rounds < 4; rounds++) {
-        if (fd_read_full(unpacker->in_fd, unpacker->bytes, COPY_BYTES, &got, &ignored) != ERR_OK) {
+        if (fd_read_full(unpacker->in_fd, unpacker->space->bytes, COPY_BYTES, &got, &ignored)
+            != ERR_OK) {
             return;
         }
     }
@@ -475,9 +484,9 @@ static void drain(struct unpacker *unpacker)
 enum err_code tar_unpack(
     int in_fd, const struct tar_target *target, struct tar_counts *counts, struct err_info *err)
 {
-    AUTO_FREE char *bytes = mem_alloc(COPY_BYTES);
+    AUTO_FREE struct space *space = mem_alloc(sizeof(*space));
     struct unpacker unpacker = {
-        .in_fd = in_fd, .target = target, .counts = counts, .err = err, .bytes = bytes
+        .in_fd = in_fd, .target = target, .counts = counts, .err = err, .space = space
     };
     struct said said = { .records = BUF_INIT(TAR_RECORDS_MAX),
                          .path = BUF_INIT(TAR_RECORDS_MAX),
