@@ -26,10 +26,10 @@ class Node(ServerCase):
         self.shell_script(ECHO)
         agent.control.cancel()
 
-    def shell_script(self, serve, network=True):
+    def shell_script(self, serve):
         self.run_script("sandboxes.js", {
             "target": f"127.0.0.1:{self.server.port}", "ca": self.server.ca().decode(),
-            "protos": os.path.join(ROOT, "proto"), "serve": serve, "network": network,
+            "protos": os.path.join(ROOT, "proto"), "serve": serve,
             "key": self.operator.CreateApiKey(name="js-shell", scopes=["openshell:all"]).secret,
             "weak": self.operator.CreateApiKey(name="js-weak", scopes=["sandbox:read"]).secret})
 
@@ -59,7 +59,15 @@ class NodeReal(RealSandboxCase):
     shell_script = Node.shell_script
 
     def test_sandboxes(self):
-        self.shell_script(["python3", "-c", SERVE], network=False)
+        self.shell_script(["python3", "-c", SERVE])
+        used = "SELECT MAX(cpu_us), SUM(has_ended), MIN(owner), MIN(name) FROM usage_hour"
+
+        def accounted():
+            """Both runs of it have ended, and what they used is in the books, though the sandbox is gone."""
+            cpu, ended, owner, name = self.server.database.query(used)[0]
+            return name == "js-sandbox" and float(cpu) > 0 and int(ended) >= 1 and owner.startswith("key:")
+        eventually(accounted, "its usage is accounted for")
+        self.assertEqual(0, self.server.database.number("SELECT COUNT(*) FROM event WHERE kind = 'sandbox.usage_refused'"))
 
 
 if __name__ == "__main__":
