@@ -185,6 +185,13 @@ static void run_until(struct cluster *cluster, struct mono_us end)
     }
 }
 
+static void look(const struct cluster *cluster, bool looks)
+{
+    if (cluster->watch != NULL) {
+        cluster->watch(looks);
+    }
+}
+
 bool cluster_run(struct cluster *cluster, int64_t us, bool (*until)(struct cluster *cluster))
 {
     int64_t end = sim_now(cluster->sim).value + us;
@@ -192,7 +199,9 @@ bool cluster_run(struct cluster *cluster, int64_t us, bool (*until)(struct clust
     while (!reached && sim_now(cluster->sim).value < end) {
         int64_t step = sim_now(cluster->sim).value + STEP_US;
         run_until(cluster, (struct mono_us){ step < end ? step : end });
+        look(cluster, true);
         cluster_check_marks(cluster);
+        look(cluster, false);
         reached = until != NULL && until(cluster);
     }
     return reached;

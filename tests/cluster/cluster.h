@@ -29,7 +29,7 @@ enum {
 /* What an agent was promised of a record. */
 enum cluster_fate {
     CLUSTER_REFUSED,  /* or never offered: must not be stored */
-    CLUSTER_HELD,     /* telemetry within the spool's delay: in memory alone */
+    CLUSTER_HELD,     /* in memory alone: within the spool's delay, or since the disk refuses */
     CLUSTER_ACCEPTED, /* on disk, or the server's: stored exactly once */
     CLUSTER_LOOSE     /* the process died while it was held: stored at most once */
 };
@@ -106,6 +106,8 @@ struct cluster {
     struct rpc_client *operator_client;
     struct rpc_channel *operator_channel;
     bool is_ending; /* no wish is repeated any more */
+    /* While the test disturbs the machine: called around what is read to be checked. */
+    void (*watch)(bool watches);
 };
 
 void cluster_place_init(struct cluster_place *place, char *take_super_url);

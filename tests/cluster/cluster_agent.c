@@ -178,9 +178,11 @@ static void on_tick(void *context)
 /* What was held becomes `fate`. */
 static void settle_held(struct cluster_agent *agent, enum cluster_fate fate)
 {
-    for (unsigned n = 0; n < agent->offered[SPOOL_TELEMETRY]; n++) {
-        if (agent->fates[SPOOL_TELEMETRY][n] == CLUSTER_HELD) {
-            agent->fates[SPOOL_TELEMETRY][n] = fate;
+    for (unsigned stream = 0; stream < SPOOL_STREAM_COUNT; stream++) {
+        for (unsigned n = 0; n < agent->offered[stream]; n++) {
+            if (agent->fates[stream][n] == CLUSTER_HELD) {
+                agent->fates[stream][n] = fate;
+            }
         }
     }
 }
@@ -343,9 +345,12 @@ void cluster_agent_produce(struct cluster_agent *agent, enum spool_stream stream
     }
     fill(agent, stream, number, &input, &payload);
     agent->offered[stream]++;
-    if (spool_append(agent->spool, &input, 1, &err) == ERR_OK) {
-        bool waits = stream == SPOOL_TELEMETRY && agent->delay_us > 0;
-        agent->fates[stream][number] = waits ? CLUSTER_HELD : CLUSTER_ACCEPTED;
+    enum err_code code = spool_append(agent->spool, &input, 1, &err);
+    bool waits = stream == SPOOL_TELEMETRY && agent->delay_us > 0;
+    if (code == ERR_UNAVAILABLE || (code == ERR_OK && waits)) {
+        agent->fates[stream][number] = CLUSTER_HELD;
+    } else if (code == ERR_OK) {
+        agent->fates[stream][number] = CLUSTER_ACCEPTED;
     }
     link_poke(agent->link);
 }

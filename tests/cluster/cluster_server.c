@@ -40,19 +40,22 @@ static enum err_code make_partitions(struct work *work, void *context, struct er
         work->conn, (struct wall_us){ work->now.value - 2 * US_PER_DAY }, 10, &all, err);
 }
 
-static void do_work(struct cluster_server *server, work_fn fn)
+static enum err_code do_work(struct cluster_server *server, work_fn fn, struct err_info *err)
 {
-    struct err_info err = ERR_INFO_INIT;
     AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
-    assert_ok_err(err, work_run(server->worker, arena, SQL_ALL_WORKSPACES, fn, NULL, &err));
+    return work_run(server->worker, arena, SQL_ALL_WORKSPACES, fn, NULL, err);
 }
 
 static void keep(void *context)
 {
     struct cluster_server *server = context;
     struct err_info err = ERR_INFO_INIT;
-    assert_ok_err(err, presence_flush(server->service.presence, server->worker, &err));
-    do_work(server, expire);
+    enum err_code flushed = presence_flush(server->service.presence, server->worker, &err);
+    enum err_code expired = do_work(server, expire, &err);
+    if (server->cluster->watch == NULL) { /* else it is tried again the next time, as ever */
+        assert_ok_err(err, flushed);
+        assert_ok_err(err, expired);
+    }
     server->keeping = sim_after(server->cluster->sim, KEEP_US, keep, server);
 }
 
@@ -131,7 +134,7 @@ void cluster_server_start(struct cluster_server *server)
             sizeof(service->server_id),
             &err));
     assert_ok_err(err, ingest_open(service, &service->ingest, &err));
-    do_work(server, make_partitions);
+    assert_ok_err(err, do_work(server, make_partitions, &err));
     server->tables[0] = gateway_methods();
     server->tables[1] = api_methods();
     service->calls =

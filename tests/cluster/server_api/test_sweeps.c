@@ -1,0 +1,169 @@
+/*
+ * A server and its agents at work (a session begins anew, telemetry and events are spooled and
+ * uploaded, commands are ordered, sent, done and acknowledged) while one system call on a file
+ * fails, or every one from some number on, or the allocations do: the first, the second, and so on
+ * until the work is over before. Then both die and begin again with all in order, and the store is
+ * held against what was promised.
+ *
+ *     cluster_server_api_sweeps [--every N]     N: only each N-th call (1: all)
+ */
+#include "common/base/log.h"
+#include "tests/cluster/cluster.h"
+#include "tests/support/sys_fault.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define JOIN_US  (5 * US_PER_MINUTE)
+#define WORK_US  (25 * US_PER_SECOND)
+#define PEACE_US (20 * US_PER_MINUTE)
+
+enum {
+    CALLS_MAX = 100000,
+    RECORDS = 3,
+    USUAL_STRIDE = 7
+};
+
+struct sweep { /* what the command line asks for */
+    long stride;
+};
+
+/* How the work is disturbed: begin before it, end after it; false: it was over before. */
+struct disturbance {
+    void (*begin)(long number);
+    bool (*end)(void);
+};
+
+static bool is_settled(struct cluster *cluster)
+{
+    return cluster_agent_is_settled(&cluster->agents[0]) && cluster_orders_are_over(cluster);
+}
+
+static unsigned count_descriptors(void)
+{
+    unsigned count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    assert_non_null(dir);
+    while (readdir(dir) != NULL) {
+        count++;
+    }
+    (void)closedir(dir);
+    return count;
+}
+
+static void produce(struct cluster_agent *agent)
+{
+    for (unsigned i = 0; i < RECORDS; i++) {
+        cluster_agent_produce(agent, SPOOL_TELEMETRY);
+        cluster_agent_produce(agent, SPOOL_EVENTS);
+    }
+}
+
+static void work(struct cluster *cluster)
+{
+    struct cluster_agent *agent = &cluster->agents[0];
+    produce(agent);
+    cluster_order_command(agent, 600);
+    (void)cluster_run(cluster, WORK_US / 5, NULL);
+    cluster_order_evict(agent); /* a new handshake, a new stream */
+    produce(agent);
+    cluster_order_command(agent, 600);
+    (void)cluster_run(cluster, WORK_US - WORK_US / 5, NULL);
+}
+
+static bool run_once(
+    struct cluster_place *place, long number, const struct disturbance *disturbance)
+{
+    AUTO_FREE struct cluster *cluster = mem_alloc(sizeof(*cluster));
+    unsigned descriptors = count_descriptors();
+    cluster_init(cluster, place, 1 + (uint64_t)number % 4); /* with and without a spool's delay */
+    struct cluster_agent *agent = &cluster->agents[0];
+    cluster_server_start(&cluster->server);
+    cluster_order_token(agent, true);
+    assert_true(cluster_run(cluster, JOIN_US, is_settled));
+
+    cluster->watch = sys_fault_pause;
+    disturbance->begin(number);
+    work(cluster);
+    bool was_hit = disturbance->end();
+    cluster->watch = NULL;
+
+    cluster_agent_kill(agent);
+    cluster_server_kill(&cluster->server);
+    cluster_server_start(&cluster->server);
+    cluster_agent_start(agent);
+    produce(agent);
+    cluster_order_command(agent, 600);
+    if (!cluster_run(cluster, PEACE_US, is_settled)) {
+        fail_msg("number %ld: not settled in peace", number);
+    }
+    cluster_check_end(cluster);
+    cluster_deinit(cluster);
+    assert_int_equal(count_descriptors(), descriptors);
+    return was_hit;
+}
+
+static void run_all(const struct sweep *sweep, const struct disturbance *disturbance)
+{
+    struct cluster_place place;
+    long number = 0;
+    cluster_place_init(&place, NULL);
+    while (run_once(&place, number, disturbance)) {
+        number += sweep->stride;
+        assert_true(number < CALLS_MAX);
+    }
+    assert_true(number > 0);
+    (void)printf("%ld calls, each %ld. tried\n", number, sweep->stride);
+    cluster_place_deinit(&place);
+}
+
+/* ---- system calls ---- */
+
+static void fail_one(long number)
+{
+    const struct sys_fault fault = { .after = number, .number = EIO };
+    sys_fault_arm(&fault);
+}
+
+static void fail_from(long number)
+{
+    const struct sys_fault fault = { .after = number, .number = ENOSPC, .persists = true };
+    sys_fault_arm(&fault);
+}
+
+static void test_one_system_call_fails(void **state)
+{
+    static const struct disturbance disturbance = { fail_one, sys_fault_disarm };
+    run_all(*state, &disturbance);
+}
+
+static void test_all_system_calls_fail_from_one_on(void **state)
+{
+    static const struct disturbance disturbance = { fail_from, sys_fault_disarm };
+    run_all(*state, &disturbance);
+}
+
+int main(int argc, char **argv)
+{
+    struct sweep sweep = { .stride = USUAL_STRIDE };
+    struct err_info err = ERR_INFO_INIT;
+    uint64_t stride = 0;
+    if (argc == 3 && strcmp(argv[1], "--every") == 0
+        && str_parse_uint64(str_of(argv[2]), CALLS_MAX, &stride) == ERR_OK && stride > 0) {
+        sweep.stride = (long)stride;
+    } else if (argc != 1) {
+        (void)fprintf(stderr, "usage: [--every N]\n");
+        return 64;
+    }
+    if (crypto_start(&err) != ERR_OK) {
+        return 1;
+    }
+    log_set_level(LOG_OFF);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_prestate(test_one_system_call_fails, &sweep),
+        cmocka_unit_test_prestate(test_all_system_calls_fail_from_one_on, &sweep),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
