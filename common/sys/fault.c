@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,22 +9,23 @@
 #include <time.h>
 #include <unistd.h>
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static struct fault_page *page;
-
-static void map_page(void)
+/*
+ * Mapped anew each time, so that nothing has to be remembered: steps stand where the disk is waited
+ * for, and only the processes of a fault test have a page.
+ */
+static struct fault_page *map_page(void)
 {
     const char *path = getenv("BELAY_FAULT_PAGE");
     int fd = path == NULL ? -1 : open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0) {
-        return;
+        return NULL;
     }
-    void *mapped = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    page = mapped == MAP_FAILED ? NULL : mapped;
+    void *mapped = mmap(NULL, sizeof(struct fault_page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     (void)close(fd);
+    return mapped == MAP_FAILED ? NULL : mapped;
 }
 
-static void hold(void)
+static void hold(const struct fault_page *page)
 {
     const struct timespec turn = { .tv_nsec = 1000000 };
     for (int i = 0; i < FAULT_HOLD_MAX_MS && atomic_load(&page->released) == 0; i++) {
@@ -34,13 +34,10 @@ static void hold(void)
 }
 
 /* Of several threads at the step one fires: the one that takes the action away. */
-void fault_reach(const char *name)
+static void reach(struct fault_page *page, const char *name)
 {
-    int before = errno;
-    (void)pthread_once(&once, map_page);
-    uint32_t action = page == NULL ? FAULT_NONE : atomic_load(&page->action);
+    uint32_t action = atomic_load(&page->action);
     if (action == FAULT_NONE || strncmp(page->name, name, sizeof(page->name)) != 0) {
-        errno = before;
         return;
     }
     uint32_t skip = atomic_load(&page->skip);
@@ -51,7 +48,17 @@ void fault_reach(const char *name)
         if (action == FAULT_KILL) {
             (void)kill(getpid(), SIGKILL);
         }
-        hold();
+        hold(page);
+    }
+}
+
+void fault_reach(const char *name)
+{
+    int before = errno;
+    struct fault_page *page = map_page();
+    if (page != NULL) {
+        reach(page, name);
+        (void)munmap(page, sizeof(*page));
     }
     errno = before;
 }

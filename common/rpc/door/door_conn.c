@@ -463,6 +463,10 @@ static bool pump_down_once(struct conn *conn)
     return false;
 }
 
+/*
+ * A short read is no reason to stop: once the library has closed while the client is slow there is
+ * no watch on its side any more, and nothing but another read finds the end.
+ */
 static void pump_down(struct conn *conn)
 {
     bool more = true;

@@ -132,7 +132,7 @@ static inline void *library_run(void *argument)
     struct channel *channel = argument;
     struct fixture *fixture = channel->fixture;
     static const uint8_t settings[9] = { 0, 0, 0, 4 };
-    uint8_t block[16384];
+    uint8_t block[8192];
     int fd = channel->fd;
     size_t preface = 0;
     ssize_t got = 1;

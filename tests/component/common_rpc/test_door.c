@@ -527,6 +527,10 @@ static void test_a_slow_reader_stays(void **state)
     fixture_destroy(fixture);
 }
 
+enum {
+    SLOW_READ_BYTES = 65536
+};
+
 struct slow_client {
     uint16_t port;
     size_t total;
@@ -535,11 +539,11 @@ struct slow_client {
 static void *read_slowly(void *argument)
 {
     struct slow_client *client = argument;
-    uint8_t block[65536];
+    AUTO_FREE uint8_t *block = mem_alloc(SLOW_READ_BYTES);
     ssize_t got = 0;
     int fd = client_connect(client->port);
     client_send_preface(fd);
-    while ((got = recv(fd, block, sizeof(block), MSG_WAITALL)) > 0) {
+    while ((got = recv(fd, block, SLOW_READ_BYTES, MSG_WAITALL)) > 0) {
         client->total += (size_t)got;
         (void)poll(NULL, 0, 5);
     }
@@ -590,7 +594,7 @@ static void test_library_never_reads(void **state)
     client_send_preface(fd);
     static const uint8_t headers[9 + 4] = { 0, 0, 4, 1, 4, 0, 0, 0, 1 };
     client_send(fd, headers, sizeof(headers));
-    uint8_t frame[9 + 16384] = { 0, 0x40, 0, 0, 0, 0, 0, 0, 1 };
+    const uint8_t frame[9 + 8192] = { 0, 0x20, 0, 0, 0, 0, 0, 0, 1 };
     size_t sent = 0;
     while (wait_fd(fd, POLLOUT, 500)) {
         ssize_t done = send(
