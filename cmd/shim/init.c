@@ -346,7 +346,7 @@ static int open_signals(void)
 
 int init_main(void)
 {
-    struct init init = { .signals = -1 };
+    struct init init = { .signals = -1, .buffer = { .takes_large = true } };
     list_init(&init.programs);
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || !fill_standard_fds()) {
         return 1;

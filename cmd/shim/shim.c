@@ -578,6 +578,7 @@ int shim_main(const char *dir, int agent)
                          .dir_fd = -1,
                          .program_fd = -1,
                          .spec_bytes = BUF_INIT(MESSAGE_BYTES_MAX),
+                         .from_agent = { .takes_large = true },
                          .built = { .pidfd = -1, .socket = -1 },
                          .pts = -1,
                          .listener = -1,

@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 union control {
@@ -15,8 +17,8 @@ union control {
 
 void channel_buffer_deinit(struct channel_buffer *buffer)
 {
-    mem_free(buffer->data);
-    buffer->data = NULL;
+    mem_free(STEAL(buffer->data));
+    mem_free(STEAL(buffer->large));
 }
 
 void channel_fds_close(struct channel_fds *fds)
@@ -29,7 +31,7 @@ void channel_fds_close(struct channel_fds *fds)
 
 void channel_prepare(int fd)
 {
-    int bytes = MESSAGE_BYTES_MAX + 64 * 1024;
+    int bytes = MESSAGE_DATAGRAM_BYTES_MAX + 64 * 1024;
     if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes)) != 0) {
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
     }
@@ -67,7 +69,7 @@ static void attach(struct msghdr *header, union control *control, const struct c
     memcpy(CMSG_DATA(part), fds->fds, bytes);
 }
 
-enum err_code channel_send_bytes(
+static enum err_code send_datagram(
     int fd, struct str_view bytes, const struct channel_fds *fds, struct err_info *err)
 {
     union control control;
@@ -87,6 +89,35 @@ enum err_code channel_send_bytes(
         return ERR_BUSY;
     }
     return ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "the other end");
+}
+
+/* The bytes in memory that both ends see, and a word about it. */
+static enum err_code send_large(
+    int fd, struct str_view bytes, const struct channel_fds *fds, struct err_info *err)
+{
+    const struct message message = { .type = MESSAGE_LARGE, .large = { bytes.len } };
+    AUTO_BUF struct buf word = BUF_INIT(MESSAGE_DATAGRAM_BYTES_MAX);
+    AUTO_FD int memory = memfd_create("message", MFD_CLOEXEC);
+    struct channel_fds all = { .fds = { memory }, .count = 1 };
+    if (memory < 0) {
+        return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "memfd_create");
+    }
+    if (fds != NULL && fds->count >= MESSAGE_FDS_MAX) {
+        return ERR_SET(err, ERR_LIMIT, "message: too many descriptors for its size");
+    }
+    for (size_t i = 0; fds != NULL && i < fds->count; i++) {
+        all.fds[all.count++] = fds->fds[i];
+    }
+    TRY(fd_write_all(memory, bytes.ptr, bytes.len, err));
+    TRY(message_encode(&message, &word, err));
+    return send_datagram(fd, buf_view(&word), &all, err);
+}
+
+enum err_code channel_send_bytes(
+    int fd, struct str_view bytes, const struct channel_fds *fds, struct err_info *err)
+{
+    return bytes.len > MESSAGE_DATAGRAM_BYTES_MAX ? send_large(fd, bytes, fds, err)
+                                                  : send_datagram(fd, bytes, fds, err);
 }
 
 enum err_code channel_send(
@@ -113,6 +144,47 @@ static void collect(struct msghdr *header, struct channel_fds *fds)
     }
 }
 
+/* A copy of what is in it, so that nobody changes it while it is read. */
+static enum err_code read_large(
+    struct channel_buffer *buffer, int fd, uint64_t bytes, struct err_info *err)
+{
+    struct stat info;
+    size_t done = 0;
+    if (bytes == 0 || fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)
+        || (uint64_t)info.st_size != bytes) {
+        return ERR_SET(err, ERR_INVALID, "message: not the memory it tells of");
+    }
+    buffer->large = mem_alloc((size_t)bytes);
+    while (done < bytes) {
+        ssize_t got = pread(fd, buffer->large + done, (size_t)bytes - done, (off_t)done);
+        if (got <= 0 && errno != EINTR) {
+            return ERR_SET(err, ERR_INVALID, "message: shorter than it tells");
+        }
+        done += got > 0 ? (size_t)got : 0;
+    }
+    return ERR_OK;
+}
+
+/* Puts the message that it stands for in its place; its own descriptors stay. */
+static enum err_code take_large(
+    struct channel_buffer *buffer,
+    struct message *message,
+    struct channel_fds *fds,
+    struct err_info *err)
+{
+    uint64_t bytes = message->large.bytes;
+    if (!buffer->takes_large || fds->count == 0) {
+        return ERR_SET(err, ERR_INVALID, "message: larger than this end takes");
+    }
+    AUTO_FD int memory = fds->fds[0];
+    fds->count--;
+    memmove(fds->fds, fds->fds + 1, fds->count * sizeof(fds->fds[0]));
+    TRY(read_large(buffer, memory, bytes, err));
+    TRY(message_decode(str_from(buffer->large, (size_t)bytes), message, err));
+    return message->type == MESSAGE_LARGE ? ERR_SET(err, ERR_INVALID, "message: one in another")
+                                          : ERR_OK;
+}
+
 enum err_code channel_receive(
     int fd,
     struct channel_buffer *buffer,
@@ -123,9 +195,9 @@ enum err_code channel_receive(
     union control control;
     struct channel_fds fds;
     if (buffer->data == NULL) {
-        buffer->data = mem_alloc(MESSAGE_BYTES_MAX);
+        buffer->data = mem_alloc(MESSAGE_DATAGRAM_BYTES_MAX);
     }
-    struct iovec part = { .iov_base = buffer->data, .iov_len = MESSAGE_BYTES_MAX };
+    struct iovec part = { .iov_base = buffer->data, .iov_len = MESSAGE_DATAGRAM_BYTES_MAX };
     struct msghdr header = { .msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = control.bytes,
@@ -142,8 +214,12 @@ enum err_code channel_receive(
     }
     collect(&header, &fds);
     enum err_code code = (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0
-        ? ERR_SET(err, ERR_INVALID, "message: larger than %d bytes", MESSAGE_BYTES_MAX)
+        ? ERR_SET(err, ERR_INVALID, "message: larger than %d bytes", MESSAGE_DATAGRAM_BYTES_MAX)
         : message_decode(str_from(buffer->data, (size_t)got), ret_message, err);
+    mem_free(STEAL(buffer->large));
+    if (code == ERR_OK && ret_message->type == MESSAGE_LARGE) {
+        code = take_large(buffer, ret_message, &fds, err);
+    }
     if (code == ERR_OK && fds.count > 0 && ret_fds == NULL) {
         code = ERR_SET(err, ERR_INVALID, "message: descriptors that were not asked for");
     }

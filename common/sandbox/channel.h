@@ -9,7 +9,9 @@
 
 /* Bytes for receiving; one per owner, reused. What a received message borrows lives here. */
 struct channel_buffer {
-    char *data; /* MESSAGE_BYTES_MAX bytes, on first use */
+    char *data;       /* MESSAGE_DATAGRAM_BYTES_MAX bytes, on first use */
+    char *large;      /* of the message that came last, if it was one */
+    bool takes_large; /* set by who trusts the other end: it chooses the descriptor that is read */
 };
 
 void channel_buffer_deinit(struct channel_buffer *buffer);

@@ -147,6 +147,7 @@ static const struct type {
     { "spawned", MESSAGE_SPAWNED, STARTED_FIELDS },
     { "reaped", MESSAGE_REAPED, EXITED_FIELDS },
     { "dialed", MESSAGE_DIALED, CONNECTED_FIELDS },
+    { "large", MESSAGE_LARGE, { NUMBER(large.bytes, MESSAGE_BYTES_MAX) } },
     { "spec",
       MESSAGE_SPEC,
       { NUMBER(spec.driver, 3),

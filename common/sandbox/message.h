@@ -23,11 +23,12 @@
 enum {
     MESSAGE_VERSION = 1,
     MESSAGE_HEADER_BYTES = 16,
-    MESSAGE_WORDS_BYTES_MAX = 192 * 1024, /* argv, or env, with their NULs */
+    MESSAGE_WORDS_BYTES_MAX = 1024 * 1024, /* argv, or env, with their NULs */
     MESSAGE_WORDS_MAX = 4096,
     MESSAGE_DATA_BYTES_MAX = 32 * 1024,
     MESSAGE_TEXT_BYTES_MAX = 500,
-    MESSAGE_BYTES_MAX = 400 * 1024,
+    MESSAGE_BYTES_MAX = 2560 * 1024,
+    MESSAGE_DATAGRAM_BYTES_MAX = 400 * 1024, /* a larger message travels as MESSAGE_LARGE */
     MESSAGE_FDS_MAX = 4
 };
 
@@ -65,6 +66,9 @@ enum message_type {
     MESSAGE_SPAWNED,
     MESSAGE_REAPED,
     MESSAGE_DIALED, /* as MESSAGE_CONNECTED */
+    /* agent -> shim -> init: a message that is larger than a datagram, in the first descriptor; its
+     * own descriptors follow. The channel's business: nobody else sees one. */
+    MESSAGE_LARGE = 120,
     /* a file, not a datagram: what the agent asks the shim to build */
     MESSAGE_SPEC = 128
 };
@@ -177,6 +181,10 @@ struct message_ended {
     uint64_t reason; /* enum sandbox_end of spec.h */
 };
 
+struct message_large {
+    uint64_t bytes;
+};
+
 struct message_setup {
     uint64_t listen_port;   /* 0: no egress listener */
     uint64_t open_files;    /* RLIMIT_NOFILE */
@@ -243,6 +251,7 @@ struct message {
         struct message_exited exited; /* EXITED and REAPED */
         struct message_sample sample;
         struct message_ended ended;
+        struct message_large large;
         struct message_setup setup;
         struct message_hello hello;
         struct message_spec spec;

@@ -299,6 +299,19 @@ class Joined(RelayCase):
         self.runs(events, stream)
         thief.control.cancel()
 
+    def test_an_operator_who_goes_is_seen_though_input_waits(self):
+        inputs = queue.Queue()
+        events = self.shells[0].ExecSandboxInteractive(iter(inputs.get, None))
+        inputs.put(V.ExecSandboxInput(start=V.ExecSandboxRequest(sandbox_id=self.id, command=["sleep"])))
+        for _ in range(64):
+            inputs.put(V.ExecSandboxInput(stdin=bytes(1 << 16)))
+        _, stream = self.agent.relay(input_window=1 << 16)
+        self.assertEqual(1 << 16, len(stream.receive().data))
+        time.sleep(1)  # all that can be on its way is there
+        events.cancel()
+        self.assertEqual(Code.CANCELLED, stream.end()[0])
+        inputs.put(None)
+
     @staticmethod
     def memory(replica):
         with open(f"/proc/{replica.process.pid}/status", encoding="utf-8") as status:

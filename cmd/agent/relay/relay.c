@@ -171,10 +171,8 @@ static void on_signal(struct relay *relay, uint32_t number)
     }
 }
 
-static void on_message(void *context, const ProtobufCMessage *message)
+void relay_hear(struct relay *relay, const frame_type *frame)
 {
-    struct relay *relay = context;
-    const frame_type *frame = (const frame_type *)message;
     switch (frame->frame_case) {
     case FRAME(DATA):
         on_data(relay, &frame->data);
@@ -192,6 +190,11 @@ static void on_message(void *context, const ProtobufCMessage *message)
         break_off(relay, "a frame that only an agent sends");
         return;
     }
+}
+
+static void on_message(void *context, const ProtobufCMessage *message)
+{
+    relay_hear(context, (const frame_type *)message);
 }
 
 static void on_writable(void *context)

@@ -52,6 +52,9 @@ void relay_destroy(struct relay *relay);
 
 void relay_set_target(struct relay *relay, const struct relay_target_ops *ops, void *take_state);
 
+/* A frame of the server. One that is against the contract destroys the relay. */
+void relay_hear(struct relay *relay, const Agentgateway__V1__RelayFrame *frame);
+
 /* The front of the input was passed on. */
 void relay_consume(struct relay *relay, size_t bytes);
 

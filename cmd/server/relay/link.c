@@ -18,7 +18,8 @@
 
 enum {
     STREAMS_PER_CHANNEL = 90, /* a server takes 100 on a connection */
-    CHANNELS_IDLE_MAX = 16
+    CHANNELS_IDLE_MAX = 16,
+    INPUT_WINDOW_BYTES = RELAY_QUEUE_BYTES / 2
 };
 
 #define KEEPALIVE_US (10 * US_PER_SECOND)
@@ -60,7 +61,11 @@ struct link {
     struct channel *channel;
     struct rpc_client_stream *stream;
     size_t under_way; /* bytes given to the stream since it last said that it is empty */
-    bool is_paused;
+    /* Input from the other server, which sends no more than a window beyond what it was told as
+     * taken. So this side always reads, and sees that the operator has gone whatever waits. */
+    uint64_t received;
+    uint64_t told_taken;
+    bool is_full; /* the agent does not take: nothing is told */
     bool is_half_closed;
 };
 
@@ -180,6 +185,19 @@ static void end(struct link *link, enum err_code code, const char *text)
     relay_leave(STEAL(link->relay), RELAY_OPERATOR);
 }
 
+static void tell_taken(struct link *link)
+{
+    Agentgateway__V1__RelayFrame frame = AGENTGATEWAY__V1__RELAY_FRAME__INIT;
+    if (link->told_taken == link->received) {
+        return;
+    }
+    frame.frame_case = AGENTGATEWAY__V1__RELAY_FRAME__FRAME_TAKEN;
+    frame.taken = link->received;
+    if (rpc_client_stream_send(link->stream, &frame.base) == ERR_OK) {
+        link->told_taken = link->received; /* else it has ended, and closed comes */
+    }
+}
+
 static void pump(struct link *link)
 {
     struct relay_frame frame;
@@ -188,16 +206,14 @@ static void pump(struct link *link)
         return;
     }
     bool is_left = relay_is_left(link->relay, RELAY_AGENT);
-    if (link->is_paused && (is_left || relay_may_read(link->relay, RELAY_OPERATOR))) {
-        link->is_paused = false;
-        rpc_client_stream_pause(link->stream, false);
+    if (link->is_full && relay_may_read(link->relay, RELAY_OPERATOR)) {
+        link->is_full = false;
+        tell_taken(link);
     }
     while (link->under_way < RELAY_QUEUE_BYTES && relay_peek(link->relay, RELAY_OPERATOR, &frame)) {
         relay_wire_fill(&wire, &frame);
         if (rpc_client_stream_send(link->stream, &wire.frame.base) != ERR_OK) {
-            link->is_paused = false; /* it has ended: closed comes, though not while paused */
-            rpc_client_stream_pause(link->stream, false);
-            return;
+            return; /* it has ended: closed comes */
         }
         link->under_way += frame.bytes.len + sizeof(frame);
         relay_drop(link->relay, RELAY_OPERATOR);
@@ -219,9 +235,10 @@ static void on_message(void *context, const ProtobufCMessage *message)
     if (relay_is_left(link->relay, RELAY_AGENT)) {
         return;
     }
-    if (!relay_put(link->relay, RELAY_OPERATOR, &frame)) {
-        link->is_paused = true;
-        rpc_client_stream_pause(link->stream, true);
+    link->is_full = !relay_put(link->relay, RELAY_OPERATOR, &frame);
+    link->received += frame.kind == RELAY_DATA ? frame.bytes.len : 0;
+    if (!link->is_full) {
+        tell_taken(link);
     }
 }
 
@@ -304,6 +321,7 @@ static void run_start(void *argument)
     frame.frame_case = AGENTGATEWAY__V1__RELAY_FRAME__FRAME_INIT;
     frame.init = &init;
     init.relay_id = link->relay_id;
+    init.input_window = INPUT_WINDOW_BYTES;
     enum err_code code = open_stream(link, &err);
     if (code == ERR_OK) {
         code = rpc_client_stream_send(link->stream, &frame.base);

@@ -107,6 +107,51 @@ static void test_exit_codes(void **unused)
     fixture_destroy(fixture);
 }
 
+static void test_arguments_and_environment_as_large_as_the_contract_lets_them_be(void **unused)
+{
+    enum {
+        ARGUMENTS = 30,
+        ARGUMENT_BYTES = 32000,
+        VARIABLES = 30,
+        VARIABLE_BYTES = 8000
+    };
+
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    const char *argv[ARGUMENTS + 5] = { "sh", "-c", "echo $# ${#1} ${#30}; env | wc -c", "sh" };
+    char names[VARIABLES][8];
+    entry_type entries[VARIABLES];
+    entry_type *pointers[VARIABLES];
+    exec_type like = AGENTGATEWAY__V1__RELAY_EXEC__INIT;
+    AUTO_FREE char *text = mem_alloc(ARGUMENT_BYTES + 1);
+    AUTO_FREE char *value = mem_alloc(VARIABLE_BYTES + 1);
+    memset(text, 'a', ARGUMENT_BYTES);
+    memset(value, 'v', VARIABLE_BYTES);
+    for (size_t i = 0; i < ARGUMENTS; i++) {
+        argv[4 + i] = text;
+    }
+    for (size_t i = 0; i < VARIABLES; i++) {
+        (void)snprintf(names[i], sizeof(names[i]), "V%zu", i);
+        agentgateway__v1__relay_exec__environment_entry__init(&entries[i]);
+        entries[i].key = names[i];
+        entries[i].value = value;
+        pointers[i] = &entries[i];
+    }
+    like.environment = pointers;
+    like.n_environment = VARIABLES / 3; /* the order itself is at most 1 MiB */
+    fixture_start(fixture, "large");
+    struct side *side = fixture_exec(fixture, "large", argv, &like);
+    assert_exit(side, 0);
+    assert_non_null(strstr(buf_text(&side->out), "30 32000 32000\n"));
+    assert_true(strtol(strchr(buf_text(&side->out), '\n'), NULL, 10) > 10 * VARIABLE_BYTES);
+    like.n_environment = VARIABLES;
+    argv[4] = NULL;
+    side = fixture_exec(fixture, "large", argv, &like);
+    assert_exit(side, 0);
+    assert_true(strtol(strchr(buf_text(&side->out), '\n'), NULL, 10) > VARIABLES * VARIABLE_BYTES);
+    fixture_destroy(fixture);
+}
+
 static void test_a_timeout_is_124_after_what_was_said(void **unused)
 {
     (void)unused;
@@ -643,6 +688,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_command_with_all_it_has),
         cmocka_unit_test(test_exit_codes),
+        cmocka_unit_test(test_arguments_and_environment_as_large_as_the_contract_lets_them_be),
         cmocka_unit_test(test_a_timeout_is_124_after_what_was_said),
         cmocka_unit_test(test_much_both_ways),
         cmocka_unit_test(test_a_reader_that_stops_stops_the_program),
