@@ -224,6 +224,12 @@ def chmod_program():
 
 
 @attempt
+def hard_link_out():
+    """A name of ours for a file of the host, which would outlive its own."""
+    os.link("/usr/bin/env", GOALS["scratch"] + "/env")
+
+
+@attempt
 def read_shadow():
     opened("/etc/shadow")
 

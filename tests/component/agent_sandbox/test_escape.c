@@ -401,6 +401,7 @@ static void test_the_namespaces_hold_without_the_filter(void **unused)
                                            "write_passwd",
                                            "create_in_usr",
                                            "chmod_program",
+                                           "hard_link_out",
                                            "read_shadow",
                                            "read_secret",
                                            "read_secret_by_root",

@@ -77,6 +77,92 @@ static void test_a_memory_bomb_is_killed_and_counted(void **unused)
     fixture_destroy(fixture);
 }
 
+/* How often a file, or a file in each folder below, names this. */
+static size_t count_naming(const char *path, const char *folder)
+{
+    enum {
+        BYTES_MAX = 1024 * 1024
+    };
+
+    size_t count = 0;
+    AUTO_FREE char *data = mem_alloc(BYTES_MAX + 1);
+    FILE *file = fopen(path, "re");
+    size_t bytes = file == NULL ? 0 : fread(data, 1, BYTES_MAX, file);
+    for (size_t i = 0; i < bytes; i++) {
+        data[i] = data[i] == '\0' ? ' ' : data[i]; /* between the words of a command line */
+    }
+    for (const char *at = strstr(data, folder); at != NULL; at = strstr(at + 1, folder)) {
+        count++;
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return count;
+}
+
+static size_t count_in_each(const char *parent, const char *name, const char *folder)
+{
+    size_t count = 0;
+    DIR *dir = opendir(parent);
+    for (struct dirent *entry = dir == NULL ? NULL : readdir(dir); entry != NULL;
+         entry = readdir(dir)) {
+        AUTO_FREE char *path = mem_printf("%s/%s/%s", parent, entry->d_name, name);
+        count += count_naming(path, folder);
+    }
+    if (dir != NULL) {
+        (void)closedir(dir);
+    }
+    return count;
+}
+
+/* Time of the processor in two seconds by the clock: a fifth of it, and without the limit more,
+ * unless others leave no more. */
+static void test_a_spinning_program_gets_its_share(void **unused)
+{
+    (void)unused;
+    const char *const argv[] = { "python3",
+                                 "-c",
+                                 "import time\n"
+                                 "start=time.monotonic(); used=time.process_time()\n"
+                                 "while time.monotonic()-start<2: pass\n"
+                                 "print(int((time.process_time()-used)*1000))\n",
+                                 NULL };
+    struct fixture *fixture = fixture_create();
+    need_native(fixture);
+    fixture_start(fixture, "neighbour");
+    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "spin", .cpu_milli = 200 });
+    struct recorded_program *program = fixture_run(fixture, "spin", argv);
+    unsigned long used_ms = strtoul(buf_text(&program->out), NULL, 10);
+    assert_in_range(used_ms, 1, 2 * 230 + 60); /* the last period may have begun just before */
+    assert_neighbour_answers(fixture);
+    fixture_destroy(fixture);
+}
+
+/* Away from its parent and its session, deaf to signals: it ends with its sandbox all the same. */
+static void test_a_daemon_that_hears_no_signal_ends_at_a_stop(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    AUTO_FREE char *mark = mem_printf("%d.%d", 90000 + (int)getpid(), (int)fixture->driver);
+    AUTO_FREE char *script = mem_printf(
+        "setsid sh -c 'trap \"\" TERM INT HUP; sleep %s; sleep %s' >/dev/null 2>&1 & echo up",
+        mark,
+        mark);
+    fixture_start(fixture, "daemon");
+    assert_string_equal(buf_text(&fixture_shell(fixture, "daemon", script)->out), "up\n");
+    for (int i = 0; i < 1000 && count_in_each("/proc", "cmdline", mark) == 0; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_true(count_in_each("/proc", "cmdline", mark) > 0);
+    assert_ok(sandbox_stop(fixture->all, "daemon", 100 * US_PER_MS, NULL));
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    for (int i = 0; i < 1000 && count_in_each("/proc", "cmdline", mark) > 0; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_int_equal(count_in_each("/proc", "cmdline", mark), 0);
+    fixture_destroy(fixture);
+}
+
 /* Files of /tmp and /dev/shm are memory: what fills them is bounded twice. */
 static void test_full_places_say_so(void **unused)
 {
@@ -148,36 +234,6 @@ static size_t count_entries(const char *path, const char *prefix)
     for (struct dirent *entry = dir == NULL ? NULL : readdir(dir); entry != NULL;
          entry = readdir(dir)) {
         count += strncmp(entry->d_name, prefix, strlen(prefix)) == 0 ? 1 : 0;
-    }
-    if (dir != NULL) {
-        (void)closedir(dir);
-    }
-    return count;
-}
-
-/* Lines of a file, or of a file in each folder below, that name this path. */
-static size_t count_naming(const char *path, const char *folder)
-{
-    char line[4096];
-    size_t count = 0;
-    FILE *file = fopen(path, "re");
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        count += strstr(line, folder) != NULL ? 1 : 0;
-    }
-    if (file != NULL) {
-        (void)fclose(file);
-    }
-    return count;
-}
-
-static size_t count_in_each(const char *parent, const char *name, const char *folder)
-{
-    size_t count = 0;
-    DIR *dir = opendir(parent);
-    for (struct dirent *entry = dir == NULL ? NULL : readdir(dir); entry != NULL;
-         entry = readdir(dir)) {
-        AUTO_FREE char *path = mem_printf("%s/%s/%s", parent, entry->d_name, name);
-        count += count_naming(path, folder);
     }
     if (dir != NULL) {
         (void)closedir(dir);
@@ -260,6 +316,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_fork_bomb_stops_at_its_limit),
         cmocka_unit_test(test_a_memory_bomb_is_killed_and_counted),
+        cmocka_unit_test(test_a_spinning_program_gets_its_share),
+        cmocka_unit_test(test_a_daemon_that_hears_no_signal_ends_at_a_stop),
         cmocka_unit_test(test_full_places_say_so),
         cmocka_unit_test(test_a_flood_of_output_is_cut_and_stops_nobody),
         cmocka_unit_test(test_descriptors_run_out_inside_alone),

@@ -15,11 +15,19 @@ enum {
 
 static size_t naming(const char *path, const char *text)
 {
-    char line[4096];
+    enum {
+        BYTES_MAX = 1024 * 1024
+    };
+
     size_t count = 0;
+    AUTO_FREE char *data = mem_alloc(BYTES_MAX + 1);
     FILE *file = fopen(path, "re");
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        count += strstr(line, text) != NULL ? 1 : 0;
+    size_t bytes = file == NULL ? 0 : fread(data, 1, BYTES_MAX, file);
+    for (size_t i = 0; i < bytes; i++) {
+        data[i] = data[i] == '\0' ? ' ' : data[i]; /* between the words of a command line */
+    }
+    for (const char *at = strstr(data, text); at != NULL; at = strstr(at + 1, text)) {
+        count++;
     }
     if (file != NULL) {
         (void)fclose(file);
