@@ -277,8 +277,8 @@ void cgroup_host_detect(const char *unified, struct cgroup_set *ret_host)
     (void)read_file("/proc/self", "cgroup", &own);
     cgroup_host_parse(buf_view(&mounts), buf_view(&own), ret_host);
     /* One that is not there is of another kind of host, on which it is not needed. */
-    bool is_given = unified != NULL && access(unified, W_OK) == 0
-        && ret_host->places[CGROUP_CORE].version == 2;
+    bool is_given =
+        unified != NULL && access(unified, W_OK) == 0 && ret_host->places[CGROUP_CORE].version == 2;
     if (is_given) {
         mem_free(ret_host->places[CGROUP_CORE].dir);
         ret_host->places[CGROUP_CORE].dir = mem_strdup(unified);
