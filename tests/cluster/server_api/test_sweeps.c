@@ -23,6 +23,7 @@
 enum {
     CALLS_MAX = 100000,
     RECORDS = 3,
+    SEEDS = 4, /* with and without a spool's delay */
     USUAL_STRIDE = 7
 };
 
@@ -74,11 +75,11 @@ static void work(struct cluster *cluster)
 }
 
 static bool run_once(
-    struct cluster_place *place, long number, const struct disturbance *disturbance)
+    struct cluster_place *place, uint64_t seed, long number, const struct disturbance *disturbance)
 {
     AUTO_FREE struct cluster *cluster = mem_alloc(sizeof(*cluster));
     unsigned descriptors = count_descriptors();
-    cluster_init(cluster, place, 1 + (uint64_t)number % 4); /* with and without a spool's delay */
+    cluster_init(cluster, place, seed);
     struct cluster_agent *agent = &cluster->agents[0];
     cluster_server_start(&cluster->server);
     cluster_order_token(agent, true);
@@ -109,12 +110,14 @@ static void run_all(const struct sweep *sweep, const struct disturbance *disturb
 {
     struct cluster_place place;
     long number = 0;
+    unsigned unhit = 0; /* of the last tries: each seed makes another number of calls */
     cluster_place_init(&place, NULL);
-    while (run_once(&place, number, disturbance)) {
+    for (uint64_t seed = 0; unhit < SEEDS; seed = (seed + 1) % SEEDS) {
+        unhit = run_once(&place, seed + 1, number, disturbance) ? 0 : unhit + 1;
         number += sweep->stride;
         assert_true(number < CALLS_MAX);
     }
-    assert_true(number > 0);
+    assert_true(number > SEEDS * sweep->stride);
     (void)printf("%ld calls, each %ld. tried\n", number, sweep->stride);
     cluster_place_deinit(&place);
 }
