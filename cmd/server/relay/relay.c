@@ -380,7 +380,8 @@ bool relay_put(struct relay *relay, enum relay_side side, const struct relay_fra
     struct queue *queue = &relay->queues[other(side)];
     list_append(&queue->nodes, &node->link);
     queue->bytes += frame->bytes.len;
-    queue->is_full = queue->bytes >= RELAY_QUEUE_BYTES;
+    /* Full until it was told to have room: its writer, who pauses, is woken by that alone. */
+    queue->is_full = queue->is_full || queue->bytes >= RELAY_QUEUE_BYTES;
     wake(relay, other(side));
     return !queue->is_full;
 }
