@@ -58,6 +58,11 @@ static bool must_fail(void)
     return must_fail_with(state.fault.number);
 }
 
+static int read_number(void)
+{
+    return state.fault.read_number != 0 ? state.fault.read_number : state.fault.number;
+}
+
 #define PUBLIC __attribute__((visibility("default")))
 
 static int open_file(const char *path, int flags, va_list more)
@@ -86,7 +91,7 @@ PUBLIC int open64(const char *path, int flags, ...)
 
 PUBLIC ssize_t pread64(int fd, void *data, size_t bytes, off_t at)
 {
-    return must_fail_with(ENOMEM) ? -1 : (ssize_t)syscall(SYS_pread64, fd, data, bytes, at);
+    return must_fail_with(read_number()) ? -1 : (ssize_t)syscall(SYS_pread64, fd, data, bytes, at);
 }
 
 #define DEFINE(type, name, arguments, ...)                    \

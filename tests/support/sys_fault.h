@@ -10,9 +10,10 @@
 #include <stdbool.h>
 
 struct sys_fault {
-    long after;    /* so many calls succeed */
-    bool persists; /* and every one after them fails; else one does */
-    int number;    /* errno of those that fail; of reads ENOMEM: SQLite takes EIO for damage */
+    long after;      /* so many calls succeed */
+    bool persists;   /* and every one after them fails; else one does */
+    int number;      /* errno of those that fail */
+    int read_number; /* of reads that fail; 0: number */
 };
 
 /* The counting begins anew. */

@@ -210,9 +210,21 @@ static enum err_code set_file_aside(struct spool *spool, struct err_info *err)
     return ERR_OK;
 }
 
+/* SQLite takes a read that fails for damage. What is sound when it is read once more was not
+ * damaged: nothing that a moment's fault of the disk touched may be set aside. */
+static bool is_sound(struct spool *spool)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    return sql_query(spool->conn, &SQL_FILE_CHECK_WHOLE, SQL_NO_ARGS, &rows, NULL) == ERR_OK
+        && sql_rows_next(rows, NULL) == ERR_OK && str_equal(sql_text(rows, 0), STR("ok"));
+}
+
 enum err_code spool_open_file(struct spool *spool, struct err_info *err)
 {
     enum err_code code = connect_once(spool, err);
+    if (code == ERR_CORRUPT && !spool->read_only) {
+        code = connect_once(spool, err);
+    }
     if (code == ERR_CORRUPT && !spool->read_only) {
         TRY(set_file_aside(spool, err));
         code = connect_once(spool, err);
@@ -273,6 +285,10 @@ bool spool_recover(struct spool *spool, enum err_code code, const struct err_inf
     if (code != ERR_CORRUPT || spool->read_only) {
         set_degraded(spool, err);
         return false;
+    }
+    if (spool->conn != NULL && is_sound(spool)) {
+        log_warn("spool_read_again", LOG_ERR(err));
+        return true;
     }
     sql_close(spool->conn);
     spool->conn = NULL;

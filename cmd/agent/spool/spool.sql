@@ -84,3 +84,6 @@ DELETE FROM command WHERE status = 3
 
 -- name: file_check
 PRAGMA quick_check(1)
+
+-- name: file_check_whole
+PRAGMA integrity_check(1)

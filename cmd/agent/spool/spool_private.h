@@ -80,7 +80,8 @@ enum err_code spool_put_stream(
 
 /*
  * After a failed statement. true: worth another try, since a damaged file was set aside and a fresh
- * one begun, or a full disk was given back the log's space. false: the spool is marked degraded.
+ * one begun, or it proved sound when read again, or a full disk was given back the log's space.
+ * false: the spool is marked degraded.
  */
 bool spool_recover(struct spool *spool, enum err_code code, const struct err_info *err);
 

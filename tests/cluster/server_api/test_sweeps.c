@@ -126,13 +126,16 @@ static void run_all(const struct sweep *sweep, const struct disturbance *disturb
 
 static void fail_one(long number)
 {
-    const struct sys_fault fault = { .after = number, .number = EIO };
+    /* SQLite takes EIO of a read for damage: test_read_errors.c, for the spool */
+    const struct sys_fault fault = { .after = number, .number = EIO, .read_number = ENOMEM };
     sys_fault_arm(&fault);
 }
 
 static void fail_from(long number)
 {
-    const struct sys_fault fault = { .after = number, .number = ENOSPC, .persists = true };
+    const struct sys_fault fault = {
+        .after = number, .number = ENOSPC, .read_number = ENOMEM, .persists = true
+    };
     sys_fault_arm(&fault);
 }
 
