@@ -120,7 +120,7 @@ const char *verify_text(enum verify_verdict verdict)
     case VERIFY_SIGNATURE:
         return "the signature is not the server's, or not for this agent";
     case VERIFY_EXPIRED:
-        return "its time is over";
+        return "it has expired";
     case VERIFY_REPLAYED:
         return "the sequence number was passed before";
     }

@@ -439,7 +439,7 @@ static void test_what_is_not_signed_for_us_does_not_act(void **unused)
     side = order_true(fixture, &order, &exec);
     fixture_sign(fixture, &order, -1);
     fixture_hand_over(fixture, &order);
-    assert_failure(side, ACK(FORBIDDEN), "time is over");
+    assert_failure(side, ACK(FORBIDDEN), "it has expired");
 
     side = order_true(fixture, &order, &exec);
     order.sandbox_id = CONST_CAST(char *, "none");
