@@ -56,7 +56,9 @@ void relay_consume(struct relay *relay, size_t bytes)
 {
     struct buf *input = &relay->input;
     input->len -= bytes;
-    memmove(input->data, input->data + bytes, input->len);
+    if (input->len > 0) {
+        memmove(input->data, input->data + bytes, input->len);
+    }
     tell_taken(relay);
 }
 

@@ -415,9 +415,14 @@ enum err_code sandbox_launch(struct sandbox *sandbox, uint64_t generation, struc
     next.cgroups = message_list_of(&groups);
     AUTO_FREE char *exit_path = mem_printf("%s/" SANDBOX_FILE_EXIT, sandbox->dir);
     AUTO_FREE char *state_path = mem_printf("%s/" SANDBOX_FILE_STATE, sandbox->dir);
-    AUTO_BUF struct buf held = sandbox->spec_bytes; /* next borrows from it until it is written */
+    struct buf held = sandbox->spec_bytes; /* next borrows from it until it is written */
     sandbox->spec_bytes = (struct buf)BUF_INIT(0);
-    TRY(launch_prepare(sandbox, &next, err));
+    enum err_code code = launch_prepare(sandbox, &next, err);
+    if (code != ERR_OK) {
+        sandbox->spec_bytes = held; /* as the spec in force does */
+        return code;
+    }
+    buf_deinit(&held);
     (void)unlink(exit_path);
     (void)unlink(state_path);
     return run(sandbox, err);

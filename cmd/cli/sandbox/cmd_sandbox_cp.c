@@ -203,7 +203,6 @@ static enum err_code send(struct copy *copy, const char *folder)
 {
     const char *const words[] = { "tar", "-x", "-p", "-o", "-f", "-", "-C", folder, NULL };
     struct thread thread = { .running = false };
-    AUTO_BUF struct buf ignored = BUF_INIT(1);
     int ends[2] = { -1, -1 };
     TRY(make_pipe(copy, ends));
     copy->out_fd = ends[1];
