@@ -25,6 +25,7 @@ static struct fault_page *map_page(void)
     return mapped == MAP_FAILED ? NULL : mapped;
 }
 
+/* Polled: who releases it is a script that writes the page, and a page wakes nobody. */
 static void hold(const struct fault_page *page)
 {
     const struct timespec turn = { .tv_nsec = 1000000 };

@@ -40,7 +40,7 @@ CHECKLIST = {
         RPC + "test_door.c:test_slow_preface",
         RPC + "test_door.c:test_slow_headers",
         RPC + "test_door.c:test_no_request",
-        RPC + "test_door.c:test_unread_bytes_have_a_deadline",
+        RPC + "test_door_pressure.c:test_unread_bytes_have_a_deadline",
         RPC + "test_door_tls.c:test_handshake_timeout",
         RPC + "test_strangers.c:test_who_asks_for_nothing_goes"]),
     42: ("more streams, connections, descriptors, calls than may be", [
@@ -193,7 +193,7 @@ MUTATIONS = [
     Mutation(42, "whom a proxy names is counted", RPC + "test_proxied.c:test_limits_are_of_the_client", (
         DOOR + "door_conn.c", "    conn->source = door_enter_source(conn->door, header->address);\n"
         "    if (conn->source == NULL) {", "    if (conn->phase == CONN_DEAD) {")),
-    Mutation(41, "what is not read has a deadline", RPC + "test_door.c:test_unread_bytes_have_a_deadline", (
+    Mutation(41, "what is not read has a deadline", RPC + "test_door_pressure.c:test_unread_bytes_have_a_deadline", (
         DOOR + "door.c", "    expire_unread(door, now);\n", "    (void)expire_unread;\n")),
     Mutation(41, "who asks for nothing goes", RPC + "test_strangers.c:test_who_asks_for_nothing_goes", (
         DOOR + "door.c", "return limit > 0 && now.value", "return limit > US_PER_DAY && now.value")),

@@ -8,6 +8,7 @@
 #include "common/base/cleanup.h"
 #include "common/rpc/server.h"
 #include "common/sql/sql.h"
+#include "tests/support/open_gate.h"
 #include "tests/support/test.h"
 
 #include <stdatomic.h>
@@ -331,30 +332,6 @@ static const struct rpc_method methods[] = {
       TYPES(relay_frame, relay_frame) },
 };
 
-static enum err_code admit(
-    void *context, struct rpc_call *call, bool may_block, struct err_info *err)
-{
-    (void)context;
-    (void)call;
-    (void)may_block;
-    (void)err;
-    return ERR_OK;
-}
-
-static void finished(
-    void *context,
-    const struct rpc_call *call,
-    enum rpc_status status,
-    const char *text,
-    int64_t elapsed_us)
-{
-    (void)context;
-    (void)call;
-    (void)status;
-    (void)text;
-    (void)elapsed_us;
-}
-
 struct world {
     struct gateway gateway;
     char *dir;
@@ -488,7 +465,7 @@ static void open_gateway(struct world *world)
     struct rpc_server_options options = { .schema = gateway->schema,
                                           .tables = &table,
                                           .table_count = 1,
-                                          .gate = { admit, finished, NULL },
+                                          .gate = OPEN_GATE,
                                           .service = gateway,
                                           .pollers = 1,
                                           .workers = 1 };

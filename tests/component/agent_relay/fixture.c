@@ -6,6 +6,7 @@
 #include "common/crypto/command_signature.h"
 #include "common/rpc/server.h"
 #include "common/wire/wire.h"
+#include "tests/support/open_gate.h"
 #include "tests/support/test.h"
 
 #include <stdio.h>
@@ -181,30 +182,6 @@ static const struct rpc_method methods[] = {
     STREAM("RelayStream", RPC_BIDI, relay_frame, relay_frame),
 };
 
-static enum err_code admit(
-    void *context, struct rpc_call *call, bool may_block, struct err_info *err)
-{
-    (void)context;
-    (void)call;
-    (void)may_block;
-    (void)err;
-    return ERR_OK;
-}
-
-static void finished(
-    void *context,
-    const struct rpc_call *call,
-    enum rpc_status status,
-    const char *text,
-    int64_t elapsed_us)
-{
-    (void)context;
-    (void)call;
-    (void)status;
-    (void)text;
-    (void)elapsed_us;
-}
-
 static bool post(void *context, void (*fn)(void *argument), void *argument)
 {
     return loop_post(context, fn, argument);
@@ -218,7 +195,7 @@ static void open_gateway(struct fixture *fixture)
     struct rpc_server_options options = { .schema = fixture->schema,
                                           .tables = &table,
                                           .table_count = 1,
-                                          .gate = { admit, finished, NULL },
+                                          .gate = OPEN_GATE,
                                           .service = fixture,
                                           .pollers = 1,
                                           .workers = 1 };

@@ -43,11 +43,11 @@ static void test_a_fork_bomb_stops_at_its_limit(void **unused)
     fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "bomb", .pids = 24 });
     const char *const argv[] = { "python3",
                                  "-c",
-                                 "import os,time\n"
+                                 "import os,signal\n"
                                  "n=0\n"
                                  "try:\n"
                                  "    while n<200:\n"
-                                 "        if os.fork()==0: time.sleep(60); os._exit(0)\n"
+                                 "        if os.fork()==0: signal.pause(); os._exit(0)\n"
                                  "        n+=1\n"
                                  "except BlockingIOError: print('EAGAIN', n<24, flush=True)\n",
                                  NULL };

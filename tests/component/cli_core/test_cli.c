@@ -12,6 +12,7 @@
 #include "common/rpc/client.h"
 #include "common/rpc/server.h"
 #include "common/wire/wire.h"
+#include "tests/support/open_gate.h"
 #include "tests/support/test.h"
 
 #include "proto/agentgateway/v1/admin.pb-c.h"
@@ -368,30 +369,6 @@ static const struct {
     { "WatchTelemetry", NULL, &WATCH_TELEMETRY },
 };
 
-static enum err_code admit(
-    void *context, struct rpc_call *call, bool may_block, struct err_info *err)
-{
-    (void)context;
-    (void)call;
-    (void)may_block;
-    (void)err;
-    return ERR_OK;
-}
-
-static void finished(
-    void *context,
-    const struct rpc_call *call,
-    enum rpc_status status,
-    const char *words,
-    int64_t elapsed_us)
-{
-    (void)context;
-    (void)call;
-    (void)status;
-    (void)words;
-    (void)elapsed_us;
-}
-
 static void fill_rows(struct world *world)
 {
     const ProtobufCServiceDescriptor *service = &agentgateway__v1__agent_admin_service__descriptor;
@@ -505,7 +482,7 @@ static int setup(void **state)
     struct rpc_server_options options = { .schema = world->schema,
                                           .tables = &world->table,
                                           .table_count = 1,
-                                          .gate = { admit, finished, world },
+                                          .gate = OPEN_GATE,
                                           .service = world,
                                           .pollers = 1,
                                           .workers = 1 };
