@@ -1,15 +1,10 @@
 #include "cmd/server/ingest/batch.h"
 
+#include "cmd/server/ingest/events.h"
 #include "cmd/server/ingest/samples.h"
 #include "cmd/server/ingest/usage.h"
 #include "cmd/server/store/agent.h"
-#include "cmd/server/store/event.h"
 #include "cmd/server/store/telemetry.h"
-#include "common/base/buf.h"
-
-enum {
-    ATTRIBUTES_BYTES = 8 * 1024 * 1024 /* 1 MiB of a record, each byte escaped */
-};
 
 /* A sample that is further ahead of our clock is stored, but is not the latest: it would hide all
  * that come after the agent's clock was put right. */
@@ -69,42 +64,10 @@ static enum err_code add_telemetry(
     return ERR_OK;
 }
 
-static enum err_code add_event(
-    struct write *write,
-    const struct record *record,
-    const Agentgateway__V1__AgentEvent *event,
-    struct err_info *err)
-{
-    AUTO_BUF struct buf attributes = BUF_INIT(ATTRIBUTES_BYTES);
-    buf_append_char(&attributes, '{');
-    for (size_t i = 0; i < event->n_attributes; i++) {
-        if (i > 0) {
-            buf_append_char(&attributes, ',');
-        }
-        buf_append_json(&attributes, str_of(event->attributes[i]->key));
-        buf_append_char(&attributes, ':');
-        buf_append_json(&attributes, str_of(event->attributes[i]->value));
-    }
-    buf_append_char(&attributes, '}');
-    if (!buf_ok(&attributes)) {
-        return ERR_SET(err, ERR_INVALID, "the attributes of an event are too large");
-    }
-    const struct event_record row = {
-        .agent_id = record->source.agent_id,
-        .time_us = event->time_us,
-        .received_at = record->received_at,
-        .severity = (int64_t)event->severity,
-        .kind = event->kind,
-        .device = event->device,
-        .text = event->text,
-        .attributes = buf_text(&attributes),
-    };
-    return store_event_add(write->work->conn, record->source.workspace_id, &row, err);
-}
-
 /* A row of usage; what cannot be one is an event that says why. */
 static enum err_code add_usage(
     struct write *write,
+    struct events *events,
     const struct record *record,
     const Agentgateway__V1__AgentEvent *event,
     struct err_info *err)
@@ -124,7 +87,7 @@ static enum err_code add_usage(
         .text = refusal,
         .attributes = "{}",
     };
-    return store_event_add(write->work->conn, record->source.workspace_id, &row, err);
+    return events_add_row(events, &row, err);
 }
 
 static enum err_code add_record(
@@ -202,21 +165,32 @@ static void groups_deinit(struct groups *groups)
     mem_free(groups->agent_ids);
 }
 
+static enum err_code add_events(
+    struct write *write, struct events *events, const struct record *record, struct err_info *err)
+{
+    for (size_t i = 0; i < record->events->n_events; i++) {
+        const Agentgateway__V1__AgentEvent *event = record->events->events[i];
+        if (usage_is_in(event)) {
+            TRY(add_usage(write, events, record, event, err));
+        } else {
+            TRY(events_add(events, record, event, err));
+        }
+    }
+    return ERR_OK;
+}
+
 static enum err_code write_events_of(
     struct write *write, int64_t workspace_id, struct err_info *err)
 {
+    AUTO_EVENTS struct events *events = events_create(write->work->conn, workspace_id);
     TRY(store_event_lock(write->work->conn, workspace_id, err));
     for (size_t i = 0; i < write->event_count; i++) {
-        const struct record *record = write->event_records[i];
-        for (size_t j = 0;
-             record->source.workspace_id == workspace_id && j < record->events->n_events;
-             j++) {
-            const Agentgateway__V1__AgentEvent *event = record->events->events[j];
-            TRY((usage_is_in(event) ? add_usage : add_event)(write, record, event, err));
+        if (write->event_records[i]->source.workspace_id == workspace_id) {
+            TRY(add_events(write, events, write->event_records[i], err));
         }
     }
     work_wake(write->work, HUB_EVENTS, workspace_id);
-    return ERR_OK;
+    return events_flush(events, err);
 }
 
 /* The lowest workspace above `after` that has events; false: none is left. */

@@ -55,6 +55,63 @@ enum err_code store_event_add(
         err);
 }
 
+enum {
+    INT_COLUMNS = 4,
+    TEXT_COLUMNS = 4
+};
+
+static enum err_code add_all_postgres(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_record *records,
+    size_t count,
+    struct err_info *err)
+{
+    AUTO_FREE int64_t *ints = mem_alloc_array(count * INT_COLUMNS, sizeof(*ints));
+    AUTO_FREE struct str_view *texts = mem_alloc_array(count * TEXT_COLUMNS, sizeof(*texts));
+    for (size_t i = 0; i < count; i++) {
+        ints[i] = records[i].agent_id;
+        ints[count + i] = records[i].time_us;
+        ints[2 * count + i] = records[i].received_at;
+        ints[3 * count + i] = records[i].severity;
+        texts[i] = str_of(records[i].kind);
+        texts[count + i] = str_of(records[i].device);
+        texts[2 * count + i] = str_of(records[i].text);
+        texts[3 * count + i] = str_of(records[i].attributes);
+    }
+    return sql_exec(
+        conn,
+        &SQL_EVENT_PUT_ALL,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INTS(ints, count),
+            SQL_INTS(ints + count, count),
+            SQL_INTS(ints + 2 * count, count),
+            SQL_INTS(ints + 3 * count, count),
+            SQL_TEXTS(texts, count),
+            SQL_TEXTS(texts + count, count),
+            SQL_TEXTS(texts + 2 * count, count),
+            SQL_TEXTS(texts + 3 * count, count)),
+        NULL,
+        err);
+}
+
+enum err_code store_event_add_all(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_record *records,
+    size_t count,
+    struct err_info *err)
+{
+    if (count > 1 && sql_engine_of(conn) == SQL_POSTGRES) {
+        return add_all_postgres(conn, workspace_id, records, count, err);
+    }
+    for (size_t i = 0; i < count; i++) {
+        TRY(store_event_add(conn, workspace_id, &records[i], err));
+    }
+    return ERR_OK;
+}
+
 enum err_code store_event_list(
     struct sql_conn *conn,
     int64_t workspace_id,

@@ -30,10 +30,10 @@ struct event_filter {
 };
 
 /*
- * Before the first store_event_add of a workspace in a transaction: until it ends no other adds to
- * the workspace. So ids become visible in their order, and who has seen one has seen all below it,
- * also when many servers write. To be called last, by rising workspace, since others wait for the
- * commit.
+ * Before the first store_event_add (or _all) of a workspace in a transaction: until it ends no
+ * other adds to the workspace. So ids become visible in their order, and who has seen one has seen
+ * all below it, also when many servers write. To be called last, by rising workspace, since others
+ * wait for the commit.
  */
 enum err_code store_event_lock(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
     MUST_CHECK;
@@ -41,6 +41,14 @@ enum err_code store_event_add(
     struct sql_conn *conn,
     int64_t workspace_id,
     const struct event_record *record,
+    struct err_info *err) MUST_CHECK;
+/* Those of one workspace, which get their ids in the order given: one statement on PostgreSQL, so
+ * that the caller bounds what it hands over at once. All of them, or an error. */
+enum err_code store_event_add_all(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct event_record *records,
+    size_t count,
     struct err_info *err) MUST_CHECK;
 /* struct event_record, newest first. */
 enum err_code store_event_list(

@@ -7,6 +7,15 @@ SELECT length(CAST(pg_advisory_xact_lock(1702257012, hashint8(CAST($1 AS bigint)
 INSERT INTO event (workspace_id, agent_id, time_us, received_at, severity, kind, device, text, attributes)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 
+-- name: event_put_all [postgres]
+-- $1 workspace, the rest arrays: $2 agents, $3 times, $4 received_at, $5 severities, $6 kinds, $7 devices, $8 texts, $9 attributes; ids in that order
+INSERT INTO event (workspace_id, agent_id, time_us, received_at, severity, kind, device, text, attributes)
+SELECT CAST($1 AS bigint), e.agent_id, e.time_us, e.received_at, e.severity, e.kind, e.device, e.text, e.attributes
+FROM unnest(CAST($2 AS bigint[]), CAST($3 AS bigint[]), CAST($4 AS bigint[]), CAST($5 AS bigint[]),
+            CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS text[]), CAST($9 AS text[]))
+  WITH ORDINALITY AS e (agent_id, time_us, received_at, severity, kind, device, text, attributes, place)
+ORDER BY e.place
+
 -- name: event_list
 -- $1 workspace, $2 agent (0: any), $3 least severity, $4 kind prefix, $5 its length, $6 start, $7 end, $8 id before which the page starts (0: newest), $9 limit
 SELECT e.id, e.agent_id, a.name, e.time_us, e.received_at, e.severity, e.kind, e.device, e.text, e.attributes, w.name

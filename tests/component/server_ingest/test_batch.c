@@ -1,5 +1,6 @@
 /* batch_write: each record exactly once, whatever is repeated, on both engines. */
 #include "cmd/server/ingest/batch.h"
+#include "cmd/server/store/event.h"
 #include "cmd/server/store/telemetry.h"
 #include "tests/component/server_store/fixture.h"
 #include "tests/support/payload.h"
@@ -236,7 +237,8 @@ static struct record *make_copy(struct bench *bench, const char *metric, uint64_
 /* Writes records in one transaction and frees them; the last one's mark. */
 static int64_t write_all_of(struct bench *bench, struct record **records, size_t count)
 {
-    struct batch_result results[4];
+    struct batch_result results[10];
+    assert_true(count <= ARRAY_LENGTH(results));
     place_begin(bench->place, SQL_ALL_WORKSPACES);
     assert_ok(write_in(bench, records, count, results));
     place_commit(bench->place);
@@ -351,6 +353,88 @@ static void test_a_copy_that_does_not_decode_is_dropped(void **state)
     bench_deinit(&bench);
 }
 
+static struct record *make_events(struct bench *bench, uint64_t sequence, size_t count)
+{
+    AUTO_BUF struct buf payload = BUF_INIT(1024 * 1024);
+    struct err_info err = ERR_INFO_INIT;
+    struct record *record = NULL;
+    payload_events(PLACE_NOW.value, count, &payload);
+    const struct record_source source = { WORKSPACE_DEFAULT, bench->agent, bench->epoch };
+    const struct record_upload upload = {
+        .payload = buf_view(&payload),
+        .sequence = sequence,
+        .format = AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_EVENT_BATCH,
+        .is_event_stream = true,
+    };
+    assert_ok_err(err, record_create(bench->schema, &source, &upload, PLACE_NOW, &record, &err));
+    assert_null(record->why_opaque);
+    return record;
+}
+
+/* Rows of one command of a transaction have one cmin. */
+static const struct sql_statement COMMANDS = {
+    "commands_of_test",
+    "SELECT COUNT(DISTINCT (CAST(xmin AS text), CAST(cmin AS text))) FROM event",
+    "SELECT 1"
+};
+
+/* The events of workspace, by id: texts "0" to "per_record - 1" again and again. */
+static void expect_events_in_order(struct bench *bench, size_t count, size_t per_record)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct store_list list;
+    const struct event_filter filter = { .limit = (int64_t)count + 1 };
+    AUTO_ARENA struct arena *arena = arena_create(64 * 1024 * 1024);
+    place_begin(bench->place, SQL_ALL_WORKSPACES);
+    assert_ok_err(
+        err, store_event_newer(bench->place->conn, WORKSPACE_DEFAULT, &filter, arena, &list, &err));
+    place_commit(bench->place);
+    assert_int_equal(list.count, count);
+    const struct event_record *rows = list.records;
+    for (size_t i = 0; i < count; i++) {
+        size_t nth = i % per_record;
+        AUTO_FREE char *text = mem_printf("%zu", nth);
+        assert_string_equal(rows[i].text, text);
+        assert_int_equal(rows[i].time_us, PLACE_NOW.value + (int64_t)nth);
+        assert_int_equal(rows[i].agent_id, bench->agent);
+        assert_string_equal(rows[i].kind, "test.event");
+        assert_string_equal(
+            rows[i].attributes, nth % 2 == 1 ? "{\"stream\":\"a \\\"b\\\"\"}" : "{}");
+    }
+}
+
+static void test_events_with_a_repeat_are_stored_once_and_in_order(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct record *first[] = { make_events(&bench, 1, 3),
+                               make_events(&bench, 2, 3),
+                               make_events(&bench, 2, 3), /* again */
+                               make_events(&bench, 3, 3) };
+    assert_int_equal(write_all_of(&bench, first, 4), 3);
+    expect_events_in_order(&bench, 9, 3);
+    assert_int_equal(count_of(&bench, &COMMANDS), 1);
+    struct record *second[] = { make_events(&bench, 3, 3), make_events(&bench, 4, 3) };
+    assert_int_equal(write_all_of(&bench, second, 2), 4);
+    expect_events_in_order(&bench, 12, 3);
+    bench_deinit(&bench);
+}
+
+/* More than one statement takes. */
+static void test_a_flood_of_events_is_stored_in_portions(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct record *records[10];
+    for (size_t i = 0; i < ARRAY_LENGTH(records); i++) {
+        records[i] = make_events(&bench, i + 1, 1000);
+    }
+    assert_int_equal(write_all_of(&bench, records, 10), 10);
+    expect_events_in_order(&bench, 10000, 1000);
+    assert_in_range(count_of(&bench, &COMMANDS), 1, 10);
+    bench_deinit(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +447,8 @@ int main(void)
         PLACE_BOTH(test_a_copy_meets_its_record_in_every_partition),
         PLACE_BOTH(test_a_copy_that_does_not_decode_is_dropped),
         PLACE_BOTH(test_a_sample_of_the_future_is_not_the_latest),
+        PLACE_BOTH(test_events_with_a_repeat_are_stored_once_and_in_order),
+        PLACE_BOTH(test_a_flood_of_events_is_stored_in_portions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -237,6 +237,48 @@ static void test_a_poison_record_blocks_nobody(void **state)
     bench_deinit(&bench);
 }
 
+static struct record *make_events(struct bench *bench, uint64_t sequence)
+{
+    AUTO_BUF struct buf payload = BUF_INIT(4096);
+    struct err_info err = ERR_INFO_INIT;
+    struct record *record = NULL;
+    payload_events(PLACE_NOW.value, 2, &payload);
+    const struct record_source from = { WORKSPACE_DEFAULT, bench->agent, 0 };
+    const struct record_upload upload = {
+        .payload = buf_view(&payload),
+        .sequence = sequence,
+        .format = AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_EVENT_BATCH,
+        .is_event_stream = true,
+    };
+    assert_ok_err(err, record_create(bench->schema, &from, &upload, PLACE_NOW, &record, &err));
+    return record;
+}
+
+static const struct sql_statement EVENTS = { "events_of_test",
+                                             "SELECT COUNT(*) FROM event",
+                                             "SELECT COUNT(*) FROM event" };
+
+/* The same of events, though those of a batch go to the store together. */
+static void test_a_poison_event_takes_no_other_with_it(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    struct record *records[3];
+    for (uint64_t i = 0; i < 3; i++) {
+        records[i] = make_events(&bench, i + 1);
+    }
+    records[1]->events->events[1]->text[0] = (char)0xff; /* no database takes such a text */
+    for (size_t i = 0; i < 3; i++) {
+        submit(&bench, records[i]);
+    }
+    wait_done(&bench, 3);
+    assert_int_equal(bench.stored, 3);
+    assert_int_equal(bench.acked, 3);
+    assert_int_equal(count_of(&bench, &EVENTS), 4);
+    assert_int_equal(count_of(&bench, &UPLOADS), 1);
+    bench_deinit(&bench);
+}
+
 static void test_an_agent_that_is_gone_harms_no_other(void **state)
 {
     struct bench bench;
@@ -336,6 +378,7 @@ int main(void)
         PLACE_BOTH(test_stopping_finishes_what_is_queued),
         PLACE_BOTH(test_a_full_queue_makes_its_streams_wait),
         PLACE_BOTH(test_a_poison_record_blocks_nobody),
+        PLACE_BOTH(test_a_poison_event_takes_no_other_with_it),
         PLACE_BOTH(test_an_agent_that_is_gone_harms_no_other),
         PLACE_BOTH(test_a_broken_source_stores_nothing_more),
         PLACE_BOTH(test_without_a_thread_turns_write_and_the_rest_is_refused),
