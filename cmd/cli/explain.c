@@ -40,9 +40,20 @@ static bool is_adding_gateway(const struct cli *cli)
         && strcmp(args_command(cli->args)->name, "add") == 0;
 }
 
+/* The server itself answered, and something behind it is away: an agent, its database. */
+static bool has_answered(const struct cli *cli)
+{
+    return connection_choice(cli) != NULL && !is_adding_gateway(cli)
+        && !str_has_prefix(str_of(cli->err.text), STR("cannot reach"));
+}
+
 static void hint_unavailable(struct cli *cli)
 {
     const struct gateway_choice *choice = connection_choice(cli);
+    if (has_answered(cli)) {
+        output_note(cli, "  Try again in a moment.");
+        return;
+    }
     if (is_adding_gateway(cli)) {
         output_note(
             cli,

@@ -171,6 +171,9 @@ class Live(unittest.TestCase):
         wrong = ("0" if pin[0] != "0" else "1") + pin[1:]
         other = self.remote(key, "gateway", "add", "x", endpoint, "--ca-sha256", wrong, "--key-stdin", status=3)
         self.assertIn("another CA", other.stderr)
+        misnamed = self.remote(key, "gateway", "add", "x", endpoint, "--ca-sha256", pin, "--server-name",
+                               "elsewhere.example", "--key-stdin", status=69)
+        self.assertIn("does not carry the expected name", misnamed.stderr)
         for run in (added, denied, self.remote("", "gateway", "list", "-o", "json"),
                     self.remote("", "config", "show", "-o", "json")):
             self.assertNotIn(key, run.stdout + run.stderr)
@@ -195,7 +198,8 @@ class Gone(unittest.TestCase):
             server.terminate()
             _, error = watch.communicate(timeout=harness.TIMEOUT)
             self.assertEqual(watch.returncode, 69, error)
-            self.assertIn("Is belay-server running", error)
+            self.assertIn("start the watch again", error)
+            self.assertNotIn("Is belay-server running", error)
         self.assertEqual(server.cli("status", check=False).returncode, 69)
         server.close()
 

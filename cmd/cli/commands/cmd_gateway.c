@@ -105,7 +105,9 @@ static enum err_code fetch_pinned(
     TRY(rpc_fetch_pinned_ca(
         gateway->endpoint, digest, args_number(cli->args, "timeout"), &pem, &cli->err));
     gateway->ca_pem = cli_text(cli, pem);
-    gateway->server_name = cli_text(cli, RPC_PINNED_SERVER_NAME);
+    if (gateway->server_name[0] == 0) {
+        gateway->server_name = cli_text(cli, RPC_PINNED_SERVER_NAME);
+    }
     return ERR_OK;
 }
 
@@ -300,7 +302,9 @@ static const struct cli_option ADD_OPTIONS[] = {
     { .name = "server-name",
       .type = CLI_TEXT,
       .argument = "NAME",
-      .help = "Name the server's certificate must carry; the default is the endpoint's host" },
+      .help =
+          "Name the server's certificate must carry; the default is the endpoint's host, and with "
+          "--ca-sha256 the name that each certificate of a server's own CA carries" },
     { .name = "plaintext",
       .type = CLI_FLAG,
       .help = "No TLS; only for this machine (127.0.0.1, ::1)" },

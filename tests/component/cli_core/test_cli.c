@@ -145,6 +145,9 @@ static enum err_code serve_agent(
     if (strcmp(name, "busy") == 0) {
         return ERR_SET(err, ERR_LIMIT, "too many calls");
     }
+    if (strcmp(name, "away") == 0) {
+        return ERR_SET(err, ERR_UNAVAILABLE, "the agent went away before the end");
+    }
     if (strcmp(name, "invalid") == 0) {
         return ERR_SET(err, ERR_INVALID, "agent: 256 characters, at most 255");
     }
@@ -568,6 +571,9 @@ static void test_errors_have_a_status_and_advice(void **state)
     assert_contains(world->err, "at most 255");
     expect_status(world, "agent get conflict", 5);
     expect_status(world, "agent get busy", 75);
+    expect_status(world, "agent get away", 69);
+    assert_contains(world->err, "Try again in a moment.");
+    assert_null(strstr(world->err, "Is belay-server running"));
     expect_status(world, "device list", 1);
     expect_status(world, "agent get", 64);
     assert_contains(world->err, "See: belay agent get --help");
