@@ -239,7 +239,9 @@ static void run_batch(struct ingest *ingest, struct batch *batch)
     enum err_code code = write_batch(ingest, batch);
     metric_observe_us(ingest->batch_seconds, clock_mono(clock_system()).value - began);
     FAULT_POINT("server.batch.stored");
-    if (code == ERR_OK || is_passing(code)) {
+    /* What is too large for one transaction may pass in several. */
+    bool divides = code == ERR_LIMIT && batch->count > 1;
+    if (code == ERR_OK || (is_passing(code) && !divides)) {
         finish_batch(ingest, batch, code);
     } else {
         write_singly(ingest, batch);

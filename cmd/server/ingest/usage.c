@@ -9,27 +9,33 @@ bool usage_is_in(const Agentgateway__V1__AgentEvent *event)
     return event->usage != NULL || str_equal(str_of(event->kind), STR(USAGE_KIND));
 }
 
-/* The field that no column can hold; NULL: none. */
+enum {
+    ACCOUNT_BYTES = 64 * 1024 /* of one row's account, freed with it: a batch has very many rows */
+};
+
+#define TOO_LARGE(field) "usage." field ": at most 9223372036854775807"
+
+/* Which field no column can hold; NULL: none. */
 static const char *find_too_large(const message_type *usage)
 {
     const struct {
-        const char *name;
+        const char *refusal;
         uint64_t value;
     } fields[] = {
-        { "sequence", usage->sequence },
-        { "cpu_us", usage->cpu_us },
-        { "memory_byte_seconds", usage->memory_byte_seconds },
-        { "memory_peak_bytes", usage->memory_peak_bytes },
-        { "read_bytes", usage->read_bytes },
-        { "written_bytes", usage->written_bytes },
-        { "sent_bytes", usage->sent_bytes },
-        { "received_bytes", usage->received_bytes },
-        { "disk_bytes", usage->disk_bytes },
+        { TOO_LARGE("sequence"), usage->sequence },
+        { TOO_LARGE("cpu_us"), usage->cpu_us },
+        { TOO_LARGE("memory_byte_seconds"), usage->memory_byte_seconds },
+        { TOO_LARGE("memory_peak_bytes"), usage->memory_peak_bytes },
+        { TOO_LARGE("read_bytes"), usage->read_bytes },
+        { TOO_LARGE("written_bytes"), usage->written_bytes },
+        { TOO_LARGE("sent_bytes"), usage->sent_bytes },
+        { TOO_LARGE("received_bytes"), usage->received_bytes },
+        { TOO_LARGE("disk_bytes"), usage->disk_bytes },
     };
 
     for (size_t i = 0; i < ARRAY_LENGTH(fields); i++) {
         if (fields[i].value > INT64_MAX) {
-            return fields[i].name;
+            return fields[i].refusal;
         }
     }
     return NULL;
@@ -90,14 +96,14 @@ enum err_code usage_write(
         *ret_refusal = "usage: only in an event of the kind " USAGE_KIND;
         return ERR_OK;
     }
-    const char *large = find_too_large(usage);
-    if (large != NULL) {
-        *ret_refusal = arena_printf(work->arena, "usage.%s: at most 9223372036854775807", large);
-        return *ret_refusal == NULL ? ERR_SET(err, ERR_LIMIT, "out of memory") : ERR_OK;
+    *ret_refusal = find_too_large(usage);
+    if (*ret_refusal != NULL) {
+        return ERR_OK;
     }
+    AUTO_ARENA struct arena *arena = arena_create(ACCOUNT_BYTES);
     const struct usage_account_filter filter = { usage->sandbox_id, record->source.agent_id };
     enum err_code code = store_usage_account_get(
-        work->conn, record->source.workspace_id, &filter, work->arena, &account, err);
+        work->conn, record->source.workspace_id, &filter, arena, &account, err);
     if (code == ERR_NOT_FOUND) {
         *ret_refusal = "usage.sandbox_id: no sandbox of this agent";
         return ERR_OK;

@@ -11,7 +11,7 @@ bool usage_is_in(const Agentgateway__V1__AgentEvent *event);
 /*
  * Inside the ingest's transaction: one row, once. An agent writes of its own sandboxes alone, those
  * that are gone included. Times are cut to the sandbox's life by this server's clock: an agent's
- * clock moves no cost out of the account. *ret_refusal: why there is no row, in the arena; NULL: it
+ * clock moves no cost out of the account. *ret_refusal: why there is no row, static text; NULL: it
  * is there.
  */
 enum err_code usage_write(

@@ -8,6 +8,7 @@
 #include "tests/component/server_store/fixture.h"
 #include "tests/support/payload.h"
 
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -279,6 +280,130 @@ static void test_a_poison_event_takes_no_other_with_it(void **state)
     bench_deinit(&bench);
 }
 
+enum {
+    USAGE_ROWS = 4096,
+    OWNER_CHARS = 200,
+    HUGE_BYTES = 256 * 1024 * 1024 + 1
+};
+
+/* Rows of usage of the sandbox "sbx_1". */
+static struct record *make_usage(struct bench *bench, uint64_t sequence, uint64_t cpu_us)
+{
+    AUTO_BUF struct buf payload = BUF_INIT(1024 * 1024);
+    struct err_info err = ERR_INFO_INIT;
+    struct record *record = NULL;
+
+    struct {
+        Agentgateway__V1__AgentEvent event;
+        Agentgateway__V1__SandboxUsage usage;
+    } *rows = mem_alloc_array(USAGE_ROWS, sizeof(*rows));
+
+    Agentgateway__V1__EventBatch batch = AGENTGATEWAY__V1__EVENT_BATCH__INIT;
+    batch.n_events = USAGE_ROWS;
+    batch.events = mem_alloc_array(USAGE_ROWS, sizeof(void *));
+    for (size_t i = 0; i < USAGE_ROWS; i++) {
+        agentgateway__v1__agent_event__init(&rows[i].event);
+        agentgateway__v1__sandbox_usage__init(&rows[i].usage);
+        rows[i].event.kind = (char *)(uintptr_t) "sandbox.usage";
+        rows[i].event.usage = &rows[i].usage;
+        rows[i].usage.sandbox_id = (char *)(uintptr_t) "sbx_1";
+        rows[i].usage.boot_id = (char *)(uintptr_t) "boot";
+        rows[i].usage.sequence = sequence * USAGE_ROWS + i;
+        rows[i].usage.cpu_us = cpu_us;
+        batch.events[i] = &rows[i].event;
+    }
+    wire_pack(&batch.base, &payload);
+    mem_free(batch.events);
+    mem_free(rows);
+    const struct record_source from = { WORKSPACE_DEFAULT, bench->agent, 0 };
+    const struct record_upload upload = {
+        .payload = buf_view(&payload),
+        .sequence = sequence,
+        .format = AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_EVENT_BATCH,
+        .is_event_stream = true,
+    };
+    assert_ok_err(err, record_create(bench->schema, &from, &upload, PLACE_NOW, &record, &err));
+    return record;
+}
+
+/* The records wait until all of them are there: one batch. */
+static void write_in_one_batch(struct bench *bench, struct record *const *records, size_t count)
+{
+    struct err_info err = ERR_INFO_INIT;
+    ingest_stop(bench->ingest);
+    assert_ok_err(err, ingest_open(&bench->service, &bench->ingest, &err));
+    for (size_t i = 0; i < count; i++) {
+        submit(bench, records[i]);
+    }
+    assert_true(ingest_turn(bench->ingest));
+    assert_int_equal(bench->done, count);
+}
+
+static const struct sql_statement USAGE_OF_TEST = { "usage_of_test",
+                                                    "SELECT COUNT(*) FROM sandbox_usage",
+                                                    "SELECT COUNT(*) FROM sandbox_usage" };
+
+/* However many rows of usage are refused, those behind them get through. */
+static void test_refused_usage_blocks_nobody(void **state)
+{
+    struct bench bench;
+    struct record *records[7];
+    bench_init(&bench, state);
+    for (uint64_t i = 0; i < 6; i++) {
+        records[i] = make_usage(&bench, i + 1, UINT64_C(1) << 63);
+    }
+    records[6] = make_record(&bench, 1);
+    write_in_one_batch(&bench, records, 7);
+    assert_int_equal(bench.stored, 7);
+    assert_int_equal(count_of(&bench, &EVENTS), 6 * USAGE_ROWS);
+    assert_int_equal(count_of(&bench, &SAMPLES), 1);
+    bench_deinit(&bench);
+}
+
+/* After an outage a batch is full of it. */
+static void test_much_usage_is_stored_in_one_batch(void **state)
+{
+    struct bench bench;
+    struct record *records[2];
+    bench_init(&bench, state);
+    char *account = mem_printf(
+        "INSERT INTO sandbox_account (workspace_id, sandbox_id, name, agent_id, owner, labels, "
+        "created_at) VALUES (%" PRId64 ", 'sbx_1', 'one', %" PRId64 ", '%0*d', '{}', 0)",
+        WORKSPACE_DEFAULT,
+        bench.agent,
+        OWNER_CHARS,
+        0);
+    place_script(bench.place, account);
+    mem_free(account);
+    for (uint64_t i = 0; i < 2; i++) {
+        records[i] = make_usage(&bench, i + 1, 5);
+    }
+    write_in_one_batch(&bench, records, 2);
+    assert_int_equal(bench.stored, 2);
+    assert_int_equal(count_of(&bench, &USAGE_OF_TEST), 2 * USAGE_ROWS);
+    bench_deinit(&bench);
+}
+
+/* What fits into no transaction is its sender's alone; the others get through. */
+static void test_a_batch_that_is_too_large_is_divided(void **state)
+{
+    struct bench bench;
+    struct record *records[3];
+    bench_init(&bench, state);
+    for (uint64_t i = 0; i < 3; i++) {
+        records[i] = make_record(&bench, i + 1);
+    }
+    char *huge = mem_alloc(HUGE_BYTES + 1); /* more than the arguments of a statement may have */
+    memset(huge, 'x', HUGE_BYTES);
+    records[1]->telemetry->series[0]->metric = huge;
+    write_in_one_batch(&bench, records, 3);
+    assert_int_equal(bench.failed, 1);
+    assert_int_equal(bench.stored, 2);
+    assert_int_equal(count_of(&bench, &SAMPLES), 2);
+    mem_free(huge);
+    bench_deinit(&bench);
+}
+
 static void test_an_agent_that_is_gone_harms_no_other(void **state)
 {
     struct bench bench;
@@ -379,6 +504,9 @@ int main(void)
         PLACE_BOTH(test_a_full_queue_makes_its_streams_wait),
         PLACE_BOTH(test_a_poison_record_blocks_nobody),
         PLACE_BOTH(test_a_poison_event_takes_no_other_with_it),
+        PLACE_BOTH(test_refused_usage_blocks_nobody),
+        PLACE_BOTH(test_much_usage_is_stored_in_one_batch),
+        PLACE_BOTH(test_a_batch_that_is_too_large_is_divided),
         PLACE_BOTH(test_an_agent_that_is_gone_harms_no_other),
         PLACE_BOTH(test_a_broken_source_stores_nothing_more),
         PLACE_BOTH(test_without_a_thread_turns_write_and_the_rest_is_refused),
