@@ -5,6 +5,11 @@ foreach(check reference man bash zsh fish exit)
   set_tests_properties(cli_docs_${check} PROPERTIES LABELS cli TIMEOUT 120 SKIP_RETURN_CODE 77)
 endforeach()
 
+# Completion of names that others chose, in each shell, from a real server.
+add_test(NAME cli_completion COMMAND ${BELAY_PYTHON} -B "${CMAKE_SOURCE_DIR}/tests/cli/test_completion.py")
+set_tests_properties(cli_completion PROPERTIES
+  LABELS e2e TIMEOUT 240 SKIP_RETURN_CODE 77 ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin")
+
 # Every command against a real server and its agent, on both stores.
 foreach(engine sqlite postgresql)
   add_test(NAME cli_live_${engine} COMMAND ${BELAY_PYTHON} -B "${CMAKE_SOURCE_DIR}/tests/cli/test_live.py")

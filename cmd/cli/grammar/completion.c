@@ -206,12 +206,21 @@ void docs_complete_bash(const struct cli_grammar *grammar, struct buf *buf)
         buf,
         "--help\"; source=; fi\n"
         "    fi\n"
+        "    COMPREPLY=()\n"
         "    if [[ $source == FILES ]]; then\n"
-        "        COMPREPLY=( $(compgen -f -- \"$cur\") )\n"
+        "        compopt -o filenames 2>/dev/null\n"
+        "        mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
         "        return\n"
         "    fi\n"
-        "    [[ -n $source ]] && words+=\" $(%s $source 2>/dev/null)\"\n"
-        "    COMPREPLY=( $(compgen -W \"$words\" -- \"$cur\") )\n"
+        "    for word in $words; do\n"
+        "        [[ $word == \"$cur\"* ]] && COMPREPLY+=( \"$word\" )\n"
+        "    done\n"
+        "    [[ -z $source ]] && return\n"
+        /* Others chose these names: compgen -W would expand what they hold, $(...) too. */
+        "    while IFS= read -r next; do\n"
+        "        printf -v word %%q \"$next\"\n"
+        "        [[ $next == \"$cur\"* || $word == \"$cur\"* ]] && COMPREPLY+=( \"$word\" )\n"
+        "    done < <(%s $source 2>/dev/null)\n"
         "}\n"
         "complete -F _%s %s\n",
         program,
