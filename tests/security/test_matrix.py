@@ -19,10 +19,11 @@ SCOPES = {
     "QueryTelemetry": "telemetry:read", "WatchTelemetry": "telemetry:read", "ListEvents": "telemetry:read",
     "WatchEvents": "telemetry:read", "CreateApiKey": "access:write", "ListApiKeys": "access:read",
     "RevokeApiKey": "access:write", "ListAuditRecords": "audit:read", "WatchAuditRecords": "audit:read",
-    "GetServerInfo": None,
+    "GetUsage": "usage:read", "GetQuota": "usage:read", "ListQuotas": "usage:read", "SetQuota": "usage:write",
+    "DeleteQuota": "usage:write", "GetServerInfo": None,
 }
 ALL = ["agent:read", "agent:write", "device:read", "device:write", "command:read", "command:write", "telemetry:read",
-       "access:read", "access:write", "audit:read"]
+       "access:read", "access:write", "audit:read", "usage:read", "usage:write"]
 PUBLIC = {"Register", "BeginAuthHandshake", "CompleteAuthHandshake"}
 SESSION = {"UploadHeartbeat", "UploadTelemetry", "UploadEvents", "ControlStream", "RelayStream"}
 # Kept out of the comparison: what a mere look or a refusal may change.
@@ -31,7 +32,7 @@ TABLES = {
     "sample": "*", "event": "*", "api_key": "workspace_id, id, scopes, expires_at, revoked_at",
     "agent": "workspace_id, id, name, state, labels, cordoned, api_key_hash, next_api_key_hash, session_epoch, "
              "command_sequence, telemetry_sequence, events_sequence, revision",
-    "session": "workspace_id, agent_id, token_hash, epoch, expires_at", "upload": "id, agent_id, sequence",
+    "session": "workspace_id, agent_id, token_hash, epoch, expires_at", "upload": "id, agent_id, sequence", "quota": "*",
 }
 
 
@@ -61,6 +62,8 @@ class World:
         self.device = operator.ListDevices(agent=name, **where).devices[0].id
         self.command = operator.SendCommand(agent=name, command=self.order(), ttl_seconds=3600, **where).id
         self.key = operator.CreateApiKey(name=name, scopes=["agent:read"], **where).key.id
+        self.owner = "user:" + name
+        operator.SetQuota(owner=self.owner, limits=admin.QuotaLimits(sandboxes=1), **where)
         self.names = [name, self.pending, self.waiting, self.command, self.key]
 
     @staticmethod
@@ -79,7 +82,8 @@ class World:
             "ListMetrics": {"agent": name}, "QueryTelemetry": {"agent": name, "metric": "matrix." + name},
             "WatchTelemetry": {"agent": name, "metric": "matrix." + name}, "ListEvents": {"agent": name},
             "WatchEvents": {"agent": name, "tail": 5}, "CreateApiKey": {"name": "made", "scopes": ["agent:read"]},
-            "RevokeApiKey": {"id": self.key}, "WatchAuditRecords": {"tail": 1},
+            "RevokeApiKey": {"id": self.key}, "WatchAuditRecords": {"tail": 1}, "GetQuota": {"owner": self.owner},
+            "SetQuota": {"owner": "user:made", "limits": admin.QuotaLimits(sandboxes=2)}, "DeleteQuota": {"owner": self.owner},
         }.get(method, {})
         kind = message_class(ADMIN_SERVICE.methods_by_name[method].input_type)
         return kind(**fields, **({"workspace": workspace} if workspace else {}))
@@ -209,7 +213,8 @@ class Matrix(ServerCase):
         service = self.as_key(self.foreign_master)
         for method in self.admin_methods():
             request = self.world.request(method)
-            names = {field.name for field, _ in request.ListFields()} & {"agent", "id", "enrollment_id"}
+            naming = {"owner"} if method == "DeleteQuota" else {"agent", "id", "enrollment_id"}
+            names = {field.name for field, _ in request.ListFields()} & naming
             code, text, reply = self.attempt(service, method, request)
             if not names:
                 if method not in ("CreateEnrollmentToken", "CreateApiKey"):
@@ -225,7 +230,7 @@ class Matrix(ServerCase):
             absent.CopyFrom(request)
             (field,) = names
             old = getattr(request, field)
-            setattr(absent, field, 987654321 if isinstance(old, int) else nothing["name" if field == "agent" else "id"])
+            setattr(absent, field, 987654321 if isinstance(old, int) else nothing["name" if field in ("agent", "owner") else "id"])
             none_code, none_text, _ = self.attempt(service, method, absent)
             self.assertEqual((code, text.replace(str(old), "*")),
                              (none_code, none_text.replace(str(getattr(absent, field)), "*")), method)
@@ -233,7 +238,7 @@ class Matrix(ServerCase):
                 setattr(absent, field, str(self.world.agent.id))
                 self.expect(Code.NOT_FOUND, service, method, absent, "by id")
         after = self.state()
-        for table in ("enrollment", "api_key"):  # the two that made something, in their own workspace
+        for table in ("enrollment", "api_key", "quota"):  # the three that made something, in their own workspace
             before[table] = [row for row in before[table] if row in after[table]]
             after[table] = [row for row in after[table] if row in before[table]]
         self.assertEqual(before, after)

@@ -27,7 +27,8 @@ static enum err_code write_scopes(
                 ERR_INVALID,
                 "scopes: \"%.64s\" is no scope; known are agent:read, agent:write, device:read, "
                 "device:write, command:read, command:write, telemetry:read, access:read, "
-                "access:write, audit:read, sandbox:read, sandbox:write, config:read, config:write, "
+                "access:write, audit:read, usage:read, usage:write, sandbox:read, sandbox:write, "
+                "config:read, config:write, "
                 "provider:read, provider:write, workspace:read, workspace:write, openshell:all "
                 "and *",
                 request->scopes[i]);

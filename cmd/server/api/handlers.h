@@ -34,6 +34,11 @@ API_HANDLER(create_api_key);
 API_HANDLER(list_api_keys);
 API_HANDLER(revoke_api_key);
 API_HANDLER(list_audit_records);
+API_HANDLER(get_usage);
+API_HANDLER(get_quota);
+API_HANDLER(list_quotas);
+API_HANDLER(set_quota);
+API_HANDLER(delete_quota);
 API_HANDLER(get_server_info);
 
 #endif

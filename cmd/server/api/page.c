@@ -8,7 +8,7 @@
 
 enum {
     MAC_BYTES = 16,
-    CURSOR_MAX = 128,
+    CURSOR_MAX = 352, /* a token of it has at most the 512 characters a request may bring */
     REQUEST_BYTES = 64 * 1024
 };
 

@@ -159,6 +159,7 @@ static const char *const stored[] = {
     "SELECT COUNT(*), SUM(LENGTH(api_key_hash)), SUM(LENGTH(next_api_key_hash)), 0, 0 FROM agent",
     "SELECT COUNT(*), SUM(CASE WHEN revoked_at > 0 THEN 1 ELSE 0 END), 0, 0, 0 FROM api_key",
     "SELECT COUNT(*), 0, 0, 0, 0 FROM device",
+    "SELECT COUNT(*), SUM(sandboxes), SUM(changed_at), 0, 0 FROM quota",
     "SELECT COUNT(*), 0, 0, 0, 0 FROM audit WHERE decision = 'allowed'",
 };
 
@@ -418,6 +419,12 @@ static const struct step steps[] = {
     { .method = "ListApiKeys", .json = "{}" },
     { .method = "RevokeApiKey", .json = "{\"id\":\"$key\"}" },
     { .method = "ListAuditRecords", .json = "{\"pageSize\":5}" },
+    { .method = "SetQuota",
+      .json = "{\"owner\":\"user:x\",\"limits\":{\"sandboxes\":\"1\"},\"expectedVersion\":\"0\"}" },
+    { .method = "GetQuota", .json = "{\"owner\":\"user:x\"}" },
+    { .method = "ListQuotas", .json = "{\"pageSize\":1}" },
+    { .method = "DeleteQuota", .json = "{\"owner\":\"user:x\"}" },
+    { .method = "GetUsage", .json = "{\"groupBy\":\"USAGE_GROUP_OWNER\",\"hourly\":true}" },
     { .method = "GetServerInfo", .json = "{}" },
     { .method = "EvictAgent", .json = "{\"agent\":\"edge\"}" },
     { .method = "RevokeAgent", .json = "{\"agent\":\"edge\"}" },

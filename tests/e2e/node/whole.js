@@ -206,6 +206,19 @@ async function look(agent) {
   await watched('WatchEvents', { kind_prefix: 'js.', tail: 5 }, (event) => event.text === 'hello');
 }
 
+async function account() {
+  const set = await ask('SetQuota', { owner: 'user:js', limits: { sandboxes: 2 }, expected_version: 0 });
+  assert.deepStrictEqual([set.limits.sandboxes, set.limits._cpu_millis, set.is_of_all], ['2', undefined, false]);
+  const stale = { owner: 'user:js', limits: {}, expected_version: 1 };
+  await refused(grpc.status.ABORTED, ask('SetQuota', stale));
+  await refused(grpc.status.PERMISSION_DENIED, ask('SetQuota', { limits: { sandboxes: 2 } }));
+  assert.strictEqual((await ask('GetQuota', { owner: 'user:js' })).version, set.version);
+  assert.deepStrictEqual((await ask('ListQuotas')).quotas.map((quota) => quota.owner), ['user:js']);
+  assert.strictEqual((await ask('DeleteQuota', { owner: 'user:js', expected_version: set.version })).version, '0');
+  await refused(grpc.status.NOT_FOUND, ask('DeleteQuota', { owner: 'user:js' }));
+  assert.deepStrictEqual((await ask('GetUsage', { group_by: 'USAGE_GROUP_OWNER', hourly: true })).rows, []);
+}
+
 async function manage(agent) {
   const key = await ask('CreateApiKey', { name: 'second', scopes: ['agent:read'] });
   assert.strictEqual((await unary(admin, 'GetAgent', { agent: agent.name }, bearer(key.secret))).id, agent.id);
@@ -230,6 +243,7 @@ async function main() {
   await reportFormats(session);
   await obey(agent, session);
   await look(agent);
+  await account();
   await manage(agent);
   const methods = Object.values(api.AgentAdminService.service).map((method) => method.path.split('/')[2]);
   assert.deepStrictEqual(methods.filter((method) => !called.has(method)), []);

@@ -47,4 +47,43 @@ enum err_code store_quota_used(
     struct quota_use *ret_use,
     struct err_info *err) MUST_CHECK;
 
+/* A quota with what stands of it ("*": nothing). */
+struct quota_standing {
+    struct quota_record quota;
+    struct quota_use used;
+    const char *cursor; /* where the next page starts */
+};
+
+struct quota_page {
+    struct str_view after; /* cursor of the row before; "": from the first */
+    int64_t limit;
+};
+
+/* Records are struct quota_standing, by owner. */
+enum err_code store_quota_list(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct quota_page *page,
+    struct arena *arena,
+    struct store_list *ret_list,
+    struct err_info *err) MUST_CHECK;
+
+enum {
+    QUOTA_NEVER_CHANGED = -1 /* changed_at of a quota that is not there */
+};
+
+/* As changed_at was read. ERR_BUSY: somebody else changed it since; run the transaction again. */
+enum err_code store_quota_put(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct quota_record *record,
+    int64_t read_changed_at,
+    struct err_info *err) MUST_CHECK;
+enum err_code store_quota_remove(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view owner,
+    int64_t read_changed_at,
+    struct err_info *err) MUST_CHECK;
+
 #endif

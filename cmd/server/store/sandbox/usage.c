@@ -12,6 +12,29 @@ static const struct store_column columns[] = {
 };
 static const struct store_type type = STORE_TYPE(usage_account, columns);
 
+static const struct store_column sum_columns[] = {
+    STORE_COLUMN(usage_sum, workspace, STORE_TEXT),
+    STORE_COLUMN(usage_sum, sandbox_id, STORE_TEXT),
+    STORE_COLUMN(usage_sum, sandbox_name, STORE_TEXT),
+    STORE_COLUMN(usage_sum, owner, STORE_TEXT),
+    STORE_COLUMN(usage_sum, label_value, STORE_TEXT),
+    STORE_COLUMN(usage_sum, hour_us, STORE_INT),
+    STORE_COLUMN(usage_sum, until_us, STORE_INT),
+    STORE_COLUMN(usage_sum, sandboxes, STORE_INT),
+    STORE_COLUMN(usage_sum, running_us, STORE_INT),
+    STORE_COLUMN(usage_sum, cpu_us, STORE_INT),
+    STORE_COLUMN(usage_sum, memory_byte_seconds, STORE_INT),
+    STORE_COLUMN(usage_sum, disk_byte_seconds, STORE_INT),
+    STORE_COLUMN(usage_sum, memory_peak_bytes, STORE_INT),
+    STORE_COLUMN(usage_sum, processes_peak, STORE_INT),
+    STORE_COLUMN(usage_sum, read_bytes, STORE_INT),
+    STORE_COLUMN(usage_sum, written_bytes, STORE_INT),
+    STORE_COLUMN(usage_sum, sent_bytes, STORE_INT),
+    STORE_COLUMN(usage_sum, received_bytes, STORE_INT),
+    STORE_COLUMN(usage_sum, cursor, STORE_TEXT),
+};
+static const struct store_type sum_type = STORE_TYPE(usage_sum, sum_columns);
+
 enum err_code store_usage_account_add(
     struct sql_conn *conn, const struct sandbox_record *record, struct err_info *err)
 {
@@ -76,6 +99,60 @@ enum err_code store_usage_add(
             SQL_INT(record->processes_peak),
             SQL_INT(record->is_final ? 1 : 0)),
         NULL,
+        err);
+}
+
+struct place_in_report {
+    int64_t hour_us;
+    int64_t workspace_id;
+    struct str_view key;
+};
+
+/* "hour:workspace:key"; nothing stands before the first row. */
+static enum err_code parse_cursor(
+    struct str_view cursor, struct place_in_report *ret_place, struct err_info *err)
+{
+    struct str_view hour = STR_NONE;
+    struct str_view workspace = STR_NONE;
+    struct str_view rest = STR_NONE;
+    *ret_place = (struct place_in_report){ .hour_us = -1, .key = STR("") };
+    bool is_valid = cursor.len == 0
+        || (str_cut(cursor, ':', &hour, &rest) && str_cut(rest, ':', &workspace, &ret_place->key)
+            && str_parse_int64(hour, 0, INT64_MAX, &ret_place->hour_us) == ERR_OK
+            && str_parse_int64(workspace, 0, INT64_MAX, &ret_place->workspace_id) == ERR_OK);
+    return is_valid ? ERR_OK : ERR_SET(err, ERR_INVALID, "cursor: not of this report");
+}
+
+enum err_code store_usage_report(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct usage_filter *filter,
+    struct arena *arena,
+    struct store_list *ret_list,
+    struct err_info *err)
+{
+    struct place_in_report after;
+    TRY(parse_cursor(filter->cursor, &after, err));
+    return store_select(
+        STORE_ASK(
+            conn,
+            &SQL_USAGE_REPORT,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->after_us),
+                SQL_INT(filter->until_us),
+                SQL_INT(filter->group),
+                SQL_VIEW(filter->label_key),
+                SQL_INT(filter->is_hourly ? 1 : 0),
+                SQL_VIEW(filter->sandbox),
+                SQL_VIEW(filter->owner),
+                SQL_INT(after.hour_us),
+                SQL_INT(after.workspace_id),
+                SQL_VIEW(after.key),
+                SQL_INT(filter->limit))),
+        &sum_type,
+        arena,
+        ret_list,
         err);
 }
 
