@@ -130,7 +130,7 @@ void launch_environment(
 
 /* ---- Checks ---- */
 
-static enum err_code check_id(const char *id, struct err_info *err)
+enum err_code launch_check_id(const char *id, struct err_info *err)
 {
     size_t bytes = id == NULL ? 0 : strlen(id);
     static const char allowed[] =
@@ -321,7 +321,6 @@ enum err_code launch_spec(
     enum sandbox_driver driver = wanted->driver != 0 ? wanted->driver
         : geteuid() == 0                             ? SANDBOX_DRIVER_NATIVE
                                                      : SANDBOX_DRIVER_BWRAP;
-    TRY(check_id(wanted->id, err));
     TRY(check_driver(all, wanted, driver, err));
     if (wanted->image != NULL) {
         TRY(images_find(all->image_dir, wanted->image, lists->image, sizeof(lists->image), err));

@@ -64,6 +64,8 @@ struct sandboxes {
 
 /* ---- launch.c ---- */
 
+/* ERR_INVALID: the id is not fit to name a folder; NULL is not either. */
+enum err_code launch_check_id(const char *id, struct err_info *err) MUST_CHECK;
 /* Writes the sandbox's spec for its next start; groups are made and put into it. */
 enum err_code launch_prepare(
     struct sandbox *sandbox, const struct message_spec *spec, struct err_info *err) MUST_CHECK;
@@ -71,7 +73,7 @@ enum err_code launch_prepare(
 enum err_code launch_shim(
     const struct sandboxes *all, const char *dir, int *ret_fd, struct err_info *err) MUST_CHECK;
 
-/* Checks the public spec and fills the one on the wire; lists go into buffers, NUL-terminated. */
+/* Checks the public spec, whose id is checked already, and fills the one on the wire; lists go into buffers, NUL-terminated. */
 struct launch_lists {
     struct buf argv;
     struct buf env;

@@ -382,10 +382,7 @@ enum err_code sandbox_create(
 {
     uint64_t base = 0;
     struct err_info ignored = ERR_INFO_INIT;
-    size_t bytes = spec->id == NULL ? 0 : strlen(spec->id);
-    if (bytes == 0 || bytes > SANDBOX_ID_BYTES_MAX) {
-        return ERR_SET(err, ERR_INVALID, "sandbox id: 1 to %d characters", SANDBOX_ID_BYTES_MAX);
-    }
+    TRY(launch_check_id(spec->id, err)); /* before anything: it names the folder that is undone */
     if (map_find(sandboxes->by_id, str_of(spec->id)) != NULL) {
         return ERR_SET(err, ERR_EXISTS, "there is a sandbox %s", spec->id);
     }
@@ -397,8 +394,7 @@ enum err_code sandbox_create(
         return ERR_OK;
     }
     (void)map_remove(sandboxes->by_id, str_of(sandbox->id));
-    if (file_exists(sandbox->dir) && strchr(spec->id, '/') == NULL
-        && sandboxes_erase(sandbox->dir, &ignored) != ERR_OK) {
+    if (file_exists(sandbox->dir) && sandboxes_erase(sandbox->dir, &ignored) != ERR_OK) {
         log_warn("sandbox_not_deleted", LOG_STR("sandbox", sandbox->id), LOG_ERR(&ignored));
     }
     free_slot(sandboxes, base);
@@ -435,8 +431,9 @@ enum err_code sandbox_start(struct sandboxes *sandboxes, const char *id, struct 
     if (sandbox->fd >= 0) {
         return ERR_SET(err, ERR_PRECONDITION, "sandbox %s runs", id);
     }
-    enum err_code code = sandbox_launch(sandbox, sandbox->spec.generation + 1, err);
-    if (code != ERR_OK) {
+    uint64_t next = sandbox->spec.generation + 1;
+    enum err_code code = sandbox_launch(sandbox, next, err);
+    if (code != ERR_OK && sandbox->spec.generation == next) {
         adopt_mark_lost(sandbox, false); /* the next life of the agent does not try again */
     }
     return code;

@@ -289,6 +289,31 @@ static void test_an_operator_who_goes_ends_the_program(void **unused)
     fixture_destroy(fixture);
 }
 
+/* With all of its output on the way: nobody takes it any more, and its end is heard none the less.
+ */
+static void test_a_program_that_is_left_with_its_output_full_is_let_go(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    struct sandbox_info info = { .status = SANDBOX_STATUS_READY };
+    fixture_start(fixture, "full");
+    struct side *side = fixture_shell(fixture, "full", "exec yes");
+    side->keeps_nothing = true;
+    fixture_wait(side, side_has_output);
+    fixture_hold(side, true);
+    (void)standstill(fixture, &side->received);
+    fixture_cancel(side);
+    fixture_wait_idle(fixture);
+    assert_ok(sandbox_stop(fixture->sandboxes, "full", 0, NULL));
+    /* A shim that keeps a program for its agent ends minutes after its sandbox. */
+    for (int i = 0; i < 300 && info.status == SANDBOX_STATUS_READY; i++) {
+        fixture_turn(fixture, 100 * US_PER_MS);
+        assert_true(sandbox_find(fixture->sandboxes, "full", &info));
+    }
+    assert_int_equal(info.status, SANDBOX_STATUS_ENDED);
+    fixture_destroy(fixture);
+}
+
 static void test_the_link_that_is_lost_ends_the_program(void **unused)
 {
     (void)unused;
@@ -693,6 +718,7 @@ int main(void)
         cmocka_unit_test(test_much_both_ways),
         cmocka_unit_test(test_a_reader_that_stops_stops_the_program),
         cmocka_unit_test(test_an_operator_who_goes_ends_the_program),
+        cmocka_unit_test(test_a_program_that_is_left_with_its_output_full_is_let_go),
         cmocka_unit_test(test_the_link_that_is_lost_ends_the_program),
         cmocka_unit_test(test_a_terminal),
         cmocka_unit_test(test_signals),

@@ -2,6 +2,7 @@
  */
 #include "cmd/agent/image/images.h"
 #include "common/base/cleanup.h"
+#include "common/sys/file.h"
 #include "tests/component/agent_sandbox/fixture.h"
 #include "tests/support/test.h"
 
@@ -425,6 +426,56 @@ static void test_wishes_that_cannot_be_met_are_refused(void **unused)
     fixture_destroy(fixture);
 }
 
+/* The server's rule for ids lets dots and slashes pass; here an id is the name of a folder. */
+static void test_an_id_that_is_no_name_of_a_folder_touches_nothing(void **unused)
+{
+    (void)unused;
+    static const char *const ids[] = { "..", ".", "a/b", "../run", "a.b", "/", "a:b", "" };
+    struct fixture *fixture = fixture_create();
+    AUTO_FREE char *spec_path =
+        mem_printf("%s/sandboxes/" SANDBOXES_RUNS "/stays/" SANDBOX_FILE_SPEC, fixture->dir);
+    fixture_start(fixture, "stays");
+    for (size_t i = 0; i < ARRAY_LENGTH(ids); i++) {
+        struct err_info err = ERR_INFO_INIT;
+        struct sandbox_spec spec = { .id = ids[i], .driver = fixture->driver };
+        assert_code(ERR_INVALID, sandbox_create(fixture->all, &spec, &err));
+        assert_non_null(strstr(err.text, "sandbox id"));
+        assert_true(file_exists(spec_path));
+    }
+    fixture_destroy(fixture);
+}
+
+static enum sandbox_status status_of(const struct fixture *fixture, const char *id)
+{
+    struct sandbox_info info;
+    assert_true(sandbox_find(fixture->all, id, &info));
+    return info.status;
+}
+
+static void test_a_start_that_the_disk_refuses_leaves_the_last_run_as_it_ended(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    AUTO_FREE char *path =
+        mem_printf("%s/sandboxes/" SANDBOXES_RUNS "/again/" SANDBOX_FILE_SPEC, fixture->dir);
+    AUTO_FREE char *aside = mem_printf("%s/aside", fixture->dir);
+    fixture_start(fixture, "again");
+    assert_ok(sandbox_stop(fixture->all, "again", 0, NULL));
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_int_equal(rename(path, aside), 0);
+    assert_int_equal(mkdir(path, 0700), 0); /* no file can take its place */
+    assert_int_not_equal(sandbox_start(fixture->all, "again", NULL), ERR_OK);
+    assert_int_equal(status_of(fixture, "again"), SANDBOX_STATUS_ENDED);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rename(aside, path), 0);
+    fixture_close(fixture);
+    fixture_open(fixture);
+    assert_int_equal(status_of(fixture, "again"), SANDBOX_STATUS_ENDED);
+    assert_ok(sandbox_start(fixture->all, "again", NULL));
+    fixture_wait_count(fixture, &fixture->ready_count, 2);
+    fixture_destroy(fixture);
+}
+
 /* Stopped or running: what it was made from is there when it is started again. */
 static void test_an_image_stays_while_a_sandbox_is_made_of_it(void **unused)
 {
@@ -474,6 +525,8 @@ int main(void)
         cmocka_unit_test(test_a_state_of_another_boot_is_told_apart),
         cmocka_unit_test(test_the_wall_time_ends_a_sandbox),
         cmocka_unit_test(test_wishes_that_cannot_be_met_are_refused),
+        cmocka_unit_test(test_an_id_that_is_no_name_of_a_folder_touches_nothing),
+        cmocka_unit_test(test_a_start_that_the_disk_refuses_leaves_the_last_run_as_it_ended),
         cmocka_unit_test(test_an_image_stays_while_a_sandbox_is_made_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
