@@ -94,6 +94,18 @@ static void close_stream(struct stream *stream)
     fd_close(&stream->fd);
 }
 
+/* An archive that passes through a program is not for a log, and would cost a disk its speed. */
+static void write_log(struct stream *stream, struct str_view data)
+{
+    if (stream->log != NULL && stream->program->id != 0
+        && memchr(data.ptr, '\0', data.len) != NULL) {
+        stream->log = NULL;
+    }
+    if (stream->log != NULL) {
+        outlog_append(stream->log, data);
+    }
+}
+
 /* One read into the ring; false: nothing there, no room, or the end. */
 static bool read_some(struct stream *stream)
 {
@@ -113,7 +125,7 @@ static bool read_some(struct stream *stream)
         close_stream(stream); /* the end; EIO from a terminal that nobody has open */
         return false;
     }
-    outlog_append(&stream->log, str_from(data, (size_t)got));
+    write_log(stream, str_from(data, (size_t)got));
     ring_write(&stream->ring, str_from(data, (size_t)got));
     return true;
 }
@@ -330,7 +342,6 @@ void program_destroy(struct program *program)
     for (size_t i = 0; i < 2; i++) {
         close_stream(&program->streams[i]);
         ring_deinit(&program->streams[i].ring);
-        outlog_close(&program->streams[i].log);
     }
     close_input(program);
     buf_deinit(&program->pending);
@@ -342,19 +353,31 @@ void program_destroy(struct program *program)
     mem_free(program);
 }
 
+/* Opened when they are first needed, and kept: several programs write into one. */
+static struct outlog *find_log(struct program *program, unsigned number)
+{
+    static const char *const names[SHIM_LOGS] = {
+        SANDBOX_FILE_OUT, SANDBOX_FILE_ERR, SANDBOX_FILE_EXEC_OUT, SANDBOX_FILE_EXEC_ERR
+    };
+    struct shim *shim = program->shim;
+    size_t at = (program->id == 0 ? 0 : 2) + number - 1;
+    if (program->id != 0 && program->tty) {
+        return NULL;
+    }
+    if (shim->logs[at].fd < 0) {
+        outlog_open(&shim->logs[at], shim->dir_fd, names[at], shim->spec.log_bytes);
+    }
+    return &shim->logs[at];
+}
+
 static void adopt_stream(struct program *program, unsigned number, int fd)
 {
-    static const char *const logs[] = { SANDBOX_FILE_OUT, SANDBOX_FILE_ERR };
     struct stream *stream = &program->streams[number - 1];
     stream->program = program;
     stream->number = number;
     stream->fd = fd;
     stream->ring.overwrites = program->id == 0;
-    outlog_open(
-        &stream->log,
-        program->shim->dir_fd,
-        logs[number - 1],
-        program->id == 0 ? program->shim->spec.log_bytes : 0);
+    stream->log = fd < 0 ? NULL : find_log(program, number);
     watch_stream(stream);
 }
 

@@ -1,7 +1,9 @@
 /*
  * One program in the sandbox, as the shim sees it: its pipes or terminal, what it said that nobody
- * took yet, and how it ended. The main program has id 0; its output is also logged, and it is never
- * made to wait for a reader. Any other waits when its ring is full.
+ * took yet, and how it ended. The main program has id 0, and it is never made to wait for a reader.
+ * Any other waits when its ring is full. Output goes to log files too, the main program's to its
+ * own, that of all others together to two more, unless it is a terminal's or turns out to be no
+ * text.
  */
 #ifndef SHIM_PROGRAM_H
 #define SHIM_PROGRAM_H
@@ -28,7 +30,7 @@ struct stream {
     struct loop_watch *watch;
     struct ring ring;
     uint64_t sent;
-    struct outlog log;
+    struct outlog *log; /* of the shim's; NULL: none */
 };
 
 struct program {

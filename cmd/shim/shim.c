@@ -561,6 +561,9 @@ static void close_all(struct shim *shim)
         (void)flock(shim->dir_fd, LOCK_UN); /* first: the agent may start the next one at once */
         shim_agent_close(shim);
     }
+    for (size_t i = 0; i < SHIM_LOGS; i++) {
+        outlog_close(&shim->logs[i]);
+    }
     loop_timer_destroy(shim->sample_timer);
     loop_timer_destroy(shim->wall_timer);
     loop_timer_destroy(shim->kill_timer);
@@ -585,6 +588,9 @@ int shim_main(const char *dir, int agent)
                          .socket = -1,
                          .agent = -1 };
     struct err_info err = ERR_INFO_INIT;
+    for (size_t i = 0; i < SHIM_LOGS; i++) {
+        shim.logs[i].fd = -1;
+    }
     list_init(&shim.programs);
     list_init(&shim.queue);
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);

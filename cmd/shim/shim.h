@@ -15,7 +15,8 @@
 #include "common/sys/loop.h"
 
 enum {
-    SHIM_DIALS_MAX = 64 /* asked of init and not answered yet */
+    SHIM_DIALS_MAX = 64, /* asked of init and not answered yet */
+    SHIM_LOGS = 4        /* the two outputs of the main program, and of all others */
 };
 
 struct shim {
@@ -49,6 +50,7 @@ struct shim {
 
     struct list programs;
     size_t program_count;
+    struct outlog logs[SHIM_LOGS];
     struct program *main;           /* NULL: none, or gone */
     uint64_t dials[SHIM_DIALS_MAX]; /* 0: free */
 

@@ -50,6 +50,8 @@ enum {
 #define SANDBOX_FILE_SOCKET     "sock"
 #define SANDBOX_FILE_OUT        "out.log" /* of the main program; out.log.1 is the older half */
 #define SANDBOX_FILE_ERR        "err.log"
+#define SANDBOX_FILE_EXEC_OUT   "exec-out.log"
+#define SANDBOX_FILE_EXEC_ERR   "exec-err.log"
 #define SANDBOX_FILE_WORKSPACE  "workspace"      /* folder, without a cap */
 #define SANDBOX_FILE_IMAGE      "workspace.ext4" /* the same as an image, with one */
 #define SANDBOX_FILE_ROOT       "root"  /* where the new root is put together; empty outside */

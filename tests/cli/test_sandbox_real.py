@@ -40,6 +40,16 @@ class RealCommands(real.RealSandboxCase):
         self.assertIn("could not be started", self.belay("create", "--rm", "--", "/no/such/program", status=5).stderr)
         self.belay("create", "--rm", "--name", "killed", "--", "sh", "-c", "kill -9 $$", status=137)
 
+    def test_the_log_tells_operators_programs_apart(self):
+        self.belay("create", "--detach", "--name", "told", "--", "sh", "-c", "echo main; exec sleep 600")
+        self.belay("exec", "told", "--", "sh", "-c", "echo found; echo odd >&2")
+        eventually(lambda: "[sh] odd\n" in self.belay("logs", "told").stderr, "it is in the log")
+        self.assertEqual("main\n[sh] found\n", self.belay("logs", "told").stdout)
+        self.assertEqual("main\n", self.belay("logs", "told", "--main").stdout)
+        self.assertEqual(["main"], [line["message"] for line in self.json("logs", "told", "--main")["logs"]])
+        self.assertIn("exec.stderr", self.belay("logs", "told", "-o", "wide").stdout)
+        self.belay("delete", "told", "--wait")
+
     def test_it_cannot_reach_the_host(self):
         self.made("walled")
         self.belay("exec", "walled", "--", "bash", "-c", LOOK, "look", self.host.state, str(self.server.port))

@@ -174,6 +174,44 @@ class Life(RealSandboxCase):
         self.assertLess(len(self.lines(bomb)), 2500)
 
 
+    def test_what_operators_run_is_logged_apart(self):
+        sandbox = self.ready("ops", "sh", "-c", "echo main; exec cat")
+        def run(*command, **fields):
+            events = list(self.shell.ExecSandbox(sandbox_id=sandbox.metadata.id, command=list(command), **fields))
+            self.assertEqual(0, events[-1].exit.exit_code)
+            return b"".join(event.stdout.data for event in events if event.WhichOneof("payload") == "stdout")
+        run("/bin/sh", "-c", "echo found; echo odd >&2; printf 'no end'")
+        run("sh", "-c", "echo on a terminal", tty=True)
+        self.assertEqual(1 << 20, len(run("head", "-c", "1M", "/dev/zero")))
+        self.says(sandbox, "main", "found", "odd", "no end", "(no text: the rest of it is not logged)")
+        logs = {line.message: line for line in self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id).logs}
+        self.assertEqual(("stdout", "INFO", "sandbox"), (logs["main"].target, logs["main"].level, logs["main"].source))
+        self.assertNotIn("program", logs["main"].fields)
+        found, odd = logs["found"], logs["odd"]
+        self.assertEqual(("exec.stdout", "INFO", "sandbox", "sh"), (found.target, found.level, found.source, found.fields["program"]))
+        self.assertEqual(("exec.stderr", "WARN", "sandbox"), (odd.target, odd.level, odd.source))
+        self.assertEqual(found.fields["exec"], odd.fields["exec"])
+        self.assertFalse([text for text in logs if "terminal" in text])
+        with open(self.folder(sandbox.metadata.id, "exec-out.log"), "rb") as file:
+            self.assertEqual(b"found\nno end", file.read())
+        with open(self.folder(sandbox.metadata.id, "exec-err.log"), "rb") as file:
+            self.assertEqual(b"odd\n", file.read())
+        with open(self.folder(sandbox.metadata.id, "out.log"), "rb") as file:
+            self.assertEqual(b"main\n", file.read())
+
+    def test_an_operators_bomb_of_lines_ends_and_leaves_the_log_to_the_main_program(self):
+        sandbox = self.ready("flood", "sh", "-c", "while :; do date +%s.%N; sleep 0.2; done")
+        events = self.shell.ExecSandbox(sandbox_id=sandbox.metadata.id, command=["sh", "-c", "yes a line | head -c 20000000"])
+        self.assertEqual(20000000, sum(len(event.stdout.data) for event in events))
+        count = lambda: sum(line.target == "stdout" for line in self.shell.GetSandboxLogs(
+            sandbox_id=sandbox.metadata.id, lines=10000).logs)
+        before = count()
+        eventually(lambda: count() > before, "the main program is heard")
+        eventually(lambda: any("are not here" in line for line in self.lines(sandbox)), "what was dropped is told")
+        sizes = [os.path.getsize(self.folder(sandbox.metadata.id, name)) for name in ("exec-out.log", "exec-out.log.1")]
+        self.assertTrue(all(size <= 4 << 20 for size in sizes), sizes)
+
+
 class Away(RealSandboxCase):
     """The agent is killed, stopped and started; what it holds goes on."""
 

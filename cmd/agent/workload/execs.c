@@ -11,6 +11,7 @@ struct entry {
     struct exec_owner owner;
     uint64_t exec;
     char sandbox_id[SANDBOX_ID_BYTES_MAX + 1];
+    char *program; /* as the log calls it; NULL: not logged */
 };
 
 struct execs {
@@ -25,15 +26,26 @@ struct execs *execs_create(void)
     return execs;
 }
 
-static void free_entry(void *value)
+static void entry_destroy(struct entry *entry)
 {
-    mem_free(value);
+    if (entry != NULL) {
+        mem_free(entry->program);
+        mem_free(entry);
+    }
+}
+
+AUTO_DEFINE(entry, destroy)
+#define AUTO_ENTRY AUTO(cleanup_entry_destroy)
+
+static void destroy_value(void *value)
+{
+    entry_destroy(value);
 }
 
 void execs_destroy(struct execs *execs)
 {
     if (execs != NULL) {
-        map_destroy(execs->by_number, free_entry);
+        map_destroy(execs->by_number, destroy_value);
         mem_free(execs);
     }
 }
@@ -55,7 +67,7 @@ static struct entry *take_out(struct execs *execs, uint64_t exec)
     return map_remove(execs->by_number, map_key_of(&key));
 }
 
-static void enter(
+static struct entry *enter(
     struct execs *execs, const char *sandbox_id, uint64_t number, const struct exec_owner *owner)
 {
     struct entry *entry = mem_alloc(sizeof(*entry));
@@ -64,6 +76,14 @@ static void enter(
     entry->exec = number;
     (void)snprintf(entry->sandbox_id, sizeof(entry->sandbox_id), "%s", sandbox_id);
     (void)map_put(execs->by_number, map_key_of(&key), entry);
+    return entry;
+}
+
+/* What a terminal shows is not for a log: pictures, and what its user types. */
+static char *log_name_of(const struct sandbox_exec *exec)
+{
+    const char *slash = strrchr(exec->argv[0], '/');
+    return exec->tty ? NULL : mem_strdup(slash == NULL ? exec->argv[0] : slash + 1);
 }
 
 enum err_code execs_start(
@@ -76,7 +96,7 @@ enum err_code execs_start(
 {
     uint64_t number = 0;
     TRY(sandbox_exec(execs->sandboxes, sandbox_id, exec, &number, err));
-    enter(execs, sandbox_id, number, owner);
+    enter(execs, sandbox_id, number, owner)->program = log_name_of(exec);
     *ret_exec = number;
     return ERR_OK;
 }
@@ -91,14 +111,14 @@ enum err_code execs_connect(
 {
     uint64_t number = 0;
     TRY(sandbox_connect(execs->sandboxes, sandbox_id, to, &number, err));
-    enter(execs, sandbox_id, number, owner);
+    (void)enter(execs, sandbox_id, number, owner);
     *ret_connection = number;
     return ERR_OK;
 }
 
 void execs_leave(struct execs *execs, uint64_t exec)
 {
-    AUTO_FREE struct entry *entry = take_out(execs, exec);
+    AUTO_ENTRY struct entry *entry = take_out(execs, exec);
     if (entry != NULL && execs->sandboxes != NULL) {
         sandbox_input_end(execs->sandboxes, entry->sandbox_id, exec);
         sandbox_signal(execs->sandboxes, entry->sandbox_id, exec, SIGKILL);
@@ -106,6 +126,12 @@ void execs_leave(struct execs *execs, uint64_t exec)
         sandbox_taken(execs->sandboxes, entry->sandbox_id, exec, 1, UINT64_MAX);
         sandbox_taken(execs->sandboxes, entry->sandbox_id, exec, 2, UINT64_MAX);
     }
+}
+
+const char *execs_log_name(const struct execs *execs, uint64_t exec)
+{
+    const struct entry *entry = find(execs, exec);
+    return entry == NULL ? NULL : entry->program;
 }
 
 size_t execs_count(const struct execs *execs, const char *sandbox_id)
@@ -123,7 +149,7 @@ size_t execs_count(const struct execs *execs, const char *sandbox_id)
 
 static void finish(struct execs *execs, uint64_t exec, const struct message_exited *exited)
 {
-    AUTO_FREE struct entry *entry = take_out(execs, exec);
+    AUTO_ENTRY struct entry *entry = take_out(execs, exec);
     if (entry != NULL && entry->owner.ops->exited != NULL) {
         entry->owner.ops->exited(entry->owner.context, exited);
     }
@@ -177,7 +203,7 @@ void execs_exited(
 
 void execs_connected(struct execs *execs, uint64_t connection, int take_fd, int number)
 {
-    AUTO_FREE struct entry *entry = take_out(execs, connection);
+    AUTO_ENTRY struct entry *entry = take_out(execs, connection);
     if (entry != NULL && entry->owner.ops->connected != NULL) {
         entry->owner.ops->connected(entry->owner.context, take_fd, number);
     } else {

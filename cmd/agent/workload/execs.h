@@ -59,6 +59,10 @@ enum err_code execs_connect(
 /* The owner goes: it hears nothing more, and the program is killed if it still runs. */
 void execs_leave(struct execs *execs, uint64_t exec);
 
+/* What the log calls the program; NULL: its output is not logged (a terminal, nobody's). Until the
+ * next call. */
+const char *execs_log_name(const struct execs *execs, uint64_t exec);
+
 size_t execs_count(const struct execs *execs, const char *sandbox_id); /* those with an owner */
 
 /* What struct sandbox_ops tells of numbers above 0. */

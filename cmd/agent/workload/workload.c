@@ -170,9 +170,13 @@ static void on_output(
     void *context, const char *id, uint64_t exec, const struct message_output *output)
 {
     struct workload *workload = context;
+    const char *program = exec == 0 ? NULL : execs_log_name(workload->execs, exec);
     if (exec == 0) {
         logs_add(workload->logs, id, output);
     } else {
+        if (program != NULL) {
+            logs_add_exec(workload->logs, id, exec, program, output);
+        }
         execs_output(workload->execs, id, exec, output);
     }
 }
@@ -189,6 +193,7 @@ static void on_exited(
 {
     struct workload *workload = context;
     if (exec != 0) {
+        logs_end_exec(workload->logs, id, exec);
         execs_exited(workload->execs, id, exec, exited);
     }
 }

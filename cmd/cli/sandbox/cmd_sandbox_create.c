@@ -195,6 +195,12 @@ static bool is_ready(const sandbox_type *sandbox)
         && sandbox->status->phase == OPENSHELL__V1__SANDBOX_PHASE__SANDBOX_PHASE_READY;
 }
 
+static enum err_code put_main_line(
+    struct cli *cli, void *context, const Openshell__V1__SandboxLogLine *line)
+{
+    return follow_is_of_main(line) ? follow_put_line(cli, context, line) : ERR_OK;
+}
+
 /* Its log until its program has ended, whose status becomes ours. */
 static enum err_code follow_output(
     struct cli *cli, struct follow *follow, const sandbox_type *sandbox)
@@ -204,7 +210,7 @@ static enum err_code follow_output(
     const struct follow_wish wish = {
         .sandbox = sandbox,
         .until = follow_has_ended,
-        .line = follow_put_line,
+        .line = put_main_line,
     };
     TRY(follow_run(follow, &wish, &last));
     if (last == NULL || !sandbox_has_exited(last, &status)) {

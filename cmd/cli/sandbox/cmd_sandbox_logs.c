@@ -44,6 +44,9 @@ static const struct view VIEW_LINES = VIEW(LINE_COLUMNS, name_of_line);
 /* Lines as they are, unless a table or a structured form was asked for. */
 static enum err_code put_line(struct cli *cli, void *context, const line_type *line)
 {
+    if (args_flag(cli->args, "main") && !follow_is_of_main(line)) {
+        return ERR_OK;
+    }
     if (context != NULL) {
         return output_live_row(context, &line->base);
     }
@@ -51,7 +54,7 @@ static enum err_code put_line(struct cli *cli, void *context, const line_type *l
         AUTO_BUF struct buf time = BUF_INIT(TIME_TEXT_BYTES + 1);
         put_ms(line->timestamp_ms, &time);
         buf_append_char(&time, ' ');
-        FILE *file = strcmp(line->target, "stderr") == 0 ? cli->io->err : cli->io->out;
+        FILE *file = follow_is_error(line) ? cli->io->err : cli->io->out;
         (void)fwrite(buf_text(&time), 1, time.len, file);
     }
     return follow_put_line(cli, NULL, line);
@@ -98,6 +101,17 @@ static enum err_code follow_log(
     return code == ERR_TIMEOUT ? ERR_OK : code;
 }
 
+static void keep_main(Openshell__V1__GetSandboxLogsResponse *reply)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < reply->n_logs; i++) {
+        if (follow_is_of_main(reply->logs[i])) {
+            reply->logs[kept++] = reply->logs[i];
+        }
+    }
+    reply->n_logs = kept;
+}
+
 static enum err_code logs(struct cli *cli)
 {
     Openshell__V1__GetSandboxLogsRequest request = OPENSHELL__V1__GET_SANDBOX_LOGS_REQUEST__INIT;
@@ -122,6 +136,9 @@ static enum err_code logs(struct cli *cli)
         &request.base,
         &openshell__v1__get_sandbox_logs_response__descriptor,
         &reply));
+    if (args_flag(cli->args, "main")) {
+        keep_main(reply);
+    }
     if (is_shaped) {
         return output_list(cli, &VIEW_LINES, &reply->base, reply->logs, reply->n_logs);
     }
@@ -273,6 +290,9 @@ static const struct cli_option LOGS_OPTIONS[] = {
       .flags = CLI_REPEAT,
       .argument = "SOURCE",
       .help = "Only of this source: sandbox or gateway" },
+    { .name = "main",
+      .type = CLI_FLAG,
+      .help = "Only what its main program wrote; --tail counts the other lines too" },
     { .name = "timestamps", .type = CLI_FLAG, .help = "The time before each line" },
 };
 static const struct cli_example LOGS_EXAMPLES[] = {
@@ -281,10 +301,11 @@ static const struct cli_example LOGS_EXAMPLES[] = {
 };
 const struct cli_command CMD_SANDBOX_LOGS = {
     .name = "logs",
-    .summary = "Show what its main program wrote",
+    .summary = "Show what its main program wrote, and programs run by exec",
     .description =
-        "Lines go to standard output and standard error as the program wrote them. What a terminal "
-        "would act on is escaped when output is a terminal; -o wide adds time, level and target.",
+        "Lines go to standard output and standard error as the program wrote them, those of a program "
+        "run by exec without a terminal after [PROGRAM]. What a terminal would act on is escaped when "
+        "output is a terminal; -o wide adds time, level and target.",
     CLI_LIST(argument, ARGUMENTS),
     CLI_LIST(option, LOGS_OPTIONS),
     CLI_LIST(example, LOGS_EXAMPLES),

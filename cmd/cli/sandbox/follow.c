@@ -123,17 +123,44 @@ static void show_progress(struct follow *follow, const Openshell__V1__Sandbox *s
     (void)fflush(cli->io->err);
 }
 
+#define OF_EXEC "exec."
+
+bool follow_is_of_main(const Openshell__V1__SandboxLogLine *line)
+{
+    return !str_has_prefix(str_of(line->target), STR(OF_EXEC));
+}
+
+bool follow_is_error(const Openshell__V1__SandboxLogLine *line)
+{
+    return strcmp(line->target, "stderr") == 0 || strcmp(line->target, OF_EXEC "stderr") == 0;
+}
+
+static const char *program_of(const Openshell__V1__SandboxLogLine *line)
+{
+    for (size_t i = 0; i < line->n_fields; i++) {
+        if (strcmp(line->fields[i]->key, "program") == 0) {
+            return line->fields[i]->value;
+        }
+    }
+    return "exec";
+}
+
 enum err_code follow_put_line(
     struct cli *cli, void *context, const Openshell__V1__SandboxLogLine *line)
 {
     (void)context;
+    AUTO_BUF struct buf said = BUF_INIT(LINE_BYTES_MAX);
     AUTO_BUF struct buf text = BUF_INIT(LINE_BYTES_MAX);
-    bool is_error = strcmp(line->target, "stderr") == 0;
+    bool is_error = follow_is_error(line);
     int fd = fileno(is_error ? cli->io->err : cli->io->out);
+    if (!follow_is_of_main(line)) {
+        buf_printf(&said, "[%s] ", program_of(line));
+    }
+    buf_append_str(&said, str_of(line->message));
     if (fd >= 0 && isatty(fd) == 1) {
-        text_escape(str_of(line->message), &text);
+        text_escape(buf_view(&said), &text);
     } else {
-        buf_append_str(&text, str_of(line->message));
+        buf_append_str(&text, buf_view(&said));
     }
     buf_append_char(&text, '\n');
     if (!is_error) {

@@ -45,9 +45,14 @@ enum err_code follow_run(
     const struct follow_wish *wish,
     Openshell__V1__Sandbox **ret_last) MUST_CHECK;
 
+/* Said by its main program, not by one that was run beside it (exec). */
+bool follow_is_of_main(const Openshell__V1__SandboxLogLine *line);
+bool follow_is_error(const Openshell__V1__SandboxLogLine *line); /* written to standard error */
+
 /*
  * A follow_line_fn: the line as it is, on standard output or standard error as it was written
- * there; what a terminal might act on is escaped where it goes to one.
+ * there, after "[PROGRAM] " if the main program did not say it; what a terminal might act on is
+ * escaped where it goes to one.
  */
 enum err_code follow_put_line(
     struct cli *cli, void *context, const Openshell__V1__SandboxLogLine *line) MUST_CHECK;

@@ -29,10 +29,13 @@ static enum err_code on_emit(
         assert_string_equal(event->kind, "sandbox.log");
         buf_printf(
             &world->said,
-            "%s/%s: %s|",
+            "%s/%s: ",
             event->device,
-            event->n_attributes == 0 ? "agent" : event->attributes[0]->value,
-            event->text);
+            event->n_attributes == 0 ? "agent" : event->attributes[0]->value);
+        for (size_t j = 1; j < event->n_attributes; j++) {
+            buf_printf(&world->said, "%s ", event->attributes[j]->value);
+        }
+        buf_printf(&world->said, "%s|", event->text);
     }
     return ERR_OK;
 }
@@ -77,6 +80,13 @@ static void say(struct world *world, unsigned stream, uint64_t offset, const cha
 {
     struct message_output output = { stream, offset, str_of(text) };
     logs_add(world->logs, "s", &output);
+}
+
+static void exec_says(
+    struct world *world, uint64_t exec, unsigned stream, uint64_t offset, struct str_view text)
+{
+    struct message_output output = { stream, offset, text };
+    logs_add_exec(world->logs, "s", exec, exec == 7 ? "sh" : "tar", &output);
 }
 
 static void pass(struct world *world, int64_t us)
@@ -219,6 +229,66 @@ static void test_a_jump_is_counted(void **state)
     assert_non_null(strstr(buf_text(&world->said), "s/agent: 0 lines (1000 bytes)"));
 }
 
+static void test_programs_of_operators_are_told_apart(void **state)
+{
+    struct world *world = *state;
+    say(world, 1, 0, "main\n");
+    exec_says(world, 7, 1, 0, STR("one\npart"));
+    exec_says(world, 8, 2, 0, STR("other\n"));
+    pass(world, 200 * US_PER_MS);
+    assert_string_equal(
+        buf_text(&world->said),
+        "s/stdout: main|s/exec.stdout: sh 7 one|s/exec.stderr: tar 8 other|");
+    assert_int_equal(world->taken[0], 5); /* theirs is taken by whoever had them run */
+    exec_says(world, 7, 1, 8, STR("ial"));
+    logs_end_exec(world->logs, "s", 7);
+    logs_end_exec(world->logs, "s", 7);
+    logs_end_exec(world->logs, "nobody", 7);
+    pass(world, 200 * US_PER_MS);
+    assert_non_null(strstr(buf_text(&world->said), "|s/exec.stdout: sh 7 partial|"));
+    exec_says(world, 8, 1, 0, STR("last"));
+    logs_end(world->logs, "s");
+    assert_non_null(strstr(buf_text(&world->said), "|s/exec.stdout: tar 8 last|"));
+}
+
+static void test_an_archive_is_not_logged(void **state)
+{
+    struct world *world = *state;
+    exec_says(world, 7, 1, 0, STR("begins\nfile"));
+    exec_says(world, 7, 1, 11, str_from("name\0\0\n", 7));
+    exec_says(world, 7, 1, 18, STR("more of it\n"));
+    exec_says(world, 7, 2, 0, STR("words\n"));
+    logs_end(world->logs, "s");
+    assert_string_equal(
+        buf_text(&world->said),
+        "s/exec.stdout: sh 7 begins|s/exec.stdout: sh 7 (no text: the rest of it is not logged)|"
+        "s/exec.stderr: sh 7 words|");
+}
+
+static void test_a_bomb_of_an_operator_leaves_the_main_program_room(void **state)
+{
+    struct world *world = *state;
+    AUTO_FREE char *piece = mem_alloc(32768);
+    for (size_t i = 0; i < 32768; i++) {
+        piece[i] = i % 64 == 63 ? '\n' : 'b';
+    }
+    for (uint64_t i = 0; i < 320; i++) { /* 10 MiB */
+        exec_says(world, 7, 1, i * 32768, str_from(piece, 32768));
+    }
+    pass(world, 200 * US_PER_MS);
+    assert_true(world->said.len < (size_t)LOGS_BURST_BYTES);
+    for (uint64_t i = 0; i < 500; i++) {
+        say(world, 1, i * 64, "0123456789012345678901234567890123456789012345678901234567890ab\n");
+    }
+    pass(world, 200 * US_PER_MS);
+    assert_int_equal(world->taken[0], 500 * 64);
+    unsigned count = 0;
+    for (const char *at = buf_text(&world->said); (at = strstr(at, "s/stdout: 0")) != NULL; at++) {
+        count++;
+    }
+    assert_int_equal(count, 500);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -233,6 +303,9 @@ int main(void)
         TEST(test_many_bombs_together_have_a_share_too),
         TEST(test_a_full_spool_costs_lines_and_nothing_else),
         TEST(test_a_jump_is_counted),
+        TEST(test_programs_of_operators_are_told_apart),
+        TEST(test_an_archive_is_not_logged),
+        TEST(test_a_bomb_of_an_operator_leaves_the_main_program_room),
     };
     return cmocka_run_group_tests_name("logs", tests, NULL, NULL);
 }
