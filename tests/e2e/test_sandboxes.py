@@ -734,6 +734,82 @@ class Relays(SandboxCase):
             self.assertEqual(Code.INVALID_ARGUMENT, stream.end()[0])
             events.cancel()
 
+    def test_small_pieces_go_on_together_and_of_a_terminals_sizes_the_newest(self):
+        """What waits for an agent is bounded as memory, however small and many its pieces are."""
+        count = 4000
+        inputs = queue.Queue()
+        events = self.shell.ExecSandboxInteractive(iter(inputs.get, None))
+        inputs.put(V.ExecSandboxInput(start=V.ExecSandboxRequest(sandbox_id=self.id, command=["sh"], tty=True)))
+        _, stream = self.agent.relay(input_window=1)
+        for i in range(count):
+            inputs.put(V.ExecSandboxInput(stdin=b"%c" % (i % 251)))
+            inputs.put(V.ExecSandboxInput(stdin=b""))
+            inputs.put(V.ExecSandboxInput(resize=V.ExecSandboxWindowResize(cols=1 + i, rows=30)))
+        inputs.put(None)
+        data, sizes, message = [], [], stream.receive()
+        while message.WhichOneof("frame") != "end":
+            if message.WhichOneof("frame") == "resize":
+                sizes.append(message.resize.columns)
+            else:
+                data.append(message.data)
+                stream.send(frame(taken=sum(map(len, data))))
+            message = stream.receive()
+        self.assertEqual(bytes(i % 251 for i in range(count)), b"".join(data))
+        self.assertEqual((sorted(sizes), count), (sizes, sizes[-1]))
+        self.assertLess(len(data), count // 2)
+        events.cancel()
+
+    def test_large_orders_all_arrive_and_the_command_behind_them(self):
+        """More of them at once than the stream's queue holds."""
+        agent = self.offer("slow")
+        sandbox = self.ready("slow", agent)
+        large = ["a"] + ["x" * 32000] * 20
+        events = [self.shell.ExecSandbox(sandbox_id=sandbox.metadata.id, command=large) for _ in range(12)]
+        asked = f"SELECT COUNT(*) FROM relay WHERE agent_id = {agent.base.id}"
+        eventually(lambda: self.server.database.number(asked) == 12, "all are asked for")
+        self.shell.StopSandbox(name="slow")
+        orders, kinds = set(), []
+        while len(orders) < 12 or "command" not in kinds:
+            message = agent.control.receive()
+            kinds.append(message.WhichOneof("message"))
+            if kinds[-1] == "relay_open":
+                orders.add(message.relay_open.relay_id)
+                self.assertEqual(large, list(message.relay_open.exec.command))
+        self.assertEqual(12, kinds.count("relay_open"))
+        for one in events:
+            one.cancel()
+
+    def test_refused_relays_are_in_the_trail(self):
+        token = self.shell.CreateSshSession(sandbox_id=self.id).token
+        key = self.operator.CreateApiKey(name="writer", scopes=["sandbox:write"])
+        keyed = Service(self.server.channel(), OPENSHELL_SERVICE, bearer(key.secret))
+
+        def forward(**fields):
+            return next(keyed.ForwardTcp(iter([V.TcpForwardFrame(init=V.TcpForwardInit(
+                sandbox_id=self.id, tcp=V.TcpRelayTarget(host="localhost", port=8080), **fields))])))
+        self.refused(Code.PERMISSION_DENIED, lambda: forward(authorization_token="blf_" + "0" * 40), "not a token")
+        self.refused(Code.NOT_FOUND, lambda: next(keyed.ExecSandbox(sandbox_id="sbx_none", command=["a"])), "not found")
+        self.refused(Code.INVALID_ARGUMENT, lambda: next(keyed.ExecSandbox(sandbox_id=self.id, command=[""])), "command")
+        trail = [(one.action.split("/")[1], one.target, one.decision)
+                 for one in self.operator.ListAuditRecords(page_size=50).records if one.actor == f"key:{key.key.id}"]
+        self.assertEqual({("ForwardTcp", f"sandbox/{self.id}", "denied"), ("ExecSandbox", "sandbox/sbx_none", "failed"),
+                          ("ExecSandbox", f"sandbox/{self.id}", "failed")}, set(trail))
+        self.assertNotIn(token, str(trail))
+
+    def test_a_forward_ends_with_its_token(self):
+        token = self.shell.CreateSshSession(sandbox_id=self.id).token
+        inputs = queue.Queue()
+        frames = self.shell.ForwardTcp(iter(inputs.get, None))
+        inputs.put(V.TcpForwardFrame(init=V.TcpForwardInit(
+            sandbox_id=self.id, tcp=V.TcpRelayTarget(host="localhost", port=8080), authorization_token=token)))
+        _, stream = self.agent.relay()
+        stream.send(frame(data=b"here"))
+        self.assertEqual(b"here", next(frames).data)
+        self.assertTrue(self.shell.RevokeSshSession(token=token).revoked)
+        self.refused(Code.PERMISSION_DENIED, lambda: next(frames), "revoked")
+        self.assertEqual(Code.CANCELLED, stream.end()[0])
+        inputs.put(None)
+
     def test_an_operator_who_goes_is_seen_though_input_waits(self):
         inputs = queue.Queue()
         events = self.shell.ExecSandboxInteractive(iter(inputs.get, None))

@@ -125,12 +125,6 @@ static enum err_code run_unary(struct work *work, void *context, struct err_info
     return unary->method->rule.is_audited ? audit_allowed(unary->api, err) : ERR_OK;
 }
 
-static bool is_refusal(enum err_code code)
-{
-    return code != ERR_INTERNAL && code != ERR_UNAVAILABLE && code != ERR_NOMEM
-        && code != ERR_UNCERTAIN && code != ERR_BUSY && code != ERR_TIMEOUT && code != ERR_CANCELED;
-}
-
 enum err_code api_unary(
     struct rpc_call *call,
     const ProtobufCMessage *request,
@@ -156,7 +150,7 @@ enum err_code api_unary(
         *ret_reply = unary.reply;
         return ERR_OK;
     }
-    if (unary.method->rule.is_audited && is_refusal(code)) {
+    if (unary.method->rule.is_audited && gate_is_refusal(code)) {
         struct err_info why = *err;
         const struct gate_refusal refusal = { api.principal, api.target, code, why.text };
         TRY(gate_audit_refusal(call, &refusal, err));

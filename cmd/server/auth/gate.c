@@ -162,6 +162,12 @@ static enum err_code add_refusal(struct work *work, void *context, struct err_in
     return store_audit_add(work->conn, entry, work->now, err);
 }
 
+bool gate_is_refusal(enum err_code code)
+{
+    return code != ERR_INTERNAL && code != ERR_UNAVAILABLE && code != ERR_NOMEM
+        && code != ERR_UNCERTAIN && code != ERR_BUSY && code != ERR_TIMEOUT && code != ERR_CANCELED;
+}
+
 enum err_code gate_audit_refusal(
     const struct rpc_call *call, const struct gate_refusal *refusal, struct err_info *err)
 {

@@ -38,4 +38,8 @@ enum err_code gate_audit_refusal(
     const struct gate_refusal *refusal,
     struct err_info *err) MUST_CHECK;
 
+/* Whether an error says that the caller may not or should not have asked, so that an audited
+ * method's record tells of it; what broke on this side is none. */
+bool gate_is_refusal(enum err_code code);
+
 #endif

@@ -36,6 +36,7 @@ enum {
     COMMANDS_PER_TURN = 8,    /* of up to 1 MiB each, read twice into the arena */
     HELLO_BYTES = 256 * 1024, /* kept without its reports, which go their own way */
     ARENA_BYTES = 48 * 1024 * 1024,
+    RELAY_ARENA_BYTES = 4 * 1024 * 1024, /* one order: read, and unpacked */
     GOAWAY_SPREAD_MAX_US = 30000000,
     RETRY_US = 2000000,                    /* and as much again by chance */
     DRAIN_US = 5000000,                    /* for acknowledgements on their way */
@@ -306,34 +307,79 @@ static bool was_sent(const struct control *control, const char *relay_id)
     return false;
 }
 
-/* A relay the agent does not open is given up by the operator's side in seconds: nothing here needs
- * to be kept. */
-static void send_relay(struct control *control, const struct relay_record *record)
+struct relay_search {
+    const struct control *control;
+    struct relay_record *record;
+};
+
+static enum err_code find_relay(struct work *work, void *context, struct err_info *err)
+{
+    const struct relay_search *search = context;
+    const struct principal *principal = &search->control->principal;
+    const struct relay_filter filter = { .agent_id = principal->agent_id,
+                                         .now = work->now,
+                                         .id = str_of(search->record->id) };
+    return store_relay_get(
+        work->conn, principal->workspace_id, &filter, work->arena, search->record, err);
+}
+
+/* ERR_LIMIT: the queue is full. What is wrong with an order is wrong with it alone. */
+static enum err_code send_order(
+    struct control *control, const struct relay_record *record, struct arena *arena)
 {
     ProtobufCMessage *order = NULL;
     response_type *response =
-        wire_new(control->arena, &agentgateway__v1__control_stream_response__descriptor);
-    if (response == NULL || was_sent(control, record->id)
+        wire_new(arena, &agentgateway__v1__control_stream_response__descriptor);
+    if (response == NULL
         || wire_unpack_lenient(
                control->service->schema,
                &agentgateway__v1__control_relay_open__descriptor,
                record->packed.ptr,
                record->packed.len,
-               control->arena,
+               arena,
                &order,
                NULL)
             != ERR_OK) {
-        return;
+        return ERR_OK;
     }
     response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_RELAY_OPEN;
     response->relay_open = (Agentgateway__V1__ControlRelayOpen *)order;
-    if (rpc_stream_send(control->stream, &response->base) == ERR_OK) {
-        if (control->relays_sent == NULL) {
-            control->relays_sent = mem_alloc_array(RELAYS_REMEMBERED, ID_TEXT_BYTES);
-        }
-        char *slot = control->relays_sent[control->relays_at++ % RELAYS_REMEMBERED];
-        (void)snprintf(slot, ID_TEXT_BYTES, "%s", record->id);
+    control->has_more = rpc_stream_send(control->stream, &response->base) != ERR_OK;
+    return control->has_more ? ERR_LIMIT : ERR_OK;
+}
+
+static void remember_sent(struct control *control, const char *relay_id)
+{
+    if (control->relays_sent == NULL) {
+        control->relays_sent = mem_alloc_array(RELAYS_REMEMBERED, ID_TEXT_BYTES);
     }
+    char *slot = control->relays_sent[control->relays_at++ % RELAYS_REMEMBERED];
+    (void)snprintf(slot, ID_TEXT_BYTES, "%s", relay_id);
+}
+
+/* Large orders are fetched one by one, into memory of their own: so many of them neither fill the
+ * turn's nor hold up its commands. */
+static enum err_code send_relay(
+    struct control *control, const struct relay_record *waiting, struct err_info *err)
+{
+    AUTO_ARENA struct arena *arena = arena_create(RELAY_ARENA_BYTES);
+    struct relay_record record = *waiting;
+    struct relay_search search = { control, &record };
+    if (record.packed.len == 0) {
+        enum err_code code = work_read(
+            rpc_call_worker(rpc_stream_call(control->stream)),
+            arena,
+            control->principal.workspace_id,
+            find_relay,
+            &search,
+            err);
+        if (code != ERR_OK) {
+            return code == ERR_NOT_FOUND ? ERR_OK : code; /* its time is over */
+        }
+    }
+    TRY(send_order(control, &record, arena));
+    remember_sent(control, waiting->id);
+    return ERR_OK;
 }
 
 static enum err_code mark_relays(struct work *work, void *context, struct err_info *err)
@@ -348,12 +394,18 @@ static enum err_code mark_relays(struct work *work, void *context, struct err_in
     return ERR_OK;
 }
 
-/* Rows outlive their delivery, for the server that the agent's relay reaches. Noting each would
- * cost every exec a write: it is done when there are so many that others wait behind them. */
+/*
+ * A relay the agent does not open is given up by the operator's side in seconds: nothing here needs
+ * to be kept. Rows outlive their delivery, for the server that the agent's relay reaches. Noting
+ * each would cost every exec a write: it is done when there are so many that others wait behind
+ * them.
+ */
 static enum err_code send_relays(struct control *control, struct turn *turn, struct err_info *err)
 {
     for (size_t i = 0; i < turn->relay_count; i++) {
-        send_relay(control, &turn->relays[i]);
+        if (!was_sent(control, turn->relays[i].id)) {
+            TRY(send_relay(control, &turn->relays[i], err));
+        }
     }
     return turn->relay_count < RELAY_WAITING_MAX ? ERR_OK
                                                  : work_on(control, mark_relays, turn, err);
@@ -396,16 +448,19 @@ static void deliver(struct control *control)
             end(control, ERR_CONFLICT, "a newer control stream of this agent took over");
             return;
         }
-        if (send_relays(control, &turn, &err) != ERR_OK) {
-            look_later(control, &err);
-            return;
-        }
         FAULT_POINT("server.command.marked");
         for (size_t i = 0; i < turn.count; i++) {
             if (!send_command(control, &turn.commands[i])) {
                 control->has_more = true;
                 return;
             }
+        }
+        code = send_relays(control, &turn, &err);
+        if (code != ERR_OK) {
+            if (!control->has_more) { /* else the queue is full: control_writable goes on */
+                look_later(control, &err);
+            }
+            return;
         }
     } while (turn.count == COMMANDS_PER_TURN || turn.relay_count == RELAY_WAITING_MAX);
 }

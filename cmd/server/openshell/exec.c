@@ -98,7 +98,7 @@ static void start(struct rpc_stream *stream, struct operator_half *half, const e
     enum err_code code = check_start(request, &err);
     code = code == ERR_OK ? fill_environment(arena, request, &exec, &err) : code;
     if (code != ERR_OK) {
-        operator_half_end(half, code, err.text);
+        operator_half_refuse(half, request->sandbox_id, &err);
         return;
     }
     exec.n_command = request->n_command;

@@ -95,7 +95,7 @@ static void start(struct rpc_stream *stream, struct operator_half *half, const i
             rpc_call_worker(call), arena, proof.principal->workspace_id, check_token, &proof, &err);
     }
     if (code != ERR_OK) {
-        operator_half_end(half, code, err.text);
+        operator_half_refuse(half, init->sandbox_id, &err);
         return;
     }
     tcp.host = init->tcp->host;

@@ -1,6 +1,8 @@
 #include "cmd/server/openshell/operator_half.h"
 
 #include "cmd/server/auth/credentials.h"
+#include "cmd/server/auth/gate.h"
+#include "common/base/id.h"
 #include "common/base/mem.h"
 
 #include <stdio.h>
@@ -37,7 +39,7 @@ struct operator_half *operator_half_create(struct rpc_stream *stream, operator_s
 void operator_half_destroy(struct operator_half *half)
 {
     if (half->relay != NULL) {
-        relay_count(half->relay, rpc_call_worker(rpc_stream_call(half->stream)), false);
+        relay_forget(half->relay, rpc_call_worker(rpc_stream_call(half->stream)));
         relay_leave(half->relay, RELAY_OPERATOR);
     }
     mem_free(half);
@@ -51,6 +53,22 @@ void operator_half_end(struct operator_half *half, enum err_code code, const cha
     }
 }
 
+void operator_half_refuse(
+    struct operator_half *half, const char *sandbox_id, const struct err_info *why)
+{
+    struct rpc_call *call = rpc_stream_call(half->stream);
+    struct err_info err = *why;
+    char target[sizeof("sandbox/") + ID_TEXT_BYTES] = "sandbox";
+    if (strlen(sandbox_id) < ID_TEXT_BYTES) {
+        (void)snprintf(target, sizeof(target), "sandbox/%s", sandbox_id);
+    }
+    const struct gate_refusal refusal = { principal_of(call), target, why->code, why->text };
+    if (gate_is_refusal(why->code) && gate_audit_refusal(call, &refusal, &err) == ERR_OK) {
+        err = *why;
+    }
+    operator_half_end(half, err.code, err.text);
+}
+
 void operator_half_open(
     struct operator_half *half, const struct relay_wish *wish, struct arena *arena)
 {
@@ -58,7 +76,7 @@ void operator_half_open(
     struct service *service = rpc_call_service(rpc_stream_call(half->stream));
     enum err_code code = relay_open(service->relays, half->stream, wish, arena, &half->relay, &err);
     if (code != ERR_OK) {
-        operator_half_end(half, code, err.text);
+        operator_half_refuse(half, wish->sandbox_id, &err);
         return;
     }
     rpc_stream_set_timer(half->stream, RELAY_OPEN_US);
@@ -135,8 +153,9 @@ static struct mono_us now_of(const struct operator_half *half)
 static void set_timer(struct operator_half *half)
 {
     int64_t left_us = half->ends_at.value - now_of(half).value;
+    int64_t due_us = left_us < 1 ? 1 : left_us; /* a negative time would be none */
     rpc_stream_set_timer(
-        half->stream, half->is_overdue || left_us > RECHECK_US ? RECHECK_US : left_us);
+        half->stream, half->is_overdue || left_us > RECHECK_US ? RECHECK_US : due_us);
 }
 
 static void note_joined(struct operator_half *half)
@@ -191,11 +210,11 @@ void operator_half_tick(struct operator_half *half)
     }
     enum err_code code = credentials_recheck(
         rpc_call_service(call), rpc_call_worker(call), principal_of(call), &err);
-    if (code == ERR_UNAUTHENTICATED) {
+    if (code == ERR_UNAUTHENTICATED
+        || (code = relay_renew(half->relay, rpc_call_worker(call), &err)) != ERR_OK) {
         operator_half_end(half, code, err.text);
         return;
     }
-    relay_count(half->relay, rpc_call_worker(call), true);
     end_overdue(half);
     set_timer(half);
 }

@@ -27,6 +27,9 @@ void operator_half_limit(struct operator_half *half, uint32_t timeout_seconds);
 bool operator_half_is_open(const struct operator_half *half);
 void operator_half_put(struct operator_half *half, const struct relay_frame *frame);
 void operator_half_end(struct operator_half *half, enum err_code code, const char *text);
+/* The same for what a caller asked for and does not get: with an audit record. Blocks. */
+void operator_half_refuse(
+    struct operator_half *half, const char *sandbox_id, const struct err_info *why);
 
 /* The stream's woken and writable, and timer. */
 void operator_half_pump(struct operator_half *half);

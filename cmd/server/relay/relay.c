@@ -20,18 +20,31 @@
 enum {
     HASH_BYTES = 32,
     ARENA_BYTES = 16 * 1024,
-    PACKED_BYTES = 1024 * 1024
+    PACKED_BYTES = 1024 * 1024,
+    ROOM_LEAST = 512 /* of a piece of a stream, so that small ones share a node */
 };
 
 struct node { /* one queued frame, its bytes and a NUL behind it */
     struct list link;
     struct relay_frame frame;
+    size_t room; /* bytes there is space for */
 };
 
+/* What it holds is counted as memory, not as the bytes carried: a peer chooses how small they are.
+ */
 struct queue {
     struct list nodes;
-    size_t bytes;
+    size_t held;
     bool is_full; /* its writer was told to pause */
+
+    enum {
+        LENT_NOTHING,
+        LENT_NODE, /* the first: it stays as it is */
+        LENT_SIZE
+    } lent;
+    struct relay_frame size; /* of the terminal: only the newest counts, and it goes first */
+    bool has_size;
+    bool is_size_newer; /* than the one that was lent */
 };
 
 struct relay {
@@ -304,37 +317,52 @@ enum err_code relay_open(
     return ERR_OK;
 }
 
-static enum err_code put_connection(struct work *work, void *context, struct err_info *err)
+static enum err_code renew(struct work *work, void *context, struct err_info *err)
 {
     const struct relay *relay = context;
     const struct relay_connection own = connection_of(relay, work->now);
+    const struct sandbox_forward_filter filter = { relay->token_hash, work->now };
+    struct sandbox_forward_record token;
+    enum err_code code = store_sandbox_forward_find(
+        work->conn, relay->workspace_id, &filter, work->arena, &token, err);
+    if (code == ERR_NOT_FOUND) {
+        return ERR_SET(err, ERR_DENIED, "the forward's token was revoked, or its time is over");
+    }
+    TRY(code);
     return store_relay_connection_put(work->conn, relay->workspace_id, &own, err);
 }
 
-static enum err_code remove_connection(struct work *work, void *context, struct err_info *err)
+static enum err_code forget(struct work *work, void *context, struct err_info *err)
 {
     const struct relay *relay = context;
     const struct relay_connection own = connection_of(relay, work->now);
     return store_relay_connection_remove(work->conn, relay->workspace_id, &own, err);
 }
 
-void relay_count(struct relay *relay, struct worker *worker, bool is_alive)
+static enum err_code count_forward(
+    struct relay *relay, struct worker *worker, work_fn fn, struct err_info *err)
 {
-    struct err_info err = ERR_INFO_INIT;
     if (!relay->is_forward) {
-        return;
+        return ERR_OK;
     }
     AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
-    enum err_code code = work_run(
-        worker,
-        arena,
-        relay->workspace_id,
-        is_alive ? put_connection : remove_connection,
-        relay,
-        &err);
-    if (code != ERR_OK) { /* it no longer counts in a while, or counts for a while longer */
-        log_debug("connection_not_counted", LOG_STR("relay", relay->id), LOG_ERR(&err));
+    enum err_code code = work_run(worker, arena, relay->workspace_id, fn, relay, err);
+    if (code != ERR_OK && code != ERR_DENIED) {
+        log_debug("connection_not_counted", LOG_STR("relay", relay->id), LOG_ERR(err));
+        return ERR_OK;
     }
+    return code;
+}
+
+enum err_code relay_renew(struct relay *relay, struct worker *worker, struct err_info *err)
+{
+    return count_forward(relay, worker, renew, err);
+}
+
+void relay_forget(struct relay *relay, struct worker *worker)
+{
+    struct err_info err = ERR_INFO_INIT;
+    (void)count_forward(relay, worker, forget, &err);
 }
 
 enum err_code relay_join(
@@ -368,20 +396,82 @@ static enum relay_side other(enum relay_side side)
     return side == RELAY_OPERATOR ? RELAY_AGENT : RELAY_OPERATOR;
 }
 
+static bool is_stream(const struct relay_frame *frame)
+{
+    return frame->kind == RELAY_DATA || frame->kind == RELAY_ERRORS;
+}
+
+static size_t held_by(const struct node *node)
+{
+    return sizeof(*node) + node->room + 1;
+}
+
+static char *bytes_of(struct node *node)
+{
+    return (char *)(node + 1);
+}
+
+static void append_bytes(struct node *node, struct str_view bytes)
+{
+    if (bytes.len > 0) {
+        memcpy(bytes_of(node) + node->frame.bytes.len, bytes.ptr, bytes.len);
+    }
+    node->frame.bytes.len += bytes.len;
+    bytes_of(node)[node->frame.bytes.len] = '\0';
+}
+
+static struct node *new_node(const struct relay_frame *frame)
+{
+    size_t room = frame->bytes.len;
+    if (is_stream(frame) && room < ROOM_LEAST) {
+        room = ROOM_LEAST;
+    }
+    struct node *node = mem_alloc(sizeof(*node) + room + 1);
+    node->frame = *frame;
+    node->frame.bytes = str_from(bytes_of(node), 0);
+    node->room = room;
+    append_bytes(node, frame->bytes);
+    return node;
+}
+
+/* Lock held. Takes what needs no node of its own: a size, and what the last node has room for. */
+static bool take_small(struct queue *queue, const struct relay_frame *frame)
+{
+    if (frame->kind == RELAY_RESIZE) {
+        queue->size = *frame;
+        queue->has_size = true;
+        queue->is_size_newer = true;
+        return true;
+    }
+    if (!is_stream(frame) || list_is_empty(&queue->nodes)) {
+        return false;
+    }
+    struct node *last = LIST_ENTRY(queue->nodes.prev, struct node, link);
+    bool is_lent = queue->lent == LENT_NODE && queue->nodes.next == &last->link;
+    if (is_lent || last->frame.kind != frame->kind
+        || frame->bytes.len > last->room - last->frame.bytes.len) {
+        return false;
+    }
+    append_bytes(last, frame->bytes);
+    return true;
+}
+
 bool relay_put(struct relay *relay, enum relay_side side, const struct relay_frame *frame)
 {
-    struct node *node = mem_alloc(sizeof(*node) + frame->bytes.len + 1);
-    node->frame = *frame;
-    if (frame->bytes.len > 0) {
-        memcpy(node + 1, frame->bytes.ptr, frame->bytes.len);
-    }
-    node->frame.bytes = str_from((const char *)(node + 1), frame->bytes.len);
-    LOCK_GUARD(&relay->relays->lock);
     struct queue *queue = &relay->queues[other(side)];
-    list_append(&queue->nodes, &node->link);
-    queue->bytes += frame->bytes.len;
+    bool is_small = frame->bytes.len < ROOM_LEAST;
+    struct node *node = is_small ? NULL : new_node(frame);
+    LOCK_GUARD(&relay->relays->lock);
+    if (is_stream(frame) && frame->bytes.len == 0) {
+        return !queue->is_full;
+    }
+    if (!is_small || !take_small(queue, frame)) {
+        node = is_small ? new_node(frame) : node;
+        list_append(&queue->nodes, &node->link);
+        queue->held += held_by(node);
+    }
     /* Full until it was told to have room: its writer, who pauses, is woken by that alone. */
-    queue->is_full = queue->is_full || queue->bytes >= RELAY_QUEUE_BYTES;
+    queue->is_full = queue->is_full || queue->held >= RELAY_QUEUE_BYTES;
     wake(relay, other(side));
     return !queue->is_full;
 }
@@ -396,11 +486,16 @@ bool relay_peek(struct relay *relay, enum relay_side side, struct relay_frame *r
 {
     LOCK_GUARD(&relay->relays->lock);
     struct queue *queue = &relay->queues[side];
-    if (list_is_empty(&queue->nodes)) {
-        return false;
+    queue->lent = LENT_NOTHING;
+    if (queue->has_size) {
+        queue->lent = LENT_SIZE;
+        queue->is_size_newer = false;
+        *ret_frame = queue->size;
+    } else if (!list_is_empty(&queue->nodes)) {
+        queue->lent = LENT_NODE;
+        *ret_frame = LIST_ENTRY(queue->nodes.next, struct node, link)->frame;
     }
-    *ret_frame = LIST_ENTRY(queue->nodes.next, struct node, link)->frame;
-    return true;
+    return queue->lent != LENT_NOTHING;
 }
 
 void relay_drop(struct relay *relay, enum relay_side side)
@@ -409,10 +504,15 @@ void relay_drop(struct relay *relay, enum relay_side side)
     {
         LOCK_GUARD(&relay->relays->lock);
         struct queue *queue = &relay->queues[side];
-        node = LIST_ENTRY(queue->nodes.next, struct node, link);
-        list_remove(&node->link);
-        queue->bytes -= node->frame.bytes.len;
-        bool has_room = queue->is_full && queue->bytes < RELAY_QUEUE_BYTES / 2;
+        if (queue->lent == LENT_SIZE) {
+            queue->has_size = queue->is_size_newer;
+        } else if (queue->lent == LENT_NODE) {
+            node = LIST_ENTRY(queue->nodes.next, struct node, link);
+            list_remove(&node->link);
+            queue->held -= held_by(node);
+        }
+        queue->lent = LENT_NOTHING;
+        bool has_room = queue->is_full && queue->held < RELAY_QUEUE_BYTES / 2;
         if (has_room) {
             queue->is_full = false;
             wake(relay, other(side));

@@ -20,7 +20,7 @@ struct relays;
 struct relay;
 
 enum {
-    RELAY_QUEUE_BYTES = 256 * 1024, /* each way; one message more may stand in it */
+    RELAY_QUEUE_BYTES = 256 * 1024, /* of memory each way; one message more may stand in it */
     RELAY_PER_TOKEN = 3,
     RELAY_PER_SANDBOX = 20 /* forwards */
 };
@@ -50,10 +50,15 @@ enum err_code relay_open(
     struct relay **ret_relay,
     struct err_info *err) MUST_CHECK;
 
-/* From the operator's stream: a forward counts among those of its token and its sandbox, which all
- * servers know, from relay_open on; to be said anew within RELAY_RENEW_US, and at its end. Blocks
- * on the database; nothing where it is an exec. */
-void relay_count(struct relay *relay, struct worker *worker, bool is_alive);
+/*
+ * From the operator's stream: a forward counts among those of its token and its sandbox, which all
+ * servers know, from relay_open on; to be renewed within RELAY_RENEW_US, and forgotten at its end.
+ * Both block on the database, and do nothing where it is an exec. ERR_DENIED: the token was revoked
+ * or its time is over; any other failure only means that the forward counts for less long.
+ */
+enum err_code relay_renew(struct relay *relay, struct worker *worker, struct err_info *err)
+    MUST_CHECK;
+void relay_forget(struct relay *relay, struct worker *worker);
 
 /* From the agent's stream, by its first frame. ERR_NOT_FOUND: no such relay of this agent here, or
  * its time is over; ERR_CONFLICT: the agent has come already. */
@@ -77,13 +82,15 @@ struct relay_end {
 struct relay *relay_create_linked(
     struct relays *relays, struct rpc_stream *agent, const struct relay_end *operator_end);
 
-/* Queues for the other side and wakes it; bytes are copied. false: the queue is full now, the frame
- * was taken all the same, and this side is to pause until it is woken and relay_may_read. */
+/* Queues for the other side and wakes it; bytes are copied, and small pieces of a stream go on as
+ * one. false: the queue is full now, the frame was taken all the same, and this side is to pause
+ * until it is woken and relay_may_read. */
 bool relay_put(struct relay *relay, enum relay_side side, const struct relay_frame *frame);
 bool relay_may_read(struct relay *relay, enum relay_side side);
 
-/* The oldest frame for this side, valid until relay_drop, its bytes followed by a NUL; false: none.
- * Looking twice gives the same one. */
+/* The next frame for this side, valid until relay_drop or another look, its bytes followed by a
+ * NUL; false: none. The oldest, but a terminal's newest size goes before all, and replaces an
+ * older. */
 bool relay_peek(struct relay *relay, enum relay_side side, struct relay_frame *ret_frame);
 void relay_drop(struct relay *relay, enum relay_side side);
 

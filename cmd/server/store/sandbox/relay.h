@@ -4,9 +4,14 @@
 
 #include "cmd/server/store/row.h"
 
+enum {
+    RELAY_SMALL_BYTES =
+        16 * 1024 /* an order up to this size comes with the list of those waiting */
+};
+
 struct relay_record {
     const char *id;
-    struct str_view packed; /* ControlRelayOpen, signed */
+    struct str_view packed; /* ControlRelayOpen, signed; waiting: empty if it is larger */
     int64_t expires_at;
     const char *owner; /* address of the server that has the operator's stream; "": none */
 };
@@ -38,7 +43,8 @@ enum {
     RELAY_WAITING_MAX = 64
 };
 
-/* struct relay_record, oldest first, at most RELAY_WAITING_MAX. */
+/* struct relay_record, oldest first, at most RELAY_WAITING_MAX; larger orders are read by
+ * store_relay_get, one by one. */
 enum err_code store_relay_waiting(
     struct sql_conn *conn,
     int64_t workspace_id,

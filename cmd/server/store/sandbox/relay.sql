@@ -7,8 +7,8 @@ INSERT INTO relay (workspace_id, id, agent_id, packed, expires_at, owner) VALUES
 SELECT id, packed, expires_at, owner FROM relay WHERE workspace_id = $1 AND agent_id = $2 AND id = $3 AND expires_at > $4
 
 -- name: relay_waiting
--- $1 workspace, $2 agent, $3 now, $4 control stream, $5 limit
-SELECT id, packed, expires_at, owner FROM relay
+-- $1 workspace, $2 agent, $3 now, $4 control stream, $5 limit, $6 bytes of an order that comes along
+SELECT id, CASE WHEN length(packed) <= $6 THEN packed ELSE substr(packed, 1, 0) END AS packed, expires_at, owner FROM relay
 WHERE workspace_id = $1 AND agent_id = $2 AND expires_at > $3 AND stream <> $4
 ORDER BY id
 LIMIT $5
