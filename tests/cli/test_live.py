@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
@@ -122,6 +123,77 @@ class Live(unittest.TestCase):
         self.assertIn("succeeded", self.belay("command", "list").stdout)
         rotated = self.belay("agent", "rotate-key", name, "--wait").stdout
         self.assertRegex(rotated, r"STATE: +succeeded")
+
+    def test_usage(self):
+        self.assertIn("No sandbox used anything", self.belay("usage").stderr)
+        agent = self.json("agent", "get", self.agent)["id"]
+        hour = 3_600_000_000
+        first = int(time.time() * 1e6) // hour * hour - 2 * hour
+        for i, (name, owner) in enumerate((("calm", "user:a"), ("evil\x1b[2J\u202e", "user:b\x1b]0;t\x07"))):
+            self.server.database.query("INSERT INTO sandbox_account VALUES "
+                                       f"(1, 'sbx_{i}', '{name}', {agent}, '{owner}', '{{\"team\":\"t{i}\"}}', 0)")
+            for n in range(2):
+                since = first + n * hour
+                self.server.database.query(
+                    f"INSERT INTO sandbox_usage VALUES (1, 'sbx_{i}', 'b', {n}, {agent}, '{owner}', {since}, {since + hour // 2}, "
+                    f"90000000, {2 << 30}, 1048576, 1, 2, 3, 4, {1 << 30}, 7, 0)")
+        text = self.belay("usage").stdout
+        self.assertEqual(["SANDBOX", "OWNER", "RUNNING", "CPU", "MEMORY", "GIB-H"], text.split("\n")[0].split()[:6])
+        self.assertRegex(text, r"calm +user:a +60m +3m +0\.001 +1 MiB +1\.000 +6 B +8 B")
+        for options in ([], ["-o", "wide", "--hourly"], ["-o", "name"], ["-o", "yaml"], ["-o", "json"]):
+            shown = self.belay("usage", *options).stdout
+            self.assertIn("calm", shown)
+            for raw in ("\x1b", "\x07") if options[-1:] in (["yaml"], ["json"]) else ("\x1b", "\x07", "\u202e"):
+                self.assertNotIn(raw, shown)
+        hourly = self.json("usage", "--hourly", "--sandbox", "calm")["rows"]
+        self.assertEqual([("90000000", "calm")] * 2, [(row["cpuUs"], row["sandboxName"]) for row in hourly])
+        self.assertEqual(["t0", "t1"], [row["labelValue"] for row in self.json("usage", "--by-label", "team")["rows"]])
+        self.assertEqual(["user:a"], [row["owner"] for row in self.json(
+            "usage", "--by", "owner", "--owner", "user:a")["rows"]])
+        whole = self.json("usage", "--by", "workspace", "-A")["rows"]
+        self.assertEqual([("default", "360000000", "2")], [(row["workspace"], row["cpuUs"], row["sandboxes"]) for row in whole])
+        self.assertEqual([], self.json("usage", "--until", "24h", "--since", "48h")["rows"])
+        self.belay("usage", "--by", "owner", "--by-label", "team", status=64)
+        self.belay("usage", "-A", "-w", "default", status=64)
+        self.belay("usage", "--by", "nobody", status=64)
+        self.belay("usage", "--since", "1h", "--until", "2h", status=4)
+        self.belay("usage", "--by-label", "not a key", status=4)
+
+    def test_quotas(self):
+        self.assertIn("No quota here", self.belay("quota", "list").stderr)
+        self.assertRegex(self.belay("quota", "get").stdout, r"QUOTA: +none\n")
+        self.assertRegex(self.belay("quota", "set", "--sandboxes", "5", "--cpu", "2.5", "--memory", "16GiB").stdout,
+                         r"\(workspace\) +0 of 5 +0 of 2\.5 +0 B of 16 GiB +0 B of - +its own")
+        self.belay("quota", "set", "--each", "--sandboxes", "3", "--disk", "1TiB")
+        self.assertRegex(self.belay("quota", "get", "user:x").stdout, r"QUOTA: +each owner\n")
+        mine = self.json("quota", "set", "user:x", "--cpu", "500m")
+        self.assertEqual(("user:x", {"sandboxes": "3", "diskBytes": str(1 << 40), "cpuMillis": "500"}),
+                         (mine["owner"], mine["limits"]))  # begins with that of each
+        mine = self.json("quota", "set", "user:x", "--disk", "none", "--sandboxes", "0")
+        self.assertEqual({"sandboxes": "0", "cpuMillis": "500"}, mine["limits"])
+        self.assertEqual("(workspace)\n*\nuser:x\n", self.belay("quota", "list", "-o", "name").stdout)
+        self.assertTrue(self.json("quota", "delete", "user:x")["isOfAll"])
+        self.belay("quota", "delete", "user:x", status=2)
+        self.assertIn("at least one of", self.belay("quota", "set", status=64).stderr)
+        self.belay("quota", "set", "user:x", "--each", "--cpu", "1", status=64)
+        for option, value in (("sandboxes", "1000001"), ("sandboxes", "-1"), ("cpu", "1.2345"), ("cpu", "x"), ("cpu", "1.m"),
+                              ("memory", "2EiB"), ("memory", "lots"), ("disk", "")):
+            self.assertIn("--" + option, self.belay("quota", "set", f"--{option}={value}", status=64).stderr)
+        self.assertEqual("5", self.json("quota", "get")["limits"]["sandboxes"])
+        self.belay("quota", "rm")
+        self.belay("quota", "rm", "--each")
+        self.assertEqual([], self.json("quota", "list")["quotas"])
+
+    def test_quotas_of_two_at_once(self):
+        """Each changes another limit: neither takes the other's away."""
+        self.belay("quota", "set", "user:two", "--sandboxes", "1")
+        runs = [subprocess.Popen([BELAY, "quota", "set", "user:two", option, "7"], stdout=subprocess.DEVNULL,
+                                 env={**os.environ, "BELAY_SOCKET": self.server.operator_socket}) for option in
+                ("--sandboxes", "--cpu", "--memory", "--disk")]
+        self.assertEqual([0] * 4, [run.wait(60) for run in runs])
+        self.assertEqual({"sandboxes": "7", "cpuMillis": "7000", "memoryBytes": "7", "diskBytes": "7"},
+                         self.json("quota", "get", "user:two")["limits"])
+        self.belay("quota", "rm", "user:two")
 
     def test_enrollment(self):
         made = self.belay("enroll", "token", "--label", "a=b", "--ttl", "2m")

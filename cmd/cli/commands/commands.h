@@ -16,6 +16,8 @@ extern const struct cli_command CMD_COMMAND;
 extern const struct cli_command CMD_COMMAND_SEND; /* of command, in a file of its own */
 extern const struct cli_command CMD_SANDBOX;      /* in cmd/cli/sandbox */
 extern const struct cli_command CMD_IMAGE;
+extern const struct cli_command CMD_USAGE;
+extern const struct cli_command CMD_QUOTA;
 extern const struct cli_command CMD_APIKEY;
 extern const struct cli_command CMD_AUDIT;
 extern const struct cli_command CMD_CONFIG;
