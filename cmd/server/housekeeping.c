@@ -9,6 +9,8 @@
 #include "cmd/server/store/command.h"
 #include "cmd/server/store/enrollment.h"
 #include "cmd/server/store/event.h"
+#include "cmd/server/store/sandbox/relay.h"
+#include "cmd/server/store/sandbox/sandbox.h"
 #include "cmd/server/store/sandbox/usage.h"
 #include "cmd/server/store/session.h"
 #include "cmd/server/store/task.h"
@@ -74,6 +76,8 @@ static enum err_code expire(struct work *work, void *context, struct err_info *e
     TRY(store_enrollment_expire(work->conn, work->now, err));
     TRY(store_challenge_expire(work->conn, work->now, err));
     TRY(store_command_expire(work->conn, work->now, &expired, err));
+    TRY(store_sandbox_forward_expire(work->conn, work->now, err));
+    TRY(store_relay_expire(work->conn, work->now, err));
     return ERR_OK; /* watches look by themselves: an expiry needs no wake */
 }
 
@@ -177,13 +181,19 @@ static enum err_code retain_usage(struct work *work, void *context, struct err_i
     return store_usage_remove(work->conn, before, &run->has_more, err);
 }
 
+static enum err_code sweep_sandboxes(struct work *work, void *context, struct err_info *err)
+{
+    struct run *run = context;
+    return lifecycle_sweep(work, &run->has_more, err);
+}
+
 static const struct task tasks[] = {
     { "partitions", US_PER_HOUR, US_PER_MINUTE, make_partitions },
     { "expire", EXPIRE_US, US_PER_SECOND, expire },
     { "retain-samples", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_samples },
     { "retain-events", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_events },
     { "retain-usage", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_usage },
-    { "sandboxes", EXPIRE_US, US_PER_SECOND, lifecycle_sweep },
+    { "sandboxes", EXPIRE_US, US_PER_SECOND, sweep_sandboxes },
 };
 
 static enum err_code run_if_due(struct work *work, void *context, struct err_info *err)

@@ -16,7 +16,7 @@ set_tests_properties(component_common_rpc_foreign_client PROPERTIES LABELS compo
 # What the store's tests, and those above it, share.
 get_property(component_tests DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
 foreach(test IN LISTS component_tests)
-  if(test MATCHES "^component_server_(store|core|ingest|auth|gateway)_")
+  if(test MATCHES "^component_server_(store|core|ingest|auth|gateway|sandbox)_")
     target_sources(${test} PRIVATE component/server_store/fixture.c)
   endif()
 endforeach()

@@ -8,18 +8,20 @@
 #include "cmd/server/sandbox/policy.h"
 #include "cmd/server/store/audit.h"
 #include "cmd/server/store/event.h"
-#include "cmd/server/store/sandbox/relay.h"
 #include "cmd/server/store/sandbox/usage.h"
 #include "common/base/id.h"
 #include "common/wire/wire.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum {
     NAME_TRIES = 8,
     SPEC_BYTES = 1024 * 1024,
-    SWEEP_ROWS = 1000,
+    PAGE_ROWS = 500,
+    PAGE_BYTES = 8 * 1024 * 1024, /* of lives: a message has up to 4 KiB */
+    ID_BYTES = 80,
     STRANGERS_MAX = 16,
     HEARTBEATS_OF_GRACE = 3
 };
@@ -307,11 +309,13 @@ static enum err_code apply_report(
     const struct lifecycle *self,
     struct sandbox_record *record,
     const Agentgateway__V1__SandboxReport *report,
+    bool *ret_gone,
     struct err_info *err)
 {
     enum phase next =
         phase_after_report((enum phase)record->phase, (enum phase_report)report->state);
-    if (next == PHASE_GONE) {
+    *ret_gone = next == PHASE_GONE;
+    if (*ret_gone) {
         TRY(lifecycle_forget(self, record, err));
         return audit_gone(self, record, err);
     }
@@ -326,26 +330,20 @@ static enum err_code apply_report(
     return change(self, record, next, err);
 }
 
-static enum err_code take_report(
+/* Of what is its agent's. *ret_gone: it has ended, there is no record any more. */
+static enum err_code take_news(
     const struct lifecycle *self,
-    int64_t agent_id,
+    struct sandbox_record *record,
     const Agentgateway__V1__SandboxReport *report,
-    bool *ret_unknown,
+    bool *ret_gone,
     struct err_info *err)
 {
-    struct sandbox_record record;
-    struct work *work = self->work;
-    enum err_code code = store_sandbox_get(
-        work->conn, self->workspace_id, str_of(report->sandbox_id), work->arena, &record, err);
-    *ret_unknown = code == ERR_NOT_FOUND;
-    if (code == ERR_NOT_FOUND) {
-        return ERR_OK;
-    }
-    TRY(code);
-    bool is_news = record.agent_id == agent_id && report->sequence <= INT64_MAX
-        && (int64_t)report->sequence > record.report_sequence;
-    bool is_back = record.agent_id == agent_id && record.phase == PHASE_UNKNOWN;
-    return is_news || is_back ? apply_report(self, &record, report, err) : ERR_OK;
+    bool is_news =
+        report->sequence <= INT64_MAX && (int64_t)report->sequence > record->report_sequence;
+    *ret_gone = false;
+    return is_news || record->phase == PHASE_UNKNOWN
+        ? apply_report(self, record, report, ret_gone, err)
+        : ERR_OK;
 }
 
 enum err_code lifecycle_take_report(
@@ -354,19 +352,16 @@ enum err_code lifecycle_take_report(
     const Agentgateway__V1__SandboxReport *report,
     struct err_info *err)
 {
-    bool is_unknown = false; /* the next hello has it removed */
-    return take_report(self, agent_id, report, &is_unknown, err);
-}
-
-static const Agentgateway__V1__SandboxReport *find_report(
-    const Agentgateway__V1__ControlHello *hello, const char *id)
-{
-    for (size_t i = 0; i < hello->n_sandboxes; i++) {
-        if (str_equal(str_of(hello->sandboxes[i]->sandbox_id), str_of(id))) {
-            return hello->sandboxes[i];
-        }
+    struct sandbox_record record;
+    struct work *work = self->work;
+    bool is_gone = false;
+    enum err_code code = store_sandbox_life(
+        work->conn, self->workspace_id, str_of(report->sandbox_id), work->arena, &record, err);
+    if (code == ERR_NOT_FOUND || (code == ERR_OK && record.agent_id != agent_id)) {
+        return ERR_OK; /* the next hello has it removed */
     }
-    return NULL;
+    TRY(code);
+    return take_news(self, &record, report, &is_gone, err);
 }
 
 /* What the agent once had and has no more; what it never took is still on its way. */
@@ -383,22 +378,131 @@ static enum err_code end_missing(
     return fail(self, record, "ComputeResourceMissing", "its agent no longer has the sandbox", err);
 }
 
-/* Few strangers at a time: an agent that makes them up fills no table. */
-static enum err_code take_reports(
+/* A report of a hello. */
+struct said {
+    const Agentgateway__V1__SandboxReport *report;
+    bool is_known; /* as one of this agent's */
+};
+
+struct hello {
+    int64_t agent_id;
+    struct said *said; /* by id, the newest report first */
+    size_t count;
+};
+
+static int compare_said(const void *a, const void *b)
+{
+    const Agentgateway__V1__SandboxReport *left = ((const struct said *)a)->report;
+    const Agentgateway__V1__SandboxReport *right = ((const struct said *)b)->report;
+    int order = str_compare(str_of(left->sandbox_id), str_of(right->sandbox_id));
+    if (order != 0) {
+        return order;
+    }
+    return left->sequence > right->sequence ? -1 : left->sequence < right->sequence;
+}
+
+static struct said *sort_reports(const Agentgateway__V1__ControlHello *hello, size_t *ret_count)
+{
+    struct said *said = mem_alloc_array(hello->n_sandboxes, sizeof(*said));
+    for (size_t i = 0; i < hello->n_sandboxes; i++) {
+        said[i].report = hello->sandboxes[i];
+    }
+    qsort(said, hello->n_sandboxes, sizeof(*said), compare_said);
+    size_t count = 0;
+    for (size_t i = 0; i < hello->n_sandboxes; i++) {
+        bool is_again = count > 0
+            && str_equal(str_of(said[i].report->sandbox_id),
+                         str_of(said[count - 1].report->sandbox_id));
+        if (!is_again) {
+            said[count++] = said[i];
+        }
+    }
+    *ret_count = count;
+    return said;
+}
+
+static struct said *find_said(const struct hello *hello, const char *id)
+{
+    size_t low = 0;
+    size_t high = hello->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = str_compare(str_of(hello->said[middle].report->sandbox_id), str_of(id));
+        if (order == 0) {
+            return &hello->said[middle];
+        }
+        low = order < 0 ? middle + 1 : low;
+        high = order < 0 ? high : middle;
+    }
+    return NULL;
+}
+
+static enum err_code meet(
     const struct lifecycle *self,
-    int64_t agent_id,
-    const Agentgateway__V1__ControlHello *hello,
+    const struct hello *hello,
+    struct sandbox_record *record,
     struct err_info *err)
 {
-    size_t strangers = 0;
-    for (size_t i = 0; i < hello->n_sandboxes; i++) {
-        const Agentgateway__V1__SandboxReport *report = hello->sandboxes[i];
-        bool is_unknown = false;
-        TRY(take_report(self, agent_id, report, &is_unknown, err));
-        bool is_left = report->state != AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_DELETED;
-        if (is_unknown && is_left && strangers++ < STRANGERS_MAX) {
-            TRY(orders_remove_stranger(self, agent_id, report->sandbox_id, err));
+    struct said *said = find_said(hello, record->id);
+    bool is_gone = false;
+    if (said == NULL) {
+        return end_missing(self, record, err);
+    }
+    said->is_known = true;
+    TRY(take_news(self, record, said->report, &is_gone, err));
+    return is_gone ? ERR_OK : orders_repeat(self, record, err);
+}
+
+/* All of the agent's sandboxes, by id, as the sweep goes through them. */
+static enum err_code meet_all(
+    const struct lifecycle *self, const struct hello *hello, struct err_info *err)
+{
+    AUTO_ARENA struct arena *arena = arena_create(PAGE_BYTES);
+    char after[ID_BYTES] = "";
+    struct store_list list;
+    do {
+        arena_reset(arena);
+        const struct sandbox_life_filter filter = { .agent_id = hello->agent_id,
+                                                    .after_id = str_of(after),
+                                                    .limit = PAGE_ROWS };
+        TRY(store_sandbox_life_list(
+            self->work->conn, self->workspace_id, &filter, arena, &list, err));
+        struct sandbox_record *records = list.records;
+        for (size_t i = 0; i < list.count; i++) {
+            TRY(meet(self, hello, &records[i], err));
         }
+        if (list.count > 0) {
+            TRY(str_copy(str_of(records[list.count - 1].id), after, sizeof(after)));
+        }
+    } while (list.count == PAGE_ROWS);
+    return ERR_OK;
+}
+
+/* What no sandbox of this workspace is. Few at a time: an agent that makes them up fills no table.
+ */
+static enum err_code remove_strangers(
+    const struct lifecycle *self, const struct hello *hello, struct err_info *err)
+{
+    size_t strangers = 0;
+    for (size_t i = 0; i < hello->count && strangers < STRANGERS_MAX; i++) {
+        const Agentgateway__V1__SandboxReport *report = hello->said[i].report;
+        struct sandbox_record record;
+        if (hello->said[i].is_known
+            || report->state == AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_DELETED) {
+            continue;
+        }
+        enum err_code code = store_sandbox_life(
+            self->work->conn,
+            self->workspace_id,
+            str_of(report->sandbox_id),
+            self->work->arena,
+            &record,
+            err);
+        if (code == ERR_NOT_FOUND) {
+            strangers++;
+            code = orders_remove_stranger(self, hello->agent_id, report->sandbox_id, err);
+        }
+        TRY(code);
     }
     return ERR_OK;
 }
@@ -406,23 +510,14 @@ static enum err_code take_reports(
 enum err_code lifecycle_take_hello(
     const struct lifecycle *self,
     int64_t agent_id,
-    const Agentgateway__V1__ControlHello *hello,
+    const Agentgateway__V1__ControlHello *message,
     struct err_info *err)
 {
-    struct work *work = self->work;
-    struct store_list list;
-    const struct sandbox_filter filter = { .agent_id = agent_id,
-                                           .after_name = STR(""),
-                                           .limit = SWEEP_ROWS };
-    TRY(take_reports(self, agent_id, hello, err));
-    TRY(store_sandbox_list(work->conn, self->workspace_id, &filter, work->arena, &list, err));
-    struct sandbox_record *records = list.records;
-    for (size_t i = 0; i < list.count; i++) {
-        const Agentgateway__V1__SandboxReport *report = find_report(hello, records[i].id);
-        TRY(report == NULL ? end_missing(self, &records[i], err)
-                           : orders_repeat(self, &records[i], err));
-    }
-    return ERR_OK;
+    size_t count = 0;
+    AUTO_FREE struct said *said = sort_reports(message, &count);
+    const struct hello hello = { .agent_id = agent_id, .said = said, .count = count };
+    TRY(meet_all(self, &hello, err));
+    return remove_strangers(self, &hello, err);
 }
 
 enum err_code lifecycle_take_refusal(
@@ -439,7 +534,7 @@ enum err_code lifecycle_take_refusal(
         return ERR_OK;
     }
     enum err_code code =
-        store_sandbox_get(work->conn, self->workspace_id, str_of(id), work->arena, &record, err);
+        store_sandbox_life(work->conn, self->workspace_id, str_of(id), work->arena, &record, err);
     if (code == ERR_NOT_FOUND || (code == ERR_OK && record.agent_id != agent_id)) {
         return ERR_OK;
     }
@@ -452,28 +547,25 @@ enum err_code lifecycle_take_refusal(
 static enum err_code sweep_one(
     const struct lifecycle *self, struct sandbox_record *record, struct err_info *err)
 {
-    bool was_never_taken = record->phase == PHASE_PROVISIONING && record->report_sequence == 0
-        && record->created_at + ORDERS_CREATE_TTL_US < self->work->now.value;
-    if (was_never_taken) {
+    if (record->report_sequence == 0) {
         return fail(self, record, "NotTaken", "its agent did not take the order in time", err);
-    }
-    enum phase next = phase_after_absence((enum phase)record->phase);
-    if (next == (enum phase)record->phase || record->report_sequence == 0) {
-        return ERR_OK;
     }
     record->reason = "AgentAway";
     record->message = "its agent has not been heard of";
-    return change(self, record, next, err);
+    return change(self, record, phase_after_absence((enum phase)record->phase), err);
 }
 
-enum err_code lifecycle_sweep(struct work *work, void *context, struct err_info *err)
+enum err_code lifecycle_sweep(struct work *work, bool *ret_more, struct err_info *err)
 {
-    (void)context;
+    AUTO_ARENA struct arena *arena = arena_create(PAGE_BYTES);
     struct store_list list;
-    const struct wall_us seen_before = { work->now.value - lifecycle_grace_us(work->service) };
-    TRY(store_sandbox_forward_expire(work->conn, work->now, err));
-    TRY(store_relay_expire(work->conn, work->now, err));
-    TRY(store_sandbox_unseen(work->conn, seen_before, SWEEP_ROWS, work->arena, &list, err));
+    int64_t grace_us = lifecycle_grace_us(work->service);
+    const struct sandbox_overdue_filter filter = {
+        .seen_before = { work->now.value - grace_us },
+        .created_before = { work->now.value - ORDERS_CREATE_TTL_US - grace_us },
+        .limit = PAGE_ROWS,
+    };
+    TRY(store_sandbox_life_overdue(work->conn, &filter, arena, &list, err));
     struct sandbox_record *records = list.records;
     for (size_t i = 0; i < list.count; i++) {
         const struct lifecycle self = {
@@ -484,5 +576,6 @@ enum err_code lifecycle_sweep(struct work *work, void *context, struct err_info 
         };
         TRY(sweep_one(&self, &records[i], err));
     }
+    *ret_more = list.count == PAGE_ROWS;
     return ERR_OK;
 }

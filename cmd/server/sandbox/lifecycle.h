@@ -82,8 +82,9 @@ enum err_code lifecycle_take_refusal(
     const char *message,
     struct err_info *err) MUST_CHECK;
 
-/* Of every workspace: agents away longer than the grace time, orders never taken. A work_fn. */
-enum err_code lifecycle_sweep(struct work *work, void *context, struct err_info *err) MUST_CHECK;
+/* Of every workspace, a portion of what the clock alone changes: sandboxes of agents that are away
+ * longer than the grace time, orders that no agent took in theirs. *ret_more: there is more. */
+enum err_code lifecycle_sweep(struct work *work, bool *ret_more, struct err_info *err) MUST_CHECK;
 
 /* How long an agent may be away before its sandboxes are UNKNOWN. */
 int64_t lifecycle_grace_us(const struct service *service);

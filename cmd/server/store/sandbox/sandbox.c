@@ -120,11 +120,7 @@ enum err_code store_sandbox_list(
         STORE_ASK(
             conn,
             &SQL_SANDBOX_LIST,
-            SQL_ARGS(
-                SQL_INT(workspace_id),
-                SQL_INT(filter->agent_id),
-                SQL_VIEW(filter->after_name),
-                SQL_INT(filter->limit))),
+            SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(filter->after_name), SQL_INT(filter->limit))),
         &type,
         arena,
         ret_list,
@@ -183,16 +179,59 @@ enum err_code store_sandbox_remove(
         conn, &SQL_SANDBOX_REMOVE, SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id)), NULL, err);
 }
 
-enum err_code store_sandbox_unseen(
+enum err_code store_sandbox_life(
     struct sql_conn *conn,
-    struct wall_us seen_before,
-    int64_t limit,
+    int64_t workspace_id,
+    struct str_view id,
+    struct arena *arena,
+    struct sandbox_record *ret_record,
+    struct err_info *err)
+{
+    return find(
+        STORE_ASK(conn, &SQL_SANDBOX_LIFE, SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(id))),
+        arena,
+        ret_record,
+        err);
+}
+
+enum err_code store_sandbox_life_list(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct sandbox_life_filter *filter,
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err)
 {
     return store_select(
-        STORE_ASK(conn, &SQL_SANDBOX_UNSEEN, SQL_ARGS(SQL_TIME(seen_before), SQL_INT(limit))),
+        STORE_ASK(
+            conn,
+            &SQL_SANDBOX_LIFE_LIST,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->agent_id),
+                SQL_VIEW(filter->after_id),
+                SQL_INT(filter->limit))),
+        &type,
+        arena,
+        ret_list,
+        err);
+}
+
+enum err_code store_sandbox_life_overdue(
+    struct sql_conn *conn,
+    const struct sandbox_overdue_filter *filter,
+    struct arena *arena,
+    struct store_list *ret_list,
+    struct err_info *err)
+{
+    return store_select(
+        STORE_ASK(
+            conn,
+            &SQL_SANDBOX_LIFE_OVERDUE,
+            SQL_ARGS(
+                SQL_TIME(filter->seen_before),
+                SQL_TIME(filter->created_before),
+                SQL_INT(filter->limit))),
         &type,
         arena,
         ret_list,

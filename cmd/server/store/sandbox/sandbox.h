@@ -38,8 +38,19 @@ struct sandbox_record {
 };
 
 struct sandbox_filter {
-    int64_t agent_id; /* 0: any */
     struct str_view after_name;
+    int64_t limit;
+};
+
+struct sandbox_life_filter {
+    int64_t agent_id;
+    struct str_view after_id; /* "": from the first */
+    int64_t limit;
+};
+
+struct sandbox_overdue_filter {
+    struct wall_us seen_before;
+    struct wall_us created_before;
     int64_t limit;
 };
 
@@ -120,11 +131,32 @@ enum err_code store_sandbox_update(
 enum err_code store_sandbox_remove(
     struct sql_conn *conn, int64_t workspace_id, struct str_view id, struct err_info *err)
     MUST_CHECK;
-/* struct sandbox_record of any workspace in a living phase whose agent was last seen before. */
-enum err_code store_sandbox_unseen(
+
+/*
+ * A sandbox's life: its record without spec, labels and annotations (STR_NONE, ""), which may be of
+ * a megabyte each and which reports, orders and the clock have nothing to do with.
+ */
+/* ERR_NOT_FOUND with a text. */
+enum err_code store_sandbox_life(
     struct sql_conn *conn,
-    struct wall_us seen_before,
-    int64_t limit,
+    int64_t workspace_id,
+    struct str_view id,
+    struct arena *arena,
+    struct sandbox_record *ret_record,
+    struct err_info *err) MUST_CHECK;
+/* struct sandbox_record of an agent, by id. */
+enum err_code store_sandbox_life_list(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct sandbox_life_filter *filter,
+    struct arena *arena,
+    struct store_list *ret_list,
+    struct err_info *err) MUST_CHECK;
+/* struct sandbox_record of any workspace, by workspace and id: in a living phase while the agent
+ * was last seen before seen_before, or made before created_before and never reported. */
+enum err_code store_sandbox_life_overdue(
+    struct sql_conn *conn,
+    const struct sandbox_overdue_filter *filter,
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;

@@ -25,16 +25,16 @@ LEFT JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
 WHERE s.workspace_id = $1 AND s.name = $2
 
 -- name: sandbox_list
--- $1 workspace (-1: all), $2 agent (0: any), $3 name after which the page starts, $4 limit
+-- $1 workspace (-1: all), $2 name after which the page starts, $3 limit
 SELECT s.workspace_id, s.id, s.name, COALESCE(s.agent_id, 0), s.phase, s.labels, s.annotations, s.spec, s.cpu_millis, s.memory_bytes,
        s.disk_bytes, s.reason, s.message, COALESCE(s.exit_code, -1), s.instance_id, s.report_sequence, s.policy_version, s.policy_loaded,
        s.created_by, s.created_at, s.changed_at, s.deleting_at, s.revision, COALESCE(a.name, ''), COALESCE(a.last_seen_at, 0), w.name
 FROM sandbox s
 JOIN workspace w ON w.id = s.workspace_id
 LEFT JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
-WHERE (CAST($1 AS bigint) < 0 OR s.workspace_id = $1) AND (CAST($2 AS bigint) = 0 OR s.agent_id = $2) AND s.name > $3
+WHERE (CAST($1 AS bigint) < 0 OR s.workspace_id = $1) AND s.name > $2
 ORDER BY s.workspace_id, s.name
-LIMIT $4
+LIMIT $3
 
 -- name: sandbox_loads
 -- $1 workspace: what is promised to sandboxes that run or shall run
@@ -53,16 +53,40 @@ WHERE workspace_id = $1 AND id = $2 AND revision = $3
 -- $1 workspace, $2 id
 DELETE FROM sandbox WHERE workspace_id = $1 AND id = $2
 
--- name: sandbox_unseen
--- $1 agents seen before this, $2 limit
-SELECT s.workspace_id, s.id, s.name, COALESCE(s.agent_id, 0), s.phase, s.labels, s.annotations, s.spec, s.cpu_millis, s.memory_bytes,
+-- name: sandbox_life
+-- $1 workspace, $2 id: without what may be large (labels, annotations, spec), as the two below
+SELECT s.workspace_id, s.id, s.name, COALESCE(s.agent_id, 0), s.phase, '', '', NULL, s.cpu_millis, s.memory_bytes,
        s.disk_bytes, s.reason, s.message, COALESCE(s.exit_code, -1), s.instance_id, s.report_sequence, s.policy_version, s.policy_loaded,
        s.created_by, s.created_at, s.changed_at, s.deleting_at, s.revision, a.name, a.last_seen_at, w.name
 FROM sandbox s
 JOIN workspace w ON w.id = s.workspace_id
 JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
-WHERE s.phase IN (1, 2, 6, 8) AND a.last_seen_at < $1
-LIMIT $2
+WHERE s.workspace_id = $1 AND s.id = $2
+
+-- name: sandbox_life_list
+-- $1 workspace, $2 agent, $3 id after which the page starts, $4 limit
+SELECT s.workspace_id, s.id, s.name, COALESCE(s.agent_id, 0), s.phase, '', '', NULL, s.cpu_millis, s.memory_bytes,
+       s.disk_bytes, s.reason, s.message, COALESCE(s.exit_code, -1), s.instance_id, s.report_sequence, s.policy_version, s.policy_loaded,
+       s.created_by, s.created_at, s.changed_at, s.deleting_at, s.revision, a.name, a.last_seen_at, w.name
+FROM sandbox s
+JOIN workspace w ON w.id = s.workspace_id
+JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
+WHERE s.workspace_id = $1 AND s.agent_id = $2 AND s.id > $3
+ORDER BY s.id
+LIMIT $4
+
+-- name: sandbox_life_overdue
+-- $1 agents seen before this, $2 made before this and never reported, $3 limit
+SELECT s.workspace_id, s.id, s.name, COALESCE(s.agent_id, 0), s.phase, '', '', NULL, s.cpu_millis, s.memory_bytes,
+       s.disk_bytes, s.reason, s.message, COALESCE(s.exit_code, -1), s.instance_id, s.report_sequence, s.policy_version, s.policy_loaded,
+       s.created_by, s.created_at, s.changed_at, s.deleting_at, s.revision, a.name, a.last_seen_at, w.name
+FROM sandbox s
+JOIN workspace w ON w.id = s.workspace_id
+JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
+WHERE (s.phase IN (1, 2, 6, 8) AND s.report_sequence > 0 AND a.last_seen_at < $1)
+   OR (s.phase = 1 AND s.report_sequence = 0 AND s.created_at < $2)
+ORDER BY s.workspace_id, s.id
+LIMIT $3
 
 -- name: sandbox_policy_insert
 -- $1 workspace, $2 sandbox, $3 version, $4 status, $5 policy, $6 hash, $7 annotations, $8 created_by, $9 created_at

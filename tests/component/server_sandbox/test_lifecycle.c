@@ -1,0 +1,294 @@
+/* Sandboxes from the order to the end, as the database sees it: hellos, reports and the clock. */
+#include "cmd/server/sandbox/lifecycle.h"
+#include "cmd/server/store/command.h"
+#include "cmd/server/store/event.h"
+#include "tests/component/server_store/fixture.h"
+#include "tests/support/payload.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+    LARGE_BYTES = 900 * 1024, /* of a spec */
+    LARGE_COUNT = 60,
+    MANY = 1100,
+    HELLO_BYTES = 48 * 1024 * 1024, /* what a control stream's event has */
+    TASK_BYTES = 1024 * 1024,       /* what a task of housekeeping has */
+};
+
+struct bench {
+    struct place *place;
+    struct service service;
+    struct wire_schema *schema;
+    struct key_sign *key;
+    struct worker *worker;
+    int64_t agent;
+    bool has_more;
+    const Agentgateway__V1__ControlHello *hello;
+    unsigned attempts;
+};
+
+static void bench_init(struct bench *bench, void **state)
+{
+    struct err_info err = ERR_INFO_INIT;
+    void *worker = NULL;
+    *bench = (struct bench){ .place = place_of(state) };
+    bench->schema = payload_schema();
+    bench->key = key_sign_create();
+    bench->service.clock = clock_system();
+    bench->service.engine = sql_engine_of(bench->place->conn);
+    bench->service.store.url = bench->place->url;
+    bench->service.schema = bench->schema;
+    bench->service.command_key = bench->key;
+    bench->service.settings.heartbeat_us = US_PER_SECOND;
+    bench->service.hub = hub_create();
+    assert_ok_err(err, worker_open(&bench->service, &worker, &err));
+    bench->worker = worker;
+    bench->agent = place_add_agent(bench->place, WORKSPACE_DEFAULT, "edge", 1);
+}
+
+static void bench_deinit(struct bench *bench)
+{
+    worker_close(&bench->service, bench->worker);
+    hub_destroy(bench->service.hub);
+    key_sign_destroy(bench->key);
+    wire_schema_destroy(bench->schema);
+}
+
+static char *id_of(size_t index, char out[32])
+{
+    (void)snprintf(out, 32, "sbx_%05zu", index);
+    return out;
+}
+
+/* `count` sandboxes of the agent in a phase, with a spec of so many bytes; reported once unless
+ * sequence is 0. */
+static void add_sandboxes(
+    struct bench *bench, size_t count, enum phase phase, int64_t sequence, size_t spec_bytes)
+{
+    struct err_info err = ERR_INFO_INIT;
+    char *spec = mem_alloc(spec_bytes + 1);
+    memset(spec, 's', spec_bytes);
+    place_begin(bench->place, WORKSPACE_DEFAULT);
+    for (size_t i = 0; i < count; i++) {
+        char id[32];
+        struct sandbox_record record = {
+            .workspace_id = WORKSPACE_DEFAULT,
+            .id = id_of(i, id),
+            .name = id,
+            .agent_id = bench->agent,
+            .phase = (int64_t)phase,
+            .labels = "{}",
+            .annotations = "{}",
+            .spec = str_from(spec, spec_bytes),
+            .reason = "",
+            .message = "",
+            .exit_code = -1,
+            .instance_id = "",
+            .policy_version = 1,
+            .created_by = "user:local/0",
+            .created_at = PLACE_NOW.value,
+            .changed_at = PLACE_NOW.value,
+            .revision = 1,
+        };
+        assert_ok_err(err, store_sandbox_add(bench->place->conn, &record, &err));
+        record.report_sequence = sequence;
+        assert_ok_err(err, store_sandbox_update(bench->place->conn, &record, &err));
+    }
+    place_commit(bench->place);
+    mem_free(spec);
+}
+
+/* The agent is heard of now, or has not been for long. */
+static void set_seen(struct bench *bench, struct wall_us at)
+{
+    char *text = mem_printf("UPDATE agent SET last_seen_at = %" PRId64, at.value);
+    place_script(bench->place, text);
+    mem_free(text);
+}
+
+static int64_t count(struct bench *bench, const char *condition)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_rows *rows = NULL;
+    char *text = mem_printf("SELECT COUNT(*) FROM %s", condition);
+    const struct sql_statement statement = { text, text, text };
+    place_begin(bench->place, SQL_ALL_WORKSPACES);
+    assert_ok_err(err, sql_query(bench->place->conn, &statement, SQL_NO_ARGS, &rows, &err));
+    assert_ok_err(err, sql_rows_next(rows, &err));
+    int64_t number = sql_int(rows, 0);
+    sql_rows_close(rows);
+    place_commit(bench->place);
+    mem_free(text);
+    return number;
+}
+
+static enum err_code sweep(struct work *work, void *context, struct err_info *err)
+{
+    struct bench *bench = context;
+    bench->attempts++;
+    return lifecycle_sweep(work, &bench->has_more, err);
+}
+
+/* As housekeeping does, until nothing is left. */
+static void sweep_all(struct bench *bench)
+{
+    do {
+        struct err_info err = ERR_INFO_INIT;
+        AUTO_ARENA struct arena *arena = arena_create(TASK_BYTES);
+        assert_ok_err(err, work_run(bench->worker, arena, SQL_ALL_WORKSPACES, sweep, bench, &err));
+    } while (bench->has_more);
+}
+
+static enum err_code hello(struct work *work, void *context, struct err_info *err)
+{
+    struct bench *bench = context;
+    const struct lifecycle self = { .work = work,
+                                    .workspace_id = WORKSPACE_DEFAULT,
+                                    .workspace = "default",
+                                    .actor = "agent:edge" };
+    return lifecycle_take_hello(&self, bench->agent, bench->hello, err);
+}
+
+/* A new control stream whose agent has sandboxes 0 to count - 1, ready. */
+static void greet(struct bench *bench, size_t count)
+{
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_ARENA struct arena *arena = arena_create(HELLO_BYTES);
+    Agentgateway__V1__ControlHello message = AGENTGATEWAY__V1__CONTROL_HELLO__INIT;
+
+    struct {
+        Agentgateway__V1__SandboxReport report;
+        char id[32];
+    } *said = mem_alloc_array(count + 1, sizeof(*said));
+
+    message.sandboxes = mem_alloc_array(count + 1, sizeof(void *));
+    message.n_sandboxes = count;
+    for (size_t i = 0; i < count; i++) {
+        agentgateway__v1__sandbox_report__init(&said[i].report);
+        said[i].report.sandbox_id = id_of(i, said[i].id);
+        said[i].report.sequence = 5;
+        said[i].report.state = AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_READY;
+        message.sandboxes[count - 1 - i] = &said[i].report; /* in no order of ours */
+    }
+    bench->hello = &message;
+    assert_ok_err(err, work_run(bench->worker, arena, WORKSPACE_DEFAULT, hello, bench, &err));
+    mem_free(message.sandboxes);
+    mem_free(said);
+}
+
+/* However large the specs of sandboxes are, their agents' absence is seen. */
+static void test_an_absence_is_seen_whatever_the_specs(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    add_sandboxes(&bench, 3, PHASE_READY, 1, LARGE_BYTES);
+    sweep_all(&bench);
+    assert_int_equal(count(&bench, "sandbox WHERE phase = 5 AND reason = 'AgentAway'"), 3);
+    bench_deinit(&bench);
+}
+
+static void test_an_absence_is_seen_of_any_number(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    add_sandboxes(&bench, MANY, PHASE_READY, 1, 1);
+    sweep_all(&bench);
+    assert_int_equal(count(&bench, "sandbox WHERE phase = 5"), MANY);
+    assert_int_equal(count(&bench, "event WHERE kind = 'sandbox.phase'"), MANY);
+    bench_deinit(&bench);
+}
+
+static void test_an_agent_that_is_heard_of_keeps_its_sandboxes(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    add_sandboxes(&bench, 2, PHASE_READY, 1, 1);
+    set_seen(&bench, clock_wall(clock_system()));
+    sweep_all(&bench);
+    assert_int_equal(count(&bench, "sandbox WHERE phase = 2"), 2);
+    bench_deinit(&bench);
+}
+
+/* An order that was never taken fails, also while its agent is there. */
+static void test_what_was_never_taken_fails(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    add_sandboxes(&bench, 2, PHASE_PROVISIONING, 0, 1);
+    set_seen(&bench, clock_wall(clock_system()));
+    sweep_all(&bench);
+    assert_int_equal(count(&bench, "sandbox WHERE phase = 3 AND reason = 'NotTaken'"), 2);
+    bench_deinit(&bench);
+}
+
+/* Nor does it wait for its agent as UNKNOWN, and one that was made just now is on its way. */
+static void test_what_is_on_its_way_is_left_alone(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    add_sandboxes(&bench, 2, PHASE_PROVISIONING, 0, 1);
+    char *now =
+        mem_printf("UPDATE sandbox SET created_at = %" PRId64, clock_wall(clock_system()).value);
+    place_script(bench.place, now);
+    mem_free(now);
+    sweep_all(&bench);
+    assert_int_equal(count(&bench, "sandbox WHERE phase = 1"), 2);
+    bench_deinit(&bench);
+}
+
+/* A hello is taken whatever the specs of its agent's sandboxes. */
+static void test_a_hello_of_large_sandboxes(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    add_sandboxes(&bench, LARGE_COUNT, PHASE_PROVISIONING, 0, LARGE_BYTES);
+    greet(&bench, LARGE_COUNT);
+    assert_int_equal(count(&bench, "sandbox WHERE phase = 2"), LARGE_COUNT);
+    bench_deinit(&bench);
+}
+
+/* None is left out: reports are taken, what is missing ends, orders are repeated. */
+static void test_a_hello_of_many_sandboxes(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    add_sandboxes(&bench, MANY, PHASE_DELETING, 1, 1);
+    greet(&bench, MANY - 10);
+    assert_int_equal(count(&bench, "sandbox"), MANY - 10);
+    assert_int_equal(count(&bench, "command WHERE kind = 'sandbox_delete'"), MANY - 10);
+    bench_deinit(&bench);
+}
+
+/* What the workspace does not know goes; what another agent has in it is no business of a hello. */
+static void test_strangers_go(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    add_sandboxes(&bench, 2, PHASE_READY, 1, 1);
+    int64_t edge = bench.agent;
+    bench.agent = place_add_agent(bench.place, WORKSPACE_DEFAULT, "other", 2);
+    greet(&bench, 40);
+    char *others = mem_printf("command WHERE agent_id = %" PRId64, bench.agent);
+    assert_int_equal(count(&bench, others), 16); /* few at a time */
+    mem_free(others);
+    char *kept = mem_printf("sandbox WHERE phase = 2 AND agent_id = %" PRId64, edge);
+    assert_int_equal(count(&bench, kept), 2);
+    mem_free(kept);
+    bench_deinit(&bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PLACE_BOTH(test_an_absence_is_seen_whatever_the_specs),
+        PLACE_BOTH(test_an_absence_is_seen_of_any_number),
+        PLACE_BOTH(test_an_agent_that_is_heard_of_keeps_its_sandboxes),
+        PLACE_BOTH(test_what_was_never_taken_fails),
+        PLACE_BOTH(test_what_is_on_its_way_is_left_alone),
+        PLACE_BOTH(test_a_hello_of_large_sandboxes),
+        PLACE_BOTH(test_a_hello_of_many_sandboxes),
+        PLACE_BOTH(test_strangers_go),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
