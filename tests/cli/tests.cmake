@@ -23,7 +23,12 @@ add_test(NAME cli_sandbox COMMAND ${BELAY_PYTHON} -B "${CMAKE_SOURCE_DIR}/tests/
 set_tests_properties(cli_sandbox PROPERTIES
   LABELS e2e TIMEOUT 240 SKIP_RETURN_CODE 77 ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin")
 
-# The same with sandboxes of this machine; one at a time with the other tests that make some.
+# A server and sandboxes that answer what no honest one would.
+add_test(NAME cli_hostile_server COMMAND ${BELAY_PYTHON} -B "${CMAKE_SOURCE_DIR}/tests/cli/test_hostile_server.py")
+set_tests_properties(cli_hostile_server PROPERTIES
+  LABELS e2e TIMEOUT 240 SKIP_RETURN_CODE 77 ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin")
+
+# Sandboxes of this machine at the terminal; one at a time with the other tests that make some.
 add_test(NAME cli_sandbox_real COMMAND ${BELAY_PYTHON} -B "${CMAKE_SOURCE_DIR}/tests/cli/test_sandbox_real.py")
 set_tests_properties(cli_sandbox_real PROPERTIES RUN_SERIAL TRUE
   LABELS e2e TIMEOUT 240 SKIP_RETURN_CODE 77 ENVIRONMENT "BELAY_BIN=${CMAKE_BINARY_DIR}/bin")

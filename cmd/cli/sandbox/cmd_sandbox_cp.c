@@ -38,6 +38,7 @@ struct copy {
     int in_fd; /* of the thread */
     int out_fd;
     int folder_fd;
+    bool is_lost;       /* the session: it has been said */
     enum err_code code; /* of the thread */
     struct err_info err;
 };
@@ -97,18 +98,38 @@ static size_t words_of(struct cli *cli, const char *const *words, char ***ret_wo
     return count;
 }
 
-static enum err_code run(
-    struct copy *copy, const char *const *words, const struct session_files *files, bool has_input)
+/* What a program of the sandbox has to say, a line at a time: it may be written to deceive. */
+static void say_errors(struct copy *copy, const struct buf *errors)
 {
+    struct str_view rest = buf_view(errors);
+    while (rest.len > 0) {
+        struct str_view line = rest;
+        struct str_view tail = STR_NONE;
+        (void)str_cut(rest, '\n', &line, &tail);
+        rest = tail;
+        if (line.len > 0) {
+            output_note(copy->cli, "%s: %.*s", copy->sandbox->metadata->name, STR_ARG(line));
+        }
+    }
+}
+
+/* in_fd -1: it gets no input; out NULL: what it writes is dropped. */
+static enum err_code run(struct copy *copy, const char *const *words, int in_fd, FILE *out)
+{
+    AUTO_BUF struct buf errors = BUF_INIT(SESSION_ERRORS_MAX);
+    const struct session_files files = { in_fd, out, &errors };
     struct session_wish wish = {
         .name = copy->sandbox->metadata->name,
         .start = OPENSHELL__V1__EXEC_SANDBOX_REQUEST__INIT,
-        .has_input = has_input,
-        .files = files,
+        .has_input = in_fd >= 0,
+        .files = &files,
     };
     wish.start.sandbox_id = copy->sandbox->metadata->id;
     wish.start.n_command = words_of(copy->cli, words, &wish.start.command);
-    TRY(session_run(copy->cli, &wish));
+    enum err_code code = session_run(copy->cli, &wish);
+    copy->is_lost = wish.is_lost;
+    say_errors(copy, &errors);
+    TRY(code);
     if ((int)copy->cli->exit_status == STATUS_NO_PROGRAM) {
         return ERR_SET(
             &copy->cli->err,
@@ -119,10 +140,12 @@ static enum err_code run(
     return ERR_OK;
 }
 
-/* What PATH is in the sandbox: 'd' a folder, 'p' only its parent is one, 'n' neither. */
+/* What PATH is in the sandbox: 'd' a folder, 'p' only its parent is one, 'n' neither; 0: the
+ * session is lost. */
 static enum err_code look(struct copy *copy, char *ret_kind)
 {
     const struct place *to = &copy->to;
+    struct cli *cli = copy->cli;
     const char *const words[] = {
         "/bin/sh",
         "-c",
@@ -135,13 +158,20 @@ static enum err_code look(struct copy *copy, char *ret_kind)
     char answer[ANSWER_BYTES] = { 0 };
     FILE *out = fmemopen(answer, sizeof(answer), "w");
     if (out == NULL) {
-        return ERR_SET(&copy->cli->err, ERR_NOMEM, "out of memory");
+        return ERR_SET(&cli->err, ERR_NOMEM, "out of memory");
     }
-    const struct session_files files = { -1, out };
-    enum err_code code = run(copy, words, &files, false);
+    enum err_code code = run(copy, words, -1, out);
     (void)fclose(out);
-    *ret_kind = answer[0];
-    return code;
+    TRY(code);
+    bool is_answer = cli->exit_status == CLI_EXIT_OK && answer[0] != 0
+        && strchr("dpn", answer[0]) != NULL && strcmp(answer + 1, "\n") == 0;
+    if (!copy->is_lost && !is_answer) {
+        cli->exit_status = CLI_EXIT_OK;
+        return ERR_SET(
+            &cli->err, ERR_CORRUPT, "the sandbox does not say what \"%s\" is there", to->path);
+    }
+    *ret_kind = copy->is_lost ? '\0' : answer[0];
+    return ERR_OK;
 }
 
 /* ---- with the archive on its way ---- */
@@ -192,8 +222,14 @@ static enum err_code conclude(struct copy *copy, enum err_code code)
         return ERR_OK;
     }
     TRY(code);
-    if (cli->exit_status != CLI_EXIT_OK && (int)cli->exit_status != SESSION_EXIT_LOST) {
+    if (copy->is_lost) {
+        return ERR_OK;
+    }
+    if (cli->exit_status != CLI_EXIT_OK) {
         output_note(cli, "belay: tar in the sandbox failed");
+        cli->exit_status = CLI_EXIT_FAILED;
+    } else if (copy->code == ERR_CANCELED) {
+        output_note(cli, "belay: tar in the sandbox ended before it had read everything");
         cli->exit_status = CLI_EXIT_FAILED;
     }
     return ERR_OK;
@@ -206,10 +242,9 @@ static enum err_code send(struct copy *copy, const char *folder)
     int ends[2] = { -1, -1 };
     TRY(make_pipe(copy, ends));
     copy->out_fd = ends[1];
-    const struct session_files files = { ends[0], copy->cli->io->out };
     enum err_code code = thread_start(&thread, "pack", pack, copy, &copy->cli->err);
     if (code == ERR_OK) {
-        code = run(copy, words, &files, true);
+        code = run(copy, words, ends[0], NULL);
     }
     fd_close(&ends[0]); /* the thread sees that nobody reads */
     thread_join(&thread);
@@ -233,10 +268,9 @@ static enum err_code receive(struct copy *copy)
         return ERR_SET(&copy->cli->err, ERR_NOMEM, "out of memory");
     }
     copy->in_fd = ends[0];
-    const struct session_files files = { -1, out };
     enum err_code code = thread_start(&thread, "unpack", unpack, copy, &copy->cli->err);
     if (code == ERR_OK) {
-        code = run(copy, words, &files, false);
+        code = run(copy, words, -1, out);
     }
     (void)fclose(out);
     thread_join(&thread);
@@ -260,6 +294,9 @@ static enum err_code upload(struct copy *copy)
         copy->from = whole; /* "." is called what the folder is called */
     }
     TRY(look(copy, &kind));
+    if (kind == '\0') {
+        return ERR_OK;
+    }
     if (kind == 'd') {
         copy->to.folder = copy->to.path;
         copy->to.name = copy->from.name;

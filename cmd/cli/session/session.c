@@ -16,6 +16,7 @@
 enum {
     READ_BYTES = 64 * 1024,
     TYPED_BYTES = 2 * READ_BYTES, /* a held "~" may come back */
+    HELD_BYTES = READ_BYTES,      /* typed while nobody takes it */
     UNSENT_MAX = 4                /* messages on their way before input waits */
 };
 
@@ -32,11 +33,13 @@ struct session {
     int in_fd;
     char *bytes; /* READ_BYTES: what is read at once */
     unsigned unsent;
+    struct buf held; /* typed meanwhile */
     bool has_answer; /* anything came from the program */
     bool has_exit;
     int exit_code;
     bool is_closed;
     bool is_left;           /* by ~. */
+    bool is_output_broken;  /* ours: a full disk, or nobody reads */
     atomic_int last_signal; /* that ends us */
     enum err_code code;     /* of the stream's end, or of what broke here */
     struct err_info err;
@@ -65,6 +68,7 @@ static void on_drained(void *context)
 {
     struct session *session = context;
     if (sink_is_broken(session->out)) {
+        session->is_output_broken = true;
         stop(session, ERR_CANCELED);
     } else if (sink_waiting(session->out) == 0 && sink_waiting(session->errors) == 0) {
         rpc_client_stream_pause(session->stream, false);
@@ -76,10 +80,10 @@ static void on_drained(void *context)
 
 static void put(struct session *session, struct sink *sink, const ProtobufCBinaryData *data)
 {
-    session->has_answer = true;
     enum err_code code =
         sink_put(sink, str_from((const char *)data->data, data->len), &session->err);
     if (code != ERR_OK && sink == session->out) {
+        session->is_output_broken = true;
         stop(session, code);
     }
     if (sink_waiting(sink) > 0) {
@@ -87,17 +91,29 @@ static void put(struct session *session, struct sink *sink, const ProtobufCBinar
     }
 }
 
+static void put_errors(struct session *session, const ProtobufCBinaryData *data)
+{
+    const struct session_files *files = session->wish->files;
+    if (files == NULL) {
+        put(session, session->errors, data);
+        return;
+    }
+    size_t room = SESSION_ERRORS_MAX - files->errors->len;
+    buf_append(files->errors, data->data, data->len < room ? data->len : room);
+}
+
 static void on_message(void *context, const ProtobufCMessage *message)
 {
     struct session *session = context;
     const Openshell__V1__ExecSandboxEvent *event =
         (const Openshell__V1__ExecSandboxEvent *)(const void *)message;
+    session->has_answer = true;
     switch (event->payload_case) {
     case OPENSHELL__V1__EXEC_SANDBOX_EVENT__PAYLOAD_STDOUT:
         put(session, session->out, &event->stdout->data);
         break;
     case OPENSHELL__V1__EXEC_SANDBOX_EVENT__PAYLOAD_STDERR:
-        put(session, session->errors, &event->stderr->data);
+        put_errors(session, &event->stderr->data);
         break;
     case OPENSHELL__V1__EXEC_SANDBOX_EVENT__PAYLOAD_EXIT:
         session->has_exit = true;
@@ -140,8 +156,29 @@ static void send_bytes(struct session *session, struct str_view bytes)
     }
 }
 
+/*
+ * What is typed while messages wait is held, and lost beyond a bound, as in a terminal that nobody
+ * reads: our keys are seen whatever the program does.
+ */
+static void send_or_hold(struct session *session, struct str_view bytes)
+{
+    if (session->unsent < UNSENT_MAX) {
+        send_bytes(session, bytes);
+        return;
+    }
+    size_t room = HELD_BYTES - session->held.len;
+    buf_append_str(&session->held, str_from(bytes.ptr, bytes.len < room ? bytes.len : room));
+}
+
+static void send_held(struct session *session)
+{
+    send_bytes(session, buf_view(&session->held));
+    buf_clear(&session->held);
+}
+
 static void end_input(struct session *session)
 {
+    send_held(session);
     source_destroy(STEAL(session->input));
     rpc_client_stream_half_close(session->stream);
 }
@@ -165,14 +202,14 @@ static bool send_typed(struct session *session, struct str_view typed)
                 "  ~.  end the session\r\n  ~~  send a ~\r\n  ~?  this text\r\n");
         }
     } while (action == ESCAPE_HELP);
-    send_bytes(session, buf_view(&kept));
+    send_or_hold(session, buf_view(&kept));
     return action != ESCAPE_END;
 }
 
 static void on_input(void *context)
 {
     struct session *session = context;
-    if (session->unsent >= UNSENT_MAX) {
+    if (session->unsent >= UNSENT_MAX && session->terminal == NULL) {
         (void)!source_pause(session->input, true, &session->err);
         return;
     }
@@ -197,6 +234,7 @@ static void on_writable(void *context)
 {
     struct session *session = context;
     session->unsent = 0;
+    send_held(session);
     if (session->input != NULL && source_pause(session->input, false, &session->err) != ERR_OK) {
         end_input(session);
     }
@@ -297,19 +335,27 @@ static void run_loop(struct session *session)
     interrupt_release(interrupt);
 }
 
+/* The program's status is unknown. */
+static enum err_code lose(struct session *session)
+{
+    session->wish->is_lost = true;
+    session->cli->exit_status = (enum cli_exit)SESSION_EXIT_LOST;
+    return ERR_OK;
+}
+
 /* What became of it, said once the terminal is as it was. */
 static enum err_code finish(struct session *session)
 {
     struct cli *cli = session->cli;
+    const char *name = session->wish->name;
     int signal = atomic_load(&session->last_signal);
     if (signal != 0) {
         cli->exit_status = (enum cli_exit)(128 + signal);
         return ERR_OK;
     }
     if (session->is_left) {
-        output_note(cli, "The session in %s is left.", session->wish->name);
-        cli->exit_status = (enum cli_exit)SESSION_EXIT_LOST;
-        return ERR_OK;
+        output_note(cli, "The session in %s is left.", name);
+        return lose(session);
     }
     if (session->has_exit && session->code == ERR_OK) {
         cli->exit_status = (enum cli_exit)(session->exit_code & 0xff);
@@ -319,11 +365,15 @@ static enum err_code finish(struct session *session)
         session->code =
             ERR_SET(&session->err, ERR_UNAVAILABLE, "the server ended the session early");
     }
-    if (session->code == ERR_UNAVAILABLE && session->has_answer) {
-        output_note(
-            cli, "belay: the connection to %s is lost: %s", session->wish->name, session->err.text);
-        cli->exit_status = (enum cli_exit)SESSION_EXIT_LOST;
-        return ERR_OK;
+    /* Canceled, but not by us, who would need no words for it. */
+    bool is_canceled = session->code == ERR_CANCELED && !session->is_output_broken;
+    if (is_canceled || (session->has_answer && !session->is_output_broken)) {
+        const char *text = session->err.text;
+        const char *said = text[0] != 0 ? text : err_name(session->code);
+        bool is_line = session->code == ERR_UNAVAILABLE;
+        const char *what = is_line ? "the connection to" : "the session in";
+        output_note(cli, "belay: %s %s is lost: %s", what, name, said);
+        return lose(session);
     }
     cli->err = session->err;
     return session->code;
@@ -334,6 +384,7 @@ enum err_code session_run(struct cli *cli, struct session_wish *wish)
     struct session session = { .cli = cli, .wish = wish };
     atomic_init(&session.last_signal, 0);
     session.bytes = arena_alloc(cli->arena, READ_BYTES);
+    session.held = (struct buf)BUF_INIT(HELD_BYTES);
     session.in_fd = wish->files == NULL ? fileno(cli->io->in) : wish->files->in_fd;
     TRY(connection_open(cli));
     TRY(loop_create(cli->io->clock, &session.loop, &cli->err));
@@ -349,6 +400,7 @@ enum err_code session_run(struct cli *cli, struct session_wish *wish)
     source_destroy(session.input);
     sink_destroy(session.out);
     sink_destroy(session.errors);
+    buf_deinit(&session.held);
     while (loop_turn(session.loop)) { /* what was posted holds references */
     }
     loop_destroy(session.loop);

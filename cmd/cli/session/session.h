@@ -12,13 +12,16 @@
 
 enum {
     SESSION_EXIT_LOST =
-        255 /* the connection went, or ~. ended it; the program's status is unknown */
+        255, /* the connection went, or ~. ended it; the program's status is unknown */
+    SESSION_ERRORS_MAX = 4096
 };
 
-/* What stands in for standard input and output. */
+/* What stands in for standard input, output and errors. */
 struct session_files {
     int in_fd;
-    FILE *out;
+    FILE *out; /* NULL: what it writes is dropped */
+    struct buf
+        *errors; /* what it writes there, SESSION_ERRORS_MAX of it: as it came, for no terminal */
 };
 
 struct session_wish {
@@ -27,11 +30,13 @@ struct session_wish {
     bool has_terminal;                       /* the program gets one; ours goes into raw mode */
     bool has_input; /* ours (or that of files) is handed on; else it gets an end at once */
     const struct session_files *files; /* instead of our own streams; NULL: ours */
+    bool is_lost; /* set by session_run: SESSION_EXIT_LOST is not the program's own status */
 };
 
 /*
- * Until the program has ended; its exit status becomes the run's. Errors before it started are
- * returned; a connection that goes afterwards is said and gives SESSION_EXIT_LOST.
+ * Until the program has ended; its exit status becomes the run's. Errors before its first answer
+ * are returned, and so is output of ours that cannot be written (ERR_CANCELED: nobody reads it).
+ * Whatever ends the stream afterwards is said and gives SESSION_EXIT_LOST.
  */
 enum err_code session_run(struct cli *cli, struct session_wish *wish) MUST_CHECK;
 

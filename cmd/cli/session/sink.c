@@ -18,8 +18,8 @@ enum {
 
 struct sink {
     struct loop *loop;
-    FILE *file;
-    int fd; /* -1: the file is no descriptor */
+    FILE *file; /* NULL: everything is dropped */
+    int fd;     /* -1: the file is no descriptor */
     bool is_own;
     bool is_socket;
     bool is_broken;
@@ -54,10 +54,12 @@ static bool is_socket(int fd)
 struct sink *sink_create(struct loop *loop, FILE *file, sink_drained_fn drained, void *context)
 {
     struct sink *sink = mem_alloc(sizeof(*sink));
-    (void)fflush(file);
+    if (file != NULL) {
+        (void)fflush(file);
+    }
     sink->loop = loop;
     sink->file = file;
-    sink->fd = fileno(file);
+    sink->fd = file == NULL ? -1 : fileno(file);
     sink->is_socket = is_socket(sink->fd);
     sink->waiting = (struct buf)BUF_INIT(WAITING_MAX);
     sink->drained = drained;
@@ -94,6 +96,9 @@ bool sink_is_broken(const struct sink *sink)
 
 static ssize_t write_some(const struct sink *sink, struct str_view bytes)
 {
+    if (sink->file == NULL) {
+        return (ssize_t)bytes.len;
+    }
     if (sink->fd < 0) {
         size_t taken = fwrite(bytes.ptr, 1, bytes.len, sink->file);
         return taken == 0 ? -1 : (ssize_t)taken;

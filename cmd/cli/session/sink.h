@@ -15,14 +15,16 @@ struct sink;
 /* When everything that waited was written; in a callback of the loop. */
 typedef void (*sink_drained_fn)(void *context);
 
+/* file NULL: everything is dropped. */
 struct sink *sink_create(struct loop *loop, FILE *file, sink_drained_fn drained, void *context);
 void sink_destroy(struct sink *sink); /* what waits is dropped; NULL is allowed */
 
-/* ERR_CANCELED: nobody reads any more; what comes later is dropped. */
+/* ERR_CANCELED: nobody reads any more, ERR_UNAVAILABLE: it cannot be written (a full disk); what
+ * comes later is dropped. */
 enum err_code sink_put(struct sink *sink, struct str_view bytes, struct err_info *err) MUST_CHECK;
 
 size_t sink_waiting(const struct sink *sink);
-/* Nobody reads any more: found out while draining. */
+/* It cannot be written any more: found out while draining. */
 bool sink_is_broken(const struct sink *sink);
 
 #endif

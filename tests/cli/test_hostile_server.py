@@ -1,0 +1,173 @@
+#!/usr/bin/python3
+"""`belay` against a server, and sandboxes behind it, that answer what no honest one would."""
+import os
+import pty
+import subprocess
+import sys
+import tarfile
+import threading
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import harness  # noqa: E402
+from harness import grpc, openshell  # noqa: E402
+from hostile_server import HostileServer, event, sandbox  # noqa: E402
+from test_sandbox import Terminal  # noqa: E402
+
+BELAY = os.path.join(harness.BIN, "belay")
+EVIL = b"\033[2Jevil\x9b1m"
+
+
+class HostileCase(unittest.TestCase):
+    def setUp(self):
+        self.server = HostileServer()
+        self.addCleanup(self.server.close)
+        self.folder = self.server.folder
+        self.does = self.server.functions
+        self.does["GetSandbox"] = lambda request, context: openshell.SandboxResponse(sandbox=sandbox(request.name))
+
+    def environment(self):
+        kept = {key: value for key, value in os.environ.items() if key.endswith("SAN_OPTIONS")}
+        return {**kept, "BELAY_SOCKET": self.server.socket, "HOME": self.folder, "PATH": os.environ["PATH"], "TERM": "xterm"}
+
+    def belay(self, *args, status=0, **options):
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+        run = subprocess.run([BELAY, *args], timeout=harness.TIMEOUT, check=False, env=self.environment(), **pipes)
+        self.assertEqual(run.returncode, status, f"belay {' '.join(args)}\n{run.stdout}\n{run.stderr}")
+        self.assertNotIn(b"Sanitizer", run.stderr or b"")
+        return run
+
+    def is_clean(self, *texts):
+        for text in texts:
+            for byte in (b"\033", b"\x9b", b"\xc2\x9b"):
+                self.assertNotIn(byte, text)
+
+    def programs(self, **answers):
+        """What the sandbox's programs do: name -> f(inputs, context), an iterator of events."""
+        def run(inputs, context):
+            name = os.path.basename(next(inputs).start.command[0])
+            yield from answers[name](inputs, context)
+        self.does["ExecSandboxInteractive"] = run
+
+
+class Sessions(HostileCase):
+    def test_a_stream_that_breaks_is_never_the_program_s_status(self):
+        for code in (grpc.StatusCode.CANCELLED, grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.NOT_FOUND,
+                     grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE):
+            with self.subTest(code=code):
+                def broken(inputs, context, code=code):
+                    yield event("stdout", b"out\n")
+                    context.abort(code, "said by the server")
+                self.programs(prog=broken)
+                run = self.belay("sandbox", "exec", "box", "prog", status=255)
+                self.assertEqual(b"out\n", run.stdout)
+                self.assertIn(b"said by the server", run.stderr)
+
+    def test_a_cancel_before_the_first_answer_is_said(self):
+        def canceled(inputs, context):
+            context.abort(grpc.StatusCode.CANCELLED, "said by the server")
+            yield
+        self.programs(prog=canceled)
+        self.assertIn(b"said by the server", self.belay("sandbox", "exec", "box", "prog", status=255).stderr)
+
+    def test_a_full_disk_is_not_a_lost_connection(self):
+        self.programs(prog=lambda inputs, context: iter([event("stdout", b"out\n"), event("exit", 0)]))
+        with open("/dev/full", "wb") as full:
+            errors = self.belay("sandbox", "exec", "box", "prog", status=69, stdout=full).stderr
+        self.assertIn(b"cannot write the output", errors)
+        self.assertNotIn(b"lost", errors)
+
+    def test_nobody_reads_the_output(self):
+        reader, writer = os.pipe()
+        os.close(reader)
+        self.programs(prog=lambda inputs, context: iter([event("stdout", b"out\n"), event("exit", 0)]))
+        self.assertEqual(b"", self.belay("sandbox", "exec", "box", "prog", status=1, stdout=writer).stderr)
+        os.close(writer)
+
+    def test_the_way_out_while_nothing_is_read(self):
+        ended = threading.Event()
+        self.addCleanup(ended.set)
+
+        def deaf(inputs, context):
+            yield event("stdout", b"up\n")
+            ended.wait(harness.TIMEOUT)
+        self.programs(sh=deaf)
+        terminal = Terminal(self.environment(), "sandbox", "exec", "-it", "box", "sh")
+        self.addCleanup(terminal.close)
+        terminal.expect(rb"up")
+
+        def paste():
+            for _ in range(8192):
+                terminal.type(b"x" * 1023 + b"\r")
+            terminal.type(b"\r~.")
+        typing = threading.Thread(target=paste, daemon=True)
+        typing.start()
+        terminal.expect(rb"is left")
+        self.assertEqual(255, terminal.wait())
+        typing.join(harness.TIMEOUT)
+
+
+class Copies(HostileCase):
+    def setUp(self):
+        super().setUp()
+        self.file = os.path.join(self.folder, "file")
+        with open(self.file, "wb") as file:
+            file.write(b"x" * (8 << 20))
+
+    @staticmethod
+    def folder_there(inputs, context):
+        yield event("stderr", EVIL)
+        yield event("stdout", b"d\n")
+        yield event("exit", 0)
+
+    def test_what_the_sandbox_writes_is_escaped(self):
+        def taking(inputs, context):
+            yield event("stdout", EVIL)
+            for _ in inputs:
+                pass
+            yield event("stderr", b"tar: one\n" + EVIL + b"\n" + b"y" * (1 << 20))
+            yield event("exit", 2)
+
+        def giving(inputs, context):
+            yield event("stderr", b"tar: one\n" + EVIL)
+            yield event("exit", 2)
+        self.programs(sh=self.folder_there, tar=taking)
+        run = self.belay("sandbox", "cp", self.file, "box:/sandbox", status=1)
+        self.is_clean(run.stdout, run.stderr)
+        self.assertEqual(b"", run.stdout)
+        self.assertIn(b"tar: one\n", run.stderr)
+        self.assertIn(rb"\x1b[2Jevil\x9b1m", run.stderr)
+        self.assertLess(len(run.stderr), 16384)
+        self.programs(tar=giving)
+        run = self.belay("sandbox", "cp", "box:/sandbox/file", self.folder, status=1)
+        self.is_clean(run.stdout, run.stderr)
+        self.assertIn(b"tar: one\n", run.stderr)
+
+    def test_a_tar_that_ends_before_it_has_read_everything(self):
+        self.programs(sh=self.folder_there, tar=lambda inputs, context: iter([event("exit", 0)]))
+        run = self.belay("sandbox", "cp", self.file, "box:/sandbox", status=1)
+        self.assertIn(b"before it had read everything", run.stderr)
+        self.assertNotIn(b"1 files", run.stderr)
+
+    def test_a_line_that_is_cut_is_no_missing_folder(self):
+        def cut(inputs, context):
+            yield event("stderr", b"x")
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the agent went away")
+        self.programs(sh=cut)
+        run = self.belay("sandbox", "cp", self.file, "box:/sandbox", status=255)
+        self.assertIn(b"the agent went away", run.stderr)
+        self.assertNotIn(b"no folder", run.stderr)
+
+    def test_an_answer_that_is_none(self):
+        for answer, code in ((b"", 0), (b"?\n", 0), (b"d" * 100, 0), (b"\0\n", 0), (b"d\n", 255), (b"d\n", 1)):
+            with self.subTest(answer=answer, code=code):
+                self.programs(sh=lambda inputs, context, answer=answer, code=code: iter(
+                    [event("stdout", answer), event("exit", code)]))
+                run = self.belay("sandbox", "cp", self.file, "box:/sandbox", status=1)
+                self.assertNotIn(b"no folder", run.stderr)
+                self.assertIn(b"/sandbox", run.stderr)
+
+
+if __name__ == "__main__":
+    harness.main()
