@@ -333,6 +333,11 @@ static enum err_code add_fields(
             return code;
         }
     }
+    for (size_t i = 0; type->special == WIRE_VALUE && i < source->n_field; i++) {
+        if (fields[i].type == PROTOBUF_C_TYPE_STRING) {
+            fields[i].text_max = WIRE_VALUE_CHARS_MAX; /* its descriptor can carry no rules */
+        }
+    }
     qsort(fields, source->n_field, sizeof(*fields), compare_fields);
     type->fields = fields;
     type->field_count = source->n_field;

@@ -9,6 +9,8 @@
 
 enum {
     WIRE_STRING_CHARS_MAX = 4096, /* where a field names no maximum */
+    WIRE_VALUE_CHARS_MAX =
+        65536, /* of google.protobuf.Value: whoever holds a Struct bounds it whole */
     WIRE_BYTES_MAX = 1048576,
     WIRE_ENTRIES_MAX = 1000,
     WIRE_TYPE_FIELDS_MAX = 512, /* fields and oneofs that one type may have */

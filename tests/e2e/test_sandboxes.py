@@ -242,10 +242,13 @@ class Placement(SandboxCase):
             "websocket": V.SandboxSpec(policy=self.policy("example.com", 443, protocol="websocket")),
         }
         bad["only tcp"] = bad.pop("websocket")
+        bad["65537 characters"] = self.template(driver_config={"native": {"note": "v" * 65537}})
         for word, spec in bad.items():
             self.refused(Code.INVALID_ARGUMENT, lambda s=spec: self.create("bad", agent, s), word)
         self.refused(Code.FAILED_PRECONDITION, lambda: self.create("p", agent, V.SandboxSpec(providers=["x"])), "provider")
         self.assertEqual(0, self.server.database.number("SELECT COUNT(*) FROM sandbox"))
+        large = self.template(driver_config={"native": {"note": "v" * 65000}})  # one text may take nearly all of it
+        self.assertEqual(large, self.create("large", agent, large).spec)
 
     @staticmethod
     def template(**structs):
