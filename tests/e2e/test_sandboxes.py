@@ -186,6 +186,21 @@ class Away(SandboxCase):
         self.assertEqual(sandbox.metadata.id, agent.take("sandbox_delete").sandbox_id)
 
 
+    def test_of_a_revoked_agent_they_are_forgotten_at_once(self):
+        agent = self.offer("revoked")
+        names = "plain", "forced", "doomed"
+        for name in names:
+            self.ready(name, agent)
+        self.shell.DeleteSandbox(name="doomed")
+        agent.control.cancel()
+        self.agents.remove(agent)
+        self.operator.RevokeAgent(agent="revoked")
+        self.refused(Code.FAILED_PRECONDITION, lambda: self.shell.StopSandbox(name="plain"))
+        for name, metadata in zip(names, ((), (("belay-force", "true"),), ())):
+            self.assertTrue(self.shell.DeleteSandbox(name=name, metadata=metadata).deleted)
+            self.assertEqual(Code.NOT_FOUND, code_of(lambda: self.shell.GetSandbox(name=name))[0])
+
+
 class Placement(SandboxCase):
     def test_nowhere_to_go(self):
         self.refused(Code.FAILED_PRECONDITION, lambda: self.create("a"), "no agent")

@@ -219,10 +219,8 @@ OPENSHELL_HANDLER(delete_sandbox)
     struct sandbox_record record;
     unsigned count = 0;
     bool is_forced = str_equal(rpc_call_metadata(api->call, FORCE_METADATA, &count), STR("true"));
-    TRY(order(api, request->name, PHASE_ORDER_DELETE, &record, err));
-    if (is_forced) {
-        TRY(lifecycle_forget(&self, &record, err));
-    }
+    TRY(find(api, request->name, &record, err));
+    TRY(lifecycle_delete(&self, &record, is_forced, err));
     Openshell__V1__DeleteSandboxResponse *reply =
         wire_new(api->arena, &openshell__v1__delete_sandbox_response__descriptor);
     if (reply == NULL) {

@@ -6,6 +6,7 @@
 #include "cmd/server/sandbox/orders.h"
 #include "cmd/server/sandbox/place.h"
 #include "cmd/server/sandbox/policy.h"
+#include "cmd/server/store/agent.h"
 #include "cmd/server/store/audit.h"
 #include "cmd/server/store/event.h"
 #include "cmd/server/store/sandbox/usage.h"
@@ -228,9 +229,6 @@ enum err_code lifecycle_order(
     struct err_info *err)
 {
     enum phase next = (enum phase)record->phase;
-    if (order == PHASE_ORDER_DELETE && next == PHASE_DELETING) {
-        return ERR_OK;
-    }
     TRY(phase_after_order((enum phase)record->phase, order, &next, err));
     if (next == PHASE_DELETING) {
         record->deleting_at = self->work->now.value;
@@ -253,11 +251,26 @@ enum err_code lifecycle_send_policy(
     return orders_policy(self, record, policy, err);
 }
 
-enum err_code lifecycle_forget(
+static enum err_code forget(
     const struct lifecycle *self, struct sandbox_record *record, struct err_info *err)
 {
     TRY(note_phase(self, record, PHASE_GONE, err));
     return store_sandbox_remove(self->work->conn, record->workspace_id, str_of(record->id), err);
+}
+
+enum err_code lifecycle_delete(
+    const struct lifecycle *self,
+    struct sandbox_record *record,
+    bool is_forced,
+    struct err_info *err)
+{
+    bool takes_orders = false;
+    TRY(store_agent_takes_commands(
+        self->work->conn, self->workspace_id, record->agent_id, &takes_orders, err));
+    if (takes_orders && record->phase != PHASE_DELETING) {
+        TRY(lifecycle_order(self, record, PHASE_ORDER_DELETE, err));
+    }
+    return is_forced || !takes_orders ? forget(self, record, err) : ERR_OK;
 }
 
 static enum err_code audit_gone(
@@ -316,7 +329,7 @@ static enum err_code apply_report(
         phase_after_report((enum phase)record->phase, (enum phase_report)report->state);
     *ret_gone = next == PHASE_GONE;
     if (*ret_gone) {
-        TRY(lifecycle_forget(self, record, err));
+        TRY(forget(self, record, err));
         return audit_gone(self, record, err);
     }
     TRY(settle_policy(self, record, report, err));
@@ -369,7 +382,7 @@ static enum err_code end_missing(
     const struct lifecycle *self, struct sandbox_record *record, struct err_info *err)
 {
     if (phase_after_missing((enum phase)record->phase) == PHASE_GONE) {
-        TRY(lifecycle_forget(self, record, err));
+        TRY(forget(self, record, err));
         return audit_gone(self, record, err);
     }
     if (record->report_sequence == 0 || record->phase == PHASE_ERROR) {

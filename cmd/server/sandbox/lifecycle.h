@@ -38,8 +38,8 @@ enum err_code lifecycle_create(
     struct sandbox_record *ret_record,
     struct err_info *err) MUST_CHECK;
 
-/* Stop, start or delete; the record is as it stands afterwards. ERR_PRECONDITION names the phase.
- * Deleting one that is being deleted changes nothing. */
+/* Stop or start; the record is as it stands afterwards. ERR_PRECONDITION names the phase, or its
+ * agent takes no orders any more. */
 enum err_code lifecycle_order(
     const struct lifecycle *self,
     struct sandbox_record *record,
@@ -53,9 +53,13 @@ enum err_code lifecycle_send_policy(
     Openshell__Sandbox__V1__SandboxPolicy *policy,
     struct err_info *err) MUST_CHECK;
 
-/* The record goes without waiting for its agent (force). */
-enum err_code lifecycle_forget(
-    const struct lifecycle *self, struct sandbox_record *record, struct err_info *err) MUST_CHECK;
+/* Orders the agent to delete it, once. Forced, or when its agent was revoked, the record goes
+ * without waiting for that. */
+enum err_code lifecycle_delete(
+    const struct lifecycle *self,
+    struct sandbox_record *record,
+    bool is_forced,
+    struct err_info *err) MUST_CHECK;
 
 /* A report of agent_id. One of a sandbox that is not known or not this agent's, or an old one,
  * changes nothing.

@@ -371,6 +371,18 @@ enum err_code store_agent_fence(
         : ERR_SET(err, ERR_UNAUTHENTICATED, "the session has ended or was replaced");
 }
 
+enum err_code store_agent_takes_commands(
+    struct sql_conn *conn, int64_t workspace_id, int64_t id, bool *ret_takes, struct err_info *err)
+{
+    int64_t count = 0;
+    TRY(store_select_int(
+        STORE_ASK(conn, &SQL_AGENT_TAKES_COMMANDS, SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id))),
+        &count,
+        err));
+    *ret_takes = count == 1;
+    return ERR_OK;
+}
+
 enum err_code store_agent_take_command_sequence(
     struct sql_conn *conn,
     int64_t workspace_id,

@@ -177,6 +177,11 @@ enum err_code store_agent_seen(
 enum err_code store_agent_fence(
     struct sql_conn *conn, int64_t workspace_id, int64_t id, int64_t epoch, struct err_info *err)
     MUST_CHECK;
+/* Of one that awaits confirmation or was revoked, or of none: false. */
+enum err_code store_agent_takes_commands(
+    struct sql_conn *conn, int64_t workspace_id, int64_t id, bool *ret_takes, struct err_info *err)
+    MUST_CHECK;
+/* ERR_PRECONDITION: it takes no commands. */
 enum err_code store_agent_take_command_sequence(
     struct sql_conn *conn,
     int64_t workspace_id,

@@ -119,6 +119,10 @@ WHERE workspace_id = $1 AND id = $2 AND (last_seen_at <= $3 OR last_seen_at > CA
 UPDATE agent SET command_sequence = command_sequence + 1 WHERE workspace_id = $1 AND id = $2 AND state IN (2, 3)
 RETURNING command_sequence
 
+-- name: agent_takes_commands
+-- $1 workspace, $2 id: 1 or 0
+SELECT COUNT(*) FROM agent WHERE workspace_id = $1 AND id = $2 AND state IN (2, 3)
+
 -- name: agent_marks_all [postgres]
 -- $1 workspaces, $2 ids (arrays): as agent_marks for each; locked in the order of their ids, so that replicas take turns
 SELECT a.id, a.telemetry_sequence, a.events_sequence, a.session_epoch, a.state
