@@ -9,6 +9,7 @@
 #include "cmd/agent/sandbox/sandbox.h"
 #include "cmd/agent/verbs.h"
 #include "common/base/cleanup.h"
+#include "common/sys/eraser.h"
 #include "common/sys/fd.h"
 
 #include <errno.h>
@@ -245,7 +246,7 @@ static void close_run(struct run *run)
     fd_close(&run->image);
     proxy_destroy(run->proxy);
     loop_destroy(run->loop);
-    if (run->dir[0] != '\0' && sandboxes_erase(run->dir, &err) != ERR_OK) {
+    if (run->dir[0] != '\0' && eraser_run(run->dir, &err) != ERR_OK) {
         (void)fprintf(stderr, "belay-agent: %s\n", err.text);
     }
 }

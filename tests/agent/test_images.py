@@ -289,6 +289,17 @@ class Images(unittest.TestCase):
                 self.agent("image", "remove", "bad")
             self.assert_clean()
 
+    def test_names_as_long_as_a_path_may_be_go_again(self):
+        """Below the store they are longer than any path: what was refused, removed or killed goes all the same."""
+        long = "/".join(["n" * 250] * 16)
+        self.assertLess(len(long), 4096)
+        broken = archive(member(long, b"x"), member("big", bytes(1 << 16)))[:-40000]
+        self.refused(broken, "breaks off")
+        self.taken(archive(member(long, b"x")))
+        run = self.agent("image", "remove", "one")
+        self.assertEqual((0, b""), (run.returncode, run.stderr))
+        self.assert_clean()
+
     # ---- What a kill leaves ----
 
     def test_a_kill_at_each_step_leaves_nothing_half(self):

@@ -3,8 +3,10 @@
 #include "cmd/agent/image/extract.h"
 #include "common/base/cleanup.h"
 #include "common/base/id.h"
+#include "common/base/log.h"
 #include "common/sandbox/record.h"
 #include "common/sandbox/spec.h"
+#include "common/sys/eraser.h"
 #include "common/sys/fault.h"
 #include "common/sys/fd.h"
 #include "common/sys/file.h"
@@ -12,7 +14,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -21,7 +22,6 @@
 
 enum {
     COPY_BYTES = 65536,
-    ERASE_DEPTH = 64, /* folders kept open at a time */
     STAGE_DIGITS = 17,
     SPEC_BYTES_MAX = MESSAGE_BYTES_MAX * 2
 };
@@ -103,17 +103,15 @@ static enum err_code sync_folder(const char *path, struct err_info *err)
 
 /* ---- Staging: a folder per import, locked by who works in it ---- */
 
-static int erase_entry(const char *path, const struct stat *info, int kind, struct FTW *walk)
+/* What cannot be deleted stays for the next sweep. */
+static bool erase(const char *path)
 {
-    (void)info;
-    (void)kind;
-    (void)walk;
-    return remove(path);
-}
-
-static void erase(const char *path)
-{
-    (void)nftw(path, erase_entry, ERASE_DEPTH, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    struct err_info err = ERR_INFO_INIT;
+    enum err_code code = eraser_run(path, &err);
+    if (code != ERR_OK) {
+        log_warn("image_files_not_deleted", LOG_ERR(&err));
+    }
+    return code == ERR_OK;
 }
 
 /* What nobody holds is of an import that was killed. */
@@ -127,7 +125,7 @@ static void sweep(const char *staging)
             ? -1
             : open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
-            erase(path);
+            (void)erase(path);
         }
     }
     if (dir != NULL) {
@@ -140,13 +138,13 @@ struct stage {
     int fd;
 };
 
-static void stage_close(struct stage *stage)
+/* false: something of it is left. */
+static bool stage_close(struct stage *stage)
 {
-    if (stage->path != NULL) {
-        erase(stage->path);
-    }
+    bool gone = stage->path == NULL || erase(stage->path);
     mem_free(stage->path);
     fd_close(&stage->fd);
+    return gone;
 }
 
 /* Under the store's lock, so that no sweep comes between its making and its own lock. */
@@ -379,7 +377,7 @@ enum err_code images_import(
     if (code == ERR_OK) {
         code = settle(wanted, &stage, &image, err);
     }
-    stage_close(&stage);
+    (void)stage_close(&stage);
     if (code == ERR_OK) {
         *ret_image = image;
     }
@@ -467,6 +465,14 @@ enum err_code images_remove(
     if (code == ERR_OK) {
         code = take_away(store, runs, name, &stage, err);
     }
-    stage_close(&stage); /* deletes what was taken away, while nobody waits */
+    /* Deletes what was taken away, while nobody waits. */
+    if (!stage_close(&stage) && code == ERR_OK) {
+        return ERR_SET(
+            err,
+            ERR_UNAVAILABLE,
+            "image %s is gone, but not all of its files could be deleted; the next import or "
+            "removal tries again",
+            name);
+    }
     return code;
 }

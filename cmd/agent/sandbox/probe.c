@@ -73,7 +73,7 @@ static enum err_code prepare(
                                  .id = STR("probe"),
                                  .hostname = STR("probe"),
                                  .cwd = STR("/") };
-    TRY(sandboxes_erase(sandbox->dir, err));
+    TRY(eraser_run(sandbox->dir, err));
     TRY(file_make_dir(sandbox->dir, 0700, err));
     return launch_prepare(sandbox, &spec, err);
 }
@@ -107,7 +107,7 @@ static bool probe_driver(
     fd_close(&probe.fd);
     channel_buffer_deinit(&probe.buffer);
     buf_deinit(&sandbox.spec_bytes);
-    code = sandboxes_erase(dir, &err);
+    code = eraser_run(dir, &err);
     (void)code; /* the next probe begins with deleting it */
     return probe.ready;
 }

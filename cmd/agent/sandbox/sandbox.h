@@ -226,7 +226,4 @@ bool sandbox_find(const struct sandboxes *sandboxes, const char *id, struct sand
 /* Walk: start with *cursor = 0; no sandbox may be added or removed meanwhile. */
 bool sandbox_next(const struct sandboxes *sandboxes, size_t *cursor, struct sandbox_info *ret_info);
 
-/* Deletes a folder and all in it: links are not followed, mounts not entered. Not there: good. */
-enum err_code sandboxes_erase(const char *path, struct err_info *err) MUST_CHECK;
-
 #endif

@@ -9,6 +9,7 @@
 #include "common/sandbox/channel.h"
 #include "common/sandbox/process.h"
 #include "common/sandbox/record.h"
+#include "common/sys/eraser.h"
 
 enum {
     INSTANCE_BYTES = 17
@@ -36,6 +37,9 @@ struct sandbox {
     struct list queue; /* of struct pending: what the shim has not read yet */
     bool blocked;
     struct map *execs; /* not released yet; the values say nothing */
+
+    struct eraser *eraser;      /* of its folder, when it is over and removed; NULL: not begun */
+    struct mono_us erase_again; /* after it failed */
 };
 
 struct sandboxes {

@@ -4,24 +4,23 @@
 #include "common/base/cleanup.h"
 #include "common/base/id.h"
 #include "common/base/log.h"
+#include "common/sys/eraser.h"
 #include "common/sys/fd.h"
 #include "common/sys/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
     DEFAULT_SLOTS = 1024,
     INSTANCE_RANDOM_BYTES = 8,
-    DELETE_DEPTH = 64,
-    ERASE_TRIES = 3
+    ERASE_ENTRIES = 256 /* deleted in one turn of the loop */
 };
 
 #define DEFAULT_SAMPLE_US (10 * US_PER_SECOND)
+#define ERASE_AGAIN_US    US_PER_SECOND
 
 /* ---- The registry ---- */
 
@@ -54,6 +53,7 @@ struct sandbox *sandboxes_add(struct sandboxes *all, const char *id)
 static void destroy(struct sandbox *sandbox)
 {
     shim_link_close(sandbox);
+    eraser_close(sandbox->eraser);
     map_destroy(sandbox->execs, NULL);
     buf_deinit(&sandbox->spec_bytes);
     mem_free(sandbox->dir);
@@ -77,32 +77,6 @@ void sandbox_info_of(const struct sandbox *sandbox, struct sandbox_info *ret_inf
                                        .started = { (int64_t)sandbox->started_us },
                                        .rebooted = sandbox->rebooted,
                                        .exit = &sandbox->exit };
-}
-
-static int delete_entry(const char *path, const struct stat *info, int kind, struct FTW *walk)
-{
-    (void)info;
-    (void)kind;
-    (void)walk;
-    /* A shim that is just ending takes its socket away by itself. */
-    return remove(path) == 0 || errno == ENOENT ? 0 : -1;
-}
-
-enum err_code sandboxes_erase(const char *path, struct err_info *err)
-{
-    struct stat info;
-    for (int i = 0; i < ERASE_TRIES; i++) {
-        /* What is below was the sandbox's to name and nest: links are not followed, mounts not
-         * entered. */
-        int failed = nftw(path, delete_entry, DELETE_DEPTH, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-        if (failed != 0 && errno != ENOENT) {
-            return ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "%s: cannot be deleted", path);
-        }
-        if (lstat(path, &info) != 0 && errno == ENOENT) {
-            return ERR_OK;
-        }
-    }
-    return ERR_SET(err, ERR_BUSY, "%s: it changes while it is being deleted", path);
 }
 
 static void free_slot(struct sandboxes *all, uint64_t uid_base)
@@ -142,25 +116,62 @@ static void tell_all_ended(struct sandboxes *all)
     }
 }
 
+/*
+ * Some of the folder of what is gone, which may hold anything that its programs put there. Its spec
+ * goes first: an agent that comes along in the middle takes it for what it is.
+ */
+static enum err_code erase_some(
+    struct sandbox *sandbox, size_t *budget, bool *ret_done, struct err_info *err)
+{
+    AUTO_FREE char *spec = mem_printf("%s/" SANDBOX_FILE_SPEC, sandbox->dir);
+    if (sandbox->eraser == NULL) {
+        (void)unlink(spec);
+        TRY(eraser_open(sandbox->dir, &sandbox->eraser, err));
+    }
+    return eraser_step(sandbox->eraser, budget, ret_done, err);
+}
+
+/* false: not all of it yet. */
+static bool erase(struct sandbox *sandbox, size_t *budget)
+{
+    bool done = false;
+    struct err_info err = ERR_INFO_INIT;
+    struct mono_us now = loop_now(sandbox->all->loop);
+    if (*budget == 0 || now.value < sandbox->erase_again.value) {
+        return false;
+    }
+    if (erase_some(sandbox, budget, &done, &err) != ERR_OK) {
+        log_error("sandbox_not_deleted", LOG_STR("sandbox", sandbox->id), LOG_ERR(&err));
+        eraser_close(sandbox->eraser);
+        sandbox->eraser = NULL;
+        sandbox->erase_again.value = now.value + ERASE_AGAIN_US;
+    }
+    return done;
+}
+
+static bool is_over(const struct sandbox *sandbox)
+{
+    bool over = sandbox->status == SANDBOX_STATUS_ENDED || sandbox->status == SANDBOX_STATUS_LOST;
+    return over && sandbox->removing && sandbox->fd < 0;
+}
+
 /* Between two turns of the loop: what is to be told, folders of what is gone, then the memory. */
 static void on_reap(void *context)
 {
     struct sandboxes *all = context;
+    size_t budget = ERASE_ENTRIES;
+    bool some_left = false;
     size_t cursor = 0;
     struct str_view key;
     void *value = NULL;
     tell_all_ended(all);
     while (map_next(all->by_id, &cursor, &key, &value)) {
         struct sandbox *sandbox = value;
-        struct err_info err = ERR_INFO_INIT;
-        bool over =
-            sandbox->status == SANDBOX_STATUS_ENDED || sandbox->status == SANDBOX_STATUS_LOST;
-        if (!sandbox->removing || !over || sandbox->fd >= 0) {
+        if (!is_over(sandbox)) {
             continue;
         }
-        if (sandboxes_erase(sandbox->dir, &err) != ERR_OK) {
-            log_error("sandbox_not_deleted", LOG_STR("sandbox", sandbox->id), LOG_ERR(&err));
-            loop_timer_arm_after(all->reap_timer, US_PER_SECOND);
+        if (!erase(sandbox, &budget)) {
+            some_left = true;
             continue;
         }
         free_slot(all, sandbox->spec.uid_base);
@@ -170,6 +181,9 @@ static void on_reap(void *context)
         }
         destroy(sandbox);
         cursor = 0;
+    }
+    if (some_left) {
+        loop_timer_arm_after(all->reap_timer, budget == 0 ? 0 : ERASE_AGAIN_US);
     }
 }
 
@@ -394,7 +408,7 @@ enum err_code sandbox_create(
         return ERR_OK;
     }
     (void)map_remove(sandboxes->by_id, str_of(sandbox->id));
-    if (file_exists(sandbox->dir) && sandboxes_erase(sandbox->dir, &ignored) != ERR_OK) {
+    if (file_exists(sandbox->dir) && eraser_run(sandbox->dir, &ignored) != ERR_OK) {
         log_warn("sandbox_not_deleted", LOG_STR("sandbox", sandbox->id), LOG_ERR(&ignored));
     }
     free_slot(sandboxes, base);

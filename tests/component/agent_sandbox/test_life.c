@@ -504,6 +504,61 @@ static void test_an_image_stays_while_a_sandbox_is_made_of_it(void **unused)
     fixture_destroy(fixture);
 }
 
+/* The agent neither falls over it nor leaves it behind, whatever modes it has. */
+static void test_a_tree_of_any_depth_and_mode_goes_with_its_sandbox(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    const char *const nest[] = { "python3",
+                                 "-c",
+                                 "import os\n"
+                                 "for i in range(5000):\n"
+                                 "    os.mkdir('a')\n"
+                                 "    os.chdir('a')\n",
+                                 NULL };
+    AUTO_FREE char *dir = mem_printf("%s/sandboxes/run/deep", fixture->dir);
+    fixture_start(fixture, "deep");
+    assert_int_equal(fixture_run(fixture, "deep", nest)->status, 0);
+    assert_int_equal(
+        fixture_shell(
+            fixture,
+            "deep",
+            "mkdir -p shut/in open/in/side && touch open/in/file && chmod 0 shut"
+            " && chmod 0555 open/in open")
+            ->status,
+        0);
+    assert_ok(sandbox_remove(fixture->all, "deep", NULL));
+    fixture_wait_count(fixture, &fixture->removed_count, 1);
+    assert_int_equal(access(dir, F_OK), -1);
+    fixture_destroy(fixture);
+}
+
+/* An agent that comes along in the middle does not take the rest for a sandbox. */
+static void test_a_deletion_that_was_cut_off_is_finished_by_the_next_agent(void **unused)
+{
+    (void)unused;
+    size_t cursor = 0;
+    struct sandbox_info info;
+    struct fixture *fixture = fixture_create();
+    AUTO_FREE char *dir = mem_printf("%s/sandboxes/run/many", fixture->dir);
+    AUTO_FREE char *spec = mem_printf("%s/spec", dir);
+    fixture_start(fixture, "many");
+    assert_int_equal(
+        fixture_shell(fixture, "many", "mkdir m && cd m && seq 5000 | xargs touch")->status, 0);
+    assert_ok(sandbox_remove(fixture->all, "many", NULL));
+    while (access(spec, F_OK) == 0) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_int_equal(fixture->removed_count, 0); /* bit by bit */
+    assert_int_equal(access(dir, F_OK), 0);
+    fixture_close(fixture);
+    fixture_open(fixture);
+    assert_false(sandbox_next(fixture->all, &cursor, &info));
+    fixture_wait_count(fixture, &fixture->removed_count, 1);
+    assert_int_equal(access(dir, F_OK), -1);
+    fixture_destroy(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -528,6 +583,8 @@ int main(void)
         cmocka_unit_test(test_an_id_that_is_no_name_of_a_folder_touches_nothing),
         cmocka_unit_test(test_a_start_that_the_disk_refuses_leaves_the_last_run_as_it_ended),
         cmocka_unit_test(test_an_image_stays_while_a_sandbox_is_made_of_it),
+        cmocka_unit_test(test_a_tree_of_any_depth_and_mode_goes_with_its_sandbox),
+        cmocka_unit_test(test_a_deletion_that_was_cut_off_is_finished_by_the_next_agent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
