@@ -27,6 +27,12 @@ static bool send_report(void *context, const Agentgateway__V1__SandboxReport *re
     return app->link != NULL && link_send_report(app->link, report, NULL) == ERR_OK;
 }
 
+static bool is_online(void *context)
+{
+    const struct app *app = context;
+    return app->link != NULL && link_is_online(app->link);
+}
+
 static enum err_code emit(
     void *context, const Agentgateway__V1__EventBatch *batch, struct err_info *err)
 {
@@ -46,9 +52,9 @@ static bool has_room(void *context)
     return !stats.is_degraded && stats.streams[SPOOL_EVENTS].bytes < app->spool_max_bytes / 4;
 }
 
-static const struct workload_ops ops = { .report = send_report,
-                                         .emit = emit,
-                                         .has_room = has_room };
+static const struct workload_ops ops = {
+    .report = send_report, .is_online = is_online, .emit = emit, .has_room = has_room
+};
 
 /* ---- The network ---- */
 

@@ -1,8 +1,9 @@
 #include "common/base/err.h"
 
+#include "common/base/str.h"
+
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 static const char *const err_names[] = {
     [ERR_OK] = "ok",
@@ -54,6 +55,7 @@ static void fill(
     info->file = file;
     info->line = line;
     (void)vsnprintf(info->text, sizeof(info->text), format, args);
+    str_make_utf8(info->text); /* the words of others, and names cut by a precision */
 }
 
 enum err_code err_set_at(
@@ -89,6 +91,7 @@ enum err_code err_set_errno_at(
             sizeof(info->text) - used,
             ": %s",
             strerror_r(number, reason, sizeof(reason)));
+        str_make_utf8(info->text);
     }
     return code;
 }
@@ -106,4 +109,5 @@ void err_prefix(struct err_info *info, const char *format, ...)
     va_end(args);
     size_t used = strlen(info->text);
     (void)snprintf(info->text + used, sizeof(info->text) - used, ": %s", rest);
+    str_make_utf8(info->text);
 }

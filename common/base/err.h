@@ -53,7 +53,8 @@ const char *err_name(enum err_code code);
 
 /*
  * Fills info (NULL is allowed) with code and a formatted text, cut at ERR_TEXT_BYTES, and returns
- * code. Use through ERR_SET so that the origin is kept.
+ * code. The text is UTF-8 whatever it is made of (str_make_utf8). Use through ERR_SET so that the
+ * origin is kept.
  */
 enum err_code err_set_at(
     struct err_info *info, enum err_code code, const char *file, int line, const char *format, ...)

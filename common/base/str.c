@@ -225,6 +225,32 @@ bool str_is_utf8(struct str_view text, size_t *ret_chars)
     return true;
 }
 
+void str_make_utf8(char *text)
+{
+    for (size_t left = strlen(text); left > 0;) {
+        size_t step = utf8_length((const unsigned char *)text, left);
+        if (step == 0) {
+            *text = '?';
+            step = 1;
+        }
+        text += step;
+        left -= step;
+    }
+}
+
+bool str_is_token(struct str_view text)
+{
+    static const char marks[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!plain && (c == '\0' || strchr(marks, c) == NULL)) {
+            return false;
+        }
+    }
+    return text.len > 0;
+}
+
 void str_hex_encode(const uint8_t *data, size_t bytes, char *out)
 {
     static const char digits[] = "0123456789abcdef";

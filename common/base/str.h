@@ -60,6 +60,13 @@ char *str_format_duration_us(int64_t us, char *out, size_t out_bytes);
  * (may be NULL). */
 bool str_is_utf8(struct str_view text, size_t *ret_chars);
 
+/* Each byte that is no part of UTF-8 becomes a '?': what was cut inside a character, or is no text.
+ */
+void str_make_utf8(char *text);
+
+/* A word of HTTP (RFC 9110, "token"): a method, a field's name. */
+bool str_is_token(struct str_view text);
+
 /* out must hold 2 * bytes + 1. */
 void str_hex_encode(const uint8_t *data, size_t bytes, char *out);
 /* Exactly 2 * bytes hex digits, either case. */

@@ -152,8 +152,10 @@ void record_close(struct buf *buf)
 
 void record_tame(char *text)
 {
+    str_make_utf8(text);
     for (char *at = text; *at != '\0'; at++) {
-        *at = *at == '"' || *at == '\\' || (unsigned char)*at < ' ' ? '\'' : *at;
+        bool is_escaped = *at == '"' || *at == '\\' || (unsigned char)*at < ' ' || *at == 0x7f;
+        *at = is_escaped ? '\'' : *at;
     }
 }
 

@@ -36,7 +36,8 @@ bool record_has(const struct record *record, const char *name);
 void record_open(struct buf *buf);
 void record_put_text(struct buf *buf, const char *name, struct str_view text);
 void record_put_number(struct buf *buf, const char *name, uint64_t value);
-/* Words of others, which may hold what a record cannot: each such character becomes a "'". */
+/* Words of others, which may hold what a record cannot: each such character becomes a "'", each
+ * byte that is no UTF-8 a '?'. */
 void record_tame(char *text);
 void record_close(struct buf *buf);
 

@@ -69,6 +69,15 @@ foreach(test IN LISTS component_tests)
   endif()
 endforeach()
 
+# Reports of real sandboxes, with rules as the egress proxy takes them.
+if(TARGET component_agent_workload_reports)
+  target_compile_definitions(component_agent_workload_reports PRIVATE
+    "BELAY_SHIM_PATH=\"$<TARGET_FILE:belay-shim>\"")
+  target_link_libraries(component_agent_workload_reports PRIVATE agent_proxy)
+  add_dependencies(component_agent_workload_reports belay-shim)
+  set_tests_properties(component_agent_workload_reports PROPERTIES RUN_SERIAL TRUE)
+endif()
+
 # The spool on a disk that fails by number: its calls are the program's own.
 if(TARGET component_agent_spool_read_errors)
   target_sources(component_agent_spool_read_errors PRIVATE support/sys_fault.c)

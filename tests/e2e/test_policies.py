@@ -153,11 +153,26 @@ class Policies(real.RealSandboxCase):
                                                binaries=[policy_types.NetworkBinary(path="/**")]))))
         self.assertEqual(Code.INVALID_ARGUMENT, code)
         self.assertIn("allowed_ips", text)
-        self.shell.UpdateConfig(name="box", policy=self.policy(web=rule("0x7f.1", 80)))
+        for field, fields in (("host", {"host": "0x7f.1", "port": 80}), ("host", {"host": "x.test:443", "port": 443}),
+                              ("rules", {"host": "x.test", "port": 80, "protocol": "rest", "rules": [policy_types.L7Rule(
+                                  allow=policy_types.L7Allow(method="GET /", path="/a"))]})):
+            code, text = code_of(lambda: self.shell.UpdateConfig(name="box", policy=self.policy(
+                web=policy_types.NetworkPolicyRule(endpoints=[policy_types.NetworkEndpoint(**fields)],
+                                                   binaries=[policy_types.NetworkBinary(path="/**")]))))
+            self.assertEqual(Code.INVALID_ARGUMENT, code, fields)
+            self.assertIn(f"network_policies[web].endpoints[0].{field}: ", text)
+        # More endpoints than an agent holds, in rules whose names are cut where they are told: not inside a character.
+        many = [policy_types.NetworkEndpoint(host="x.test", port=80)] * 1000
+        crowd = {f"r{i}" + "\u898f" * 30: policy_types.NetworkPolicyRule(
+            endpoints=many, binaries=[policy_types.NetworkBinary(path="/**")]) for i in range(5)}
+        self.shell.UpdateConfig(name="box", policy=self.policy(**crowd))
         failed = eventually(lambda: (r := self.shell.GetSandboxPolicyStatus(name="box", version=4).revision).status
                             == V.POLICY_STATUS_FAILED and r, "revision 4 has failed")
-        self.assertIn("network_policies[web]: endpoints[0]: host:", failed.load_error)
+        self.assertRegex(failed.load_error, r"network_policies\[r\d\u898f+\?*\]: endpoints\[\d+\]: at most 4096 endpoints")
         self.assertEqual(3, self.shell.GetSandboxPolicyStatus(name="box").active_version)
+        self.host.kill()
+        self.start()
+        self.phase("box", V.SANDBOX_PHASE_READY)
 
         # The agent dies with a tunnel open: the sandbox lives, and its rules are the newest.
         self.shell.UpdateConfig(name="box", policy=self.policy(web=rule("good.test", self.ports["port"], self.ports["echo_port"])))

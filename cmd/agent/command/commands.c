@@ -129,6 +129,7 @@ static void set_outcome(
     outcome->code = code;
     outcome->payload = payload;
     (void)snprintf(outcome->error, sizeof(outcome->error), "%s", error == NULL ? "" : error);
+    str_make_utf8(outcome->error); /* it may be cut here, and the server hangs up on what is not */
 }
 
 static void send_ack(

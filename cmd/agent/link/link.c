@@ -411,11 +411,16 @@ void link_set_upload_bytes(struct link *link, size_t bytes)
     link->upload_bytes = bytes;
 }
 
+bool link_is_online(const struct link *link)
+{
+    return link_core_state(&link->core) == LINK_STREAMING && link->core.is_accepted;
+}
+
 void link_get_view(const struct link *link, struct link_view *ret_view)
 {
     memset(ret_view, 0, sizeof(*ret_view));
     ret_view->state = sm_name(&link->core.sm);
-    ret_view->is_online = link_core_state(&link->core) == LINK_STREAMING && link->core.is_accepted;
+    ret_view->is_online = link_is_online(link);
     ret_view->since_us = loop_now(link->options.loop).value - link->core.sm.since.value;
     memcpy(ret_view->target, link->enrollment.target, sizeof(ret_view->target));
     memcpy(ret_view->server_id, link->enrollment.server_id, sizeof(ret_view->server_id));

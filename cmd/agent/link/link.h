@@ -140,6 +140,7 @@ struct link_view {
     uint64_t uploaded_copies;  /* of samples whose record had to wait */
 };
 
+bool link_is_online(const struct link *link); /* a control stream is accepted */
 void link_get_view(const struct link *link, struct link_view *ret_view);
 
 /* By the server's clock if it told us, else by ours: what deadlines of commands are compared with.

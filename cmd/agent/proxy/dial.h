@@ -5,7 +5,7 @@
 #ifndef CMD_AGENT_PROXY_DIAL_H
 #define CMD_AGENT_PROXY_DIAL_H
 
-#include "cmd/agent/proxy/parse/host.h"
+#include "common/sys/host.h"
 #include "common/sys/loop.h"
 
 struct dial;

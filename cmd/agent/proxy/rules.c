@@ -65,8 +65,7 @@ static enum err_code check_matches(
         copy[i] = (*matches)[i];
         bool any = copy[i].method.len == 0 || str_equal(copy[i].method, STR("*"));
         const char *wrong = glob_check(copy[i].path);
-        if (!any
-            && (!fields_is_token(copy[i].method) || copy[i].method.len > HEAD_METHOD_BYTES_MAX)) {
+        if (!any && (!str_is_token(copy[i].method) || copy[i].method.len > HEAD_METHOD_BYTES_MAX)) {
             wrong = "a method is a word such as GET, or \"*\"";
         }
         if (wrong != NULL) {
@@ -296,6 +295,7 @@ static void conclude(
     decision->verdict = verdict;
     decision->compare_tls_name = !endpoint->as.unseen_tls;
     (void)snprintf(decision->rule, sizeof(decision->rule), "%s", endpoint->as.rule.ptr);
+    str_make_utf8(decision->rule); /* as it may be cut */
     if (reason != NULL) {
         (void)snprintf(decision->reason, sizeof(decision->reason), "%s", reason);
     }

@@ -5,7 +5,7 @@
 #ifndef CMD_AGENT_PROXY_RULES_H
 #define CMD_AGENT_PROXY_RULES_H
 
-#include "cmd/agent/proxy/parse/host.h"
+#include "common/sys/host.h"
 
 struct rules;
 

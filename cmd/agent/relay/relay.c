@@ -116,6 +116,7 @@ void relay_finish_failure(struct relay *relay, int ack_code, const char *format,
     int used = vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     (void)used; /* cut is fine */
+    str_make_utf8(text);
     failure.code = (Agentgateway__V1__AckCode)ack_code;
     failure.message = text;
     frame.frame_case = FRAME(FAILURE);

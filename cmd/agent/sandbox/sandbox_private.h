@@ -77,7 +77,8 @@ enum err_code launch_prepare(
 enum err_code launch_shim(
     const struct sandboxes *all, const char *dir, int *ret_fd, struct err_info *err) MUST_CHECK;
 
-/* Checks the public spec, whose id is checked already, and fills the one on the wire; lists go into buffers, NUL-terminated. */
+/* Checks the public spec, whose id is checked already, and fills the one on the wire; lists go into
+ * buffers, NUL-terminated. */
 struct launch_lists {
     struct buf argv;
     struct buf env;

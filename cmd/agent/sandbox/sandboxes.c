@@ -333,7 +333,9 @@ const struct sandbox_report *sandboxes_report(const struct sandboxes *sandboxes)
 static enum err_code take_slot(
     const struct sandboxes *all, uint64_t *ret_base, struct err_info *err)
 {
-    for (uint64_t slot = 0; slot < all->slots; slot++) {
+    /* Those of a time with more slots, or with another range of ids, count as well. */
+    bool has_room = map_count(all->by_id) < all->slots;
+    for (uint64_t slot = 0; has_room && slot < all->slots; slot++) {
         if (!all->slot_used[slot]) {
             *ret_base = all->uid_base + slot * SANDBOX_UID_COUNT;
             all->slot_used[slot] = true;

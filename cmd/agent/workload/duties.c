@@ -197,6 +197,7 @@ enum err_code duties_policy(
     } else {
         note.failed_version = order->policy_version;
         (void)snprintf(note.policy_error, sizeof(note.policy_error), "%.255s", err->text);
+        str_make_utf8(note.policy_error);
     }
     enum err_code saved = note_save(info.dir, &note, err);
     workload_report(workload, order->sandbox_id);

@@ -122,7 +122,8 @@ void execs_leave(struct execs *execs, uint64_t exec)
     if (entry != NULL && execs->sandboxes != NULL) {
         sandbox_input_end(execs->sandboxes, entry->sandbox_id, exec);
         sandbox_signal(execs->sandboxes, entry->sandbox_id, exec, SIGKILL);
-        /* What was sent and not taken is let go, or the shim would wait for that and keep it all. */
+        /* What was sent and not taken is let go, or the shim would wait for that and keep it all.
+         */
         sandbox_taken(execs->sandboxes, entry->sandbox_id, exec, 1, UINT64_MAX);
         sandbox_taken(execs->sandboxes, entry->sandbox_id, exec, 2, UINT64_MAX);
     }

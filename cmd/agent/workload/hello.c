@@ -120,9 +120,22 @@ static enum err_code fill_report(
     if (report == NULL || note == NULL) {
         return ERR_SET(err, ERR_LIMIT, "the hello is too large");
     }
-    TRY(workload_fill_report(workload, info, report, note, err));
+    workload_fill_anyway(workload, info, report, note);
     *ret_report = &report->message;
     return ERR_OK;
+}
+
+/* All of them, also where there are more than slots by now: one that is left out is lost to the
+ * server. They are never more than SANDBOX_SLOTS_MAX, which is the contract's bound too. */
+static size_t count_sandboxes(const struct workload *workload)
+{
+    size_t cursor = 0;
+    size_t count = 0;
+    struct sandbox_info info;
+    while (sandbox_next(workload->sandboxes, &cursor, &info)) {
+        count++;
+    }
+    return count;
 }
 
 enum err_code workload_fill_hello(
@@ -133,19 +146,19 @@ enum err_code workload_fill_hello(
 {
     size_t cursor = 0;
     struct sandbox_info info;
-    size_t most = (size_t)workload->options.offer.slots + 1;
+    size_t most = count_sandboxes(workload);
     size_t count = 0;
-    hello->sandboxes = arena_alloc(arena, most * sizeof(void *));
+    hello->sandboxes = arena_alloc(arena, (most + 1) * sizeof(void *));
     if (hello->sandboxes == NULL) {
         return ERR_SET(err, ERR_LIMIT, "the hello is too large");
     }
     TRY(fill_capacity(workload, arena, hello->capacity, err));
+    map_destroy(workload->missed, NULL); /* what is not in it is gone: that is said too */
+    workload->missed = map_create();
     while (count < most && sandbox_next(workload->sandboxes, &cursor, &info)) {
         TRY(fill_report(workload, &info, arena, &hello->sandboxes[count], err));
         count++;
     }
     hello->n_sandboxes = count;
-    map_destroy(workload->missed, NULL); /* what is not in it is gone: that is said too */
-    workload->missed = map_create();
     return ERR_OK;
 }

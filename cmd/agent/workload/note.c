@@ -1,6 +1,7 @@
 #include "cmd/agent/workload/note.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/log.h"
 #include "common/sandbox/record.h"
 #include "common/sys/file.h"
 #include "common/wire/wire.h"
@@ -26,7 +27,12 @@ enum err_code note_load(const char *dir, struct note *ret_note, struct err_info 
         return ERR_OK;
     }
     TRY(code);
-    TRY(record_parse(buf_view(&text), &record, err));
+    if (record_parse(buf_view(&text), &record, err) != ERR_OK) {
+        /* No later try finds more in it, and an agent that cannot report cannot be reached. */
+        log_error("sandbox_note_damaged", LOG_STR("path", path), LOG_ERR(err));
+        *ret_note = note;
+        return ERR_OK;
+    }
     note.stopped = record_number(&record, "stopped");
     note.policy_version = record_number(&record, "policy_version");
     note.failed_version = record_number(&record, "failed_version");

@@ -19,7 +19,9 @@ struct note {
     char missing[128]; /* limits that are not enforced; "" */
 };
 
-/* Not there: all zero. */
+/* Not there, or damaged (which is logged as an error): all zero. Else what keeps it from being
+ * read.
+ */
 enum err_code note_load(const char *dir, struct note *ret_note, struct err_info *err) MUST_CHECK;
 enum err_code note_save(const char *dir, const struct note *note, struct err_info *err) MUST_CHECK;
 

@@ -83,6 +83,7 @@ void report_fill(
     agentgateway__v1__sandbox_report__init(message);
     (void)snprintf(report->instance, sizeof(report->instance), "run-%" PRIu64, info->generation);
     (void)snprintf(report->text, sizeof(report->text), "%s", view.text);
+    str_make_utf8(report->text); /* a shim's words, cut by several on the way */
     message->sandbox_id = CONST_CAST(char *, info->id);
     message->state = view.state;
     message->reason = CONST_CAST(char *, view.reason);

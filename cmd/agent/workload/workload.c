@@ -28,6 +28,24 @@ enum err_code workload_fill_report(
     return sequence_next(&workload->reports, &report->message.sequence, err);
 }
 
+void workload_fill_anyway(
+    struct workload *workload,
+    const struct sandbox_info *info,
+    struct report *report,
+    struct note *note)
+{
+    struct err_info err = ERR_INFO_INIT;
+    if (workload_fill_report(workload, info, report, note, &err) == ERR_OK) {
+        return;
+    }
+    log_error("sandbox_report_incomplete", LOG_STR("sandbox", info->id), LOG_ERR(&err));
+    *note = (struct note){ .stopped = 0 };
+    report_fill(report, info, note, clock_wall(workload->options.clock));
+    report->message.boot_id = workload->boot_id;
+    report->message.sequence = workload->reports.next - 1;
+    (void)map_put(workload->missed, str_of(info->id), workload);
+}
+
 static enum err_code fill_gone(
     struct workload *workload, const char *id, struct report *report, struct err_info *err)
 {
@@ -51,6 +69,7 @@ void workload_report(struct workload *workload, const char *sandbox_id)
                                   : fill_gone(workload, sandbox_id, &report, &err);
     if (code != ERR_OK) {
         log_error("sandbox_not_reported", LOG_STR("sandbox", sandbox_id), LOG_ERR(&err));
+        (void)map_put(workload->missed, str_of(sandbox_id), workload);
         return;
     }
     log_info(
@@ -71,6 +90,9 @@ void workload_catch_up(struct workload *workload)
     struct str_view key;
     void *value = NULL;
     struct map *missed = workload->missed;
+    if (!workload->options.ops->is_online(workload->options.context)) {
+        return; /* each try would spend a number and a line of the log */
+    }
     workload->missed = map_create();
     while (map_next(missed, &cursor, &key, &value)) {
         char id[SANDBOX_ID_BYTES_MAX + 1];

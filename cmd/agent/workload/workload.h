@@ -23,6 +23,7 @@ struct workload;
 struct workload_ops {
     /* To the control stream; false: none takes it now. */
     bool (*report)(void *context, const Agentgateway__V1__SandboxReport *report);
+    bool (*is_online)(void *context); /* there is a control stream to try it with */
     /* To the spool: kept for the server once this says ERR_OK. */
     enum err_code (*emit)(
         void *context, const Agentgateway__V1__EventBatch *batch, struct err_info *err);
@@ -75,7 +76,8 @@ enum err_code workload_fill_hello(
     Agentgateway__V1__ControlHello *hello,
     struct err_info *err) MUST_CHECK;
 
-/* Now and then, and when a stream is live: what no stream took since the hello is said again. */
+/* Now and then, and when a stream is live: what no stream took since the hello, or the disk kept us
+ * from saying, is said again. Does nothing while there is no stream. */
 void workload_catch_up(struct workload *workload);
 
 /* An event about one sandbox, for its watchers and for the log of the workspace. */

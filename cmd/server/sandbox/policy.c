@@ -4,6 +4,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/str.h"
 #include "common/crypto/hash.h"
+#include "common/sys/host.h"
 #include "common/sys/ip.h"
 #include "common/wire/wire.h"
 
@@ -15,7 +16,7 @@ enum {
     PORT_MAX = 65535,
     PATH_BYTES = 4096,
     PATTERN_BYTES = 256,
-    HOST_BYTES = 253
+    METHOD_BYTES = 32
 };
 
 typedef Openshell__Sandbox__V1__NetworkEndpoint endpoint_type;
@@ -87,24 +88,6 @@ static enum err_code check_fixed_parts(const policy_type *policy, struct err_inf
     return ERR_OK;
 }
 
-/* "name", "*.name" or "**.name"; letters, digits, '-', '.', or an IPv6 address. */
-static bool is_host_pattern(const char *host)
-{
-    struct str_view rest = str_of(host);
-    if (str_has_prefix(rest, STR("**."))) {
-        rest = str_from(rest.ptr + 3, rest.len - 3);
-    } else if (str_has_prefix(rest, STR("*."))) {
-        rest = str_from(rest.ptr + 2, rest.len - 2);
-    }
-    bool good = rest.len > 0 && rest.len <= HOST_BYTES && rest.ptr[0] != '.';
-    for (size_t i = 0; good && i < rest.len; i++) {
-        char c = rest.ptr[i];
-        good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')
-            || c == '-' || c == '.' || c == '_' || c == ':';
-    }
-    return good;
-}
-
 struct place { /* of an endpoint, for errors */
     const char *rule;
     size_t index;
@@ -126,8 +109,10 @@ static enum err_code refuse(
 static enum err_code check_address(
     const endpoint_type *endpoint, const struct place *place, struct err_info *err)
 {
-    if (!is_host_pattern(endpoint->host)) {
-        return refuse(place, "host", "a name, \"*.name\" or \"**.name\" is needed", err);
+    struct host_pattern pattern;
+    const char *wrong = host_pattern_parse(str_of(endpoint->host), &pattern);
+    if (wrong != NULL) {
+        return refuse(place, "host", wrong, err);
     }
     if (endpoint->port == 0 && endpoint->n_ports == 0) {
         return refuse(place, "port", "at least one port is needed", err);
@@ -224,6 +209,17 @@ static enum err_code check_match(
         : refuse(place, field, "only method and path can be matched", err);
 }
 
+static enum err_code check_method(
+    const struct place *place, const char *field, const char *method, struct err_info *err)
+{
+    bool good = method[0] == '\0' || strcmp(method, "*") == 0
+        || (str_is_token(str_of(method)) && strlen(method) <= METHOD_BYTES);
+    return good
+        ? ERR_OK
+        : refuse(
+            place, field, "a method is a word such as GET of at most 32 characters, or \"*\"", err);
+}
+
 static enum err_code check_rules(
     const endpoint_type *endpoint, const struct place *place, struct err_info *err)
 {
@@ -235,6 +231,7 @@ static enum err_code check_rules(
         size_t inner = allow->n_query + allow->n_fields + allow->n_params
             + strlen(allow->operation_type) + strlen(allow->operation_name);
         TRY(check_match(place, "rules", allow->command, inner, err));
+        TRY(check_method(place, "rules", allow->method, err));
         TRY(check_pattern(place, "rules", allow->path, err));
     }
     for (size_t i = 0; i < endpoint->n_deny_rules; i++) {
@@ -242,6 +239,7 @@ static enum err_code check_rules(
         size_t inner = deny->n_query + deny->n_fields + deny->n_params
             + strlen(deny->operation_type) + strlen(deny->operation_name);
         TRY(check_match(place, "deny_rules", deny->command, inner, err));
+        TRY(check_method(place, "deny_rules", deny->method, err));
         TRY(check_pattern(place, "deny_rules", deny->path, err));
     }
     return check_pattern(place, "path", endpoint->path, err);

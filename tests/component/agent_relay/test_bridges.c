@@ -21,6 +21,9 @@ typedef Agentgateway__V1__RelayExec exec_type;
 typedef Agentgateway__V1__RelayFrame frame_type;
 typedef Agentgateway__V1__RelayExec__EnvironmentEntry entry_type;
 
+/* Ten letters, of three bytes each. */
+#define FOREIGN "\u898f\u898f\u898f\u898f\u898f\u898f\u898f\u898f\u898f\u898f"
+
 static void assert_exit(struct side *side, int code)
 {
     fixture_wait(side, side_has_exit);
@@ -696,6 +699,11 @@ static void test_only_the_loopback_of_the_sandbox(void **unused)
     static const char *const hosts[] = { "10.0.0.1",   "0.0.0.0",    "example.com", "::",
                                          "127.0.0.1.", "2130706433", "128.0.0.1",   "fe80::1" };
     fixture_start(fixture, "walls");
+    /* A long one is told cut: not inside a character, or the stream would be hung up on. */
+    for (int i = 0; i < 3; i++) {
+        AUTO_FREE char *host = mem_printf("%.*s" FOREIGN FOREIGN FOREIGN, i, "xx");
+        assert_failure(fixture_connect(fixture, "walls", host, 80), ACK(FORBIDDEN), "loopback");
+    }
     for (size_t i = 0; i < ARRAY_LENGTH(hosts); i++) {
         assert_failure(fixture_connect(fixture, "walls", hosts[i], 80), ACK(FORBIDDEN), "loopback");
     }

@@ -59,6 +59,36 @@ static void test_long_text_is_cut(void **state)
     assert_int_equal(strlen(err.text), ERR_TEXT_BYTES - 1);
 }
 
+/* Peers hang up on a text that is not UTF-8, and files with it cannot be read again. */
+static void test_a_text_is_utf8_wherever_it_was_cut(void **state)
+{
+    (void)state;
+    static const char name[] = "\xE8\xA6\x8F\xE8\xA6\x8F\xE8\xA6\x8F";
+    for (int length = 1; length <= 9; length++) {
+        struct err_info err = ERR_INFO_INIT;
+        assert_code(ERR_INVALID, ERR_SET(&err, ERR_INVALID, "%.*s: no", length, name));
+        assert_true(str_is_utf8(str_of(err.text), NULL));
+        err_prefix(&err, "key[%.*s]", length, name);
+        assert_true(str_is_utf8(str_of(err.text), NULL));
+        assert_non_null(strstr(err.text, "]: "));
+        assert_code(ERR_INVALID, ERR_SET_ERRNO(&err, ERR_INVALID, EIO, "%.*s\xFF", length, name));
+        assert_true(str_is_utf8(str_of(err.text), NULL));
+    }
+    char text[ERR_TEXT_BYTES];
+    struct err_info err = ERR_INFO_INIT;
+    for (size_t i = 0; i + 3 < sizeof(text); i += 3) {
+        memcpy(text + i, name, 3);
+        text[i + 3] = '\0';
+    }
+    for (int pad = 1; pad <= 3; pad++) {
+        assert_code(ERR_INVALID, ERR_SET(&err, ERR_INVALID, "%*s%s", pad, "", text));
+        assert_int_equal(strlen(err.text), pad == 1 ? strlen(text) + 1 : ERR_TEXT_BYTES - 1);
+        assert_true(str_is_utf8(str_of(err.text), NULL));
+        err_prefix(&err, "%*s", pad, "");
+        assert_true(str_is_utf8(str_of(err.text), NULL));
+    }
+}
+
 static enum err_code pass_up(enum err_code code, int *after)
 {
     TRY(code);
@@ -83,6 +113,7 @@ int main(void)
         cmocka_unit_test(test_set_keeps_code_text_and_origin),
         cmocka_unit_test(test_errno_and_prefix),
         cmocka_unit_test(test_long_text_is_cut),
+        cmocka_unit_test(test_a_text_is_utf8_wherever_it_was_cut),
         cmocka_unit_test(test_try),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,6 +55,26 @@ static void test_utf8_refuses_surrogates_and_overlongs(void **state)
     assert_false(str_is_utf8(STR("\xE2\x82"), NULL));
 }
 
+static void test_what_is_no_utf8_is_made_so_byte_for_byte(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        { "", "" },
+        { "plain", "plain" },
+        { "h\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", "h\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80" },
+        { "\xE8\xA6\x8F\xE8\xA6", "\xE8\xA6\x8F??" },
+        { "[\xE8\xA6]: x", "[??]: x" },
+        { "\xC0\x80\xED\xA0\x80\xFF", "??????" },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char text[32];
+        assert_ok(str_copy(str_of(rows[i][0]), text, sizeof(text)));
+        str_make_utf8(text);
+        assert_string_equal(text, rows[i][1]);
+        assert_true(str_is_utf8(str_of(text), NULL));
+    }
+}
+
 static void test_distance_finds_typing_errors(void **state)
 {
     (void)state;
@@ -70,6 +90,7 @@ int main(void)
         cmocka_unit_test(test_parse_int64_bounds),
         cmocka_unit_test(test_durations_and_sizes_need_units),
         cmocka_unit_test(test_utf8_refuses_surrogates_and_overlongs),
+        cmocka_unit_test(test_what_is_no_utf8_is_made_so_byte_for_byte),
         cmocka_unit_test(test_distance_finds_typing_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

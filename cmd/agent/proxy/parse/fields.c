@@ -4,19 +4,6 @@
 
 #include <inttypes.h>
 
-bool fields_is_token(struct str_view text)
-{
-    static const char marks[] = "!#$%&'*+-.^_`|~";
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!plain && (c == '\0' || strchr(marks, c) == NULL)) {
-            return false;
-        }
-    }
-    return text.len > 0;
-}
-
 bool fields_cut_line(struct str_view *text, struct str_view *ret_line)
 {
     for (size_t i = 0; i < text->len; i++) {
@@ -61,7 +48,7 @@ const char *fields_parse(struct str_view lines, struct fields *ret_fields)
             return "too many header fields";
         }
         struct field *field = &ret_fields->items[ret_fields->count];
-        if (!str_cut(line, ':', &field->name, &field->value) || !fields_is_token(field->name)) {
+        if (!str_cut(line, ':', &field->name, &field->value) || !str_is_token(field->name)) {
             return "a header field is a name, a colon and a value";
         }
         if (!is_value(field->value)) {

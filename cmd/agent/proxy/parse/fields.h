@@ -34,8 +34,6 @@ struct framing {
     uint64_t length;
 };
 
-bool fields_is_token(struct str_view text);
-
 /* One line off the front of text, which ends in CRLF; false: there is none, or a stray CR or LF. */
 bool fields_cut_line(struct str_view *text, struct str_view *ret_line);
 

@@ -100,7 +100,7 @@ static bool parse_request_line(
     if (!cut_version(&line, &head->minor)) {
         return fault(ret_fault, 505, "HTTP/1.1 and 1.0 are spoken here");
     }
-    if (!str_cut(line, ' ', &head->method, &target) || !fields_is_token(head->method)
+    if (!str_cut(line, ' ', &head->method, &target) || !str_is_token(head->method)
         || head->method.len > HEAD_METHOD_BYTES_MAX || !is_target(target)) {
         return fault(ret_fault, 400, "not a request line");
     }

@@ -6,7 +6,7 @@
 #define CMD_AGENT_PROXY_PARSE_HEAD_H
 
 #include "cmd/agent/proxy/parse/fields.h"
-#include "cmd/agent/proxy/parse/host.h"
+#include "common/sys/host.h"
 
 enum {
     HEAD_BYTES_MAX = 8192,         /* of a request */

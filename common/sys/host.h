@@ -4,8 +4,8 @@
  * quad (octal, hexadecimal, short forms), bytes beyond ASCII (a name in punycode is good), empty
  * labels. Pure.
  */
-#ifndef CMD_AGENT_PROXY_PARSE_HOST_H
-#define CMD_AGENT_PROXY_PARSE_HOST_H
+#ifndef COMMON_SYS_HOST_H
+#define COMMON_SYS_HOST_H
 
 #include "common/sys/ip.h"
 

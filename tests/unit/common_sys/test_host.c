@@ -1,5 +1,5 @@
-#include "cmd/agent/proxy/parse/host.h"
 #include "common/base/cleanup.h"
+#include "common/sys/host.h"
 #include "tests/support/test.h"
 
 static void test_a_name_has_one_form(void **unused)

@@ -1,4 +1,4 @@
-#include "cmd/agent/proxy/parse/host.h"
+#include "common/sys/host.h"
 
 static bool is_digit(char c)
 {
