@@ -105,7 +105,7 @@ static void run_rotate_key(
     }
     FAULT_POINT("agent.key.offered");
     command_finish(run, ACK(OK), "", STR_NONE);
-    link_drain(app->link, 0); /* a new handshake, with the new key */
+    link_renew(app->link); /* with the new key */
 }
 
 static void run_drain(

@@ -68,7 +68,7 @@ static void run_rotate_key(
         state_encryption(agent->state), str_from((const char *)box->data, box->len), &key));
     assert_ok_err(err, state_save_api_key(agent->state, true, key, &err));
     command_finish(run, ACK(OK), "", STR_NONE);
-    link_drain(agent->link, 0);
+    link_renew(agent->link);
 }
 
 static void run_other(

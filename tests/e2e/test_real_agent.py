@@ -66,7 +66,8 @@ class Life(RealAgentCase):
         done = self.carry_out("obedient", gateway.AgentCommand(drain=gateway.Drain(reconnect_after_ms=300)))
         self.assertEqual(admin.COMMAND_STATE_SUCCEEDED, done.state)
         eventually(lambda: any(line["state"] == "draining" for line in agent.log_lines("link_state")), "it drains")
-        eventually(lambda: self.row("obedient").session_epoch > before and agent.status()["link"]["online"], "it is back")
+        eventually(lambda: len(agent.log_lines("link_online")) > 1 and agent.status()["link"]["online"], "it is back")
+        self.assertEqual(before, self.row("obedient").session_epoch)  # with the token it had
         self.assertEqual(admin.COMMAND_STATE_SUCCEEDED, self.carry_out("obedient", device("identify")).state)
 
     def test_key_rotation(self):
@@ -90,10 +91,14 @@ class Life(RealAgentCase):
 
     def test_revoked_agent_says_so_and_does_not_come_back(self):
         agent = self.real("outcast")
+        eventually(lambda: agent.log_lines("link_online"), "the agent knows that it is online")
         self.operator.RevokeAgent(agent="outcast")
         eventually(lambda: not self.row("outcast").online or self.row("outcast").state == admin.AGENT_STATE_REVOKED, "out")
         eventually(lambda: (agent.status() or {"link": {"online": False}})["link"]["online"] is False, "the link is down")
         self.assertEqual(admin.AGENT_STATE_REVOKED, self.row("outcast").state)
+        eventually(lambda: any(line["what"] == "handshake" and line["code"] == "unauthenticated"
+                               for line in agent.log_lines("link_problem")), "its key is refused as well")
+        self.assertEqual(1, len(agent.log_lines("link_online")))
 
     def test_commands_sent_while_the_agent_is_away(self):
         agent = self.real("traveller")

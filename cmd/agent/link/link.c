@@ -149,7 +149,6 @@ static void discard(struct link *link)
         rpc_client_stream_release(STEAL(link->control));
     }
     rpc_channel_destroy(STEAL(link->channel));
-    secret_destroy(STEAL(link->authorization));
     link->is_half_closed = false;
 }
 
@@ -370,6 +369,7 @@ void link_destroy(struct link *link)
     }
     live_destroy(link->live);
     loop_timer_destroy(link->timer);
+    secret_destroy(link->authorization);
     secret_destroy(link->token);
     mem_free(link->labels);
     mem_free(link);
@@ -403,6 +403,12 @@ void link_offer(struct link *link, const struct spool_input *input)
 void link_drain(struct link *link, int64_t delay_us)
 {
     struct link_event event = { .type = LINK_EVENT_DRAIN, .delay_us = delay_us };
+    link_feed(link, &event);
+}
+
+void link_renew(struct link *link)
+{
+    struct link_event event = { .type = LINK_EVENT_DRAIN, .renews = true };
     link_feed(link, &event);
 }
 

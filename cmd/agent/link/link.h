@@ -121,8 +121,10 @@ enum err_code link_open_relay(
     struct err_info *err) MUST_CHECK;
 void link_settle(struct link *link); /* the last relay has ended */
 
-/* Ends the session and comes back after the delay. */
+/* Ends the streams and comes back after the delay; with a new handshake only when it is due. */
 void link_drain(struct link *link, int64_t delay_us);
+/* Ends the session and comes back at once with a new handshake, by the key that is kept now. */
+void link_renew(struct link *link);
 void link_set_upload_bytes(struct link *link, size_t bytes);
 
 struct link_view {

@@ -84,7 +84,7 @@ static void on_closed(void *context, enum err_code code, const struct err_info *
     if (code != ERR_OK) {
         link_report(link, code, "control stream", err);
     }
-    link_feed_type(link, code == ERR_OK ? LINK_EVENT_CLOSED : LINK_EVENT_FAILED);
+    link_feed_type(link, link_event_of_end(code));
 }
 
 static enum err_code send_hello(struct link *link, struct err_info *err)
@@ -149,6 +149,9 @@ void link_open_control(struct link *link)
                                         &agentgateway__v1__control_stream_response__descriptor,
                                         &ops,
                                         link };
+    if (!link_need_channel(link)) {
+        return;
+    }
     enum err_code code = open_stream(link, &wanted, &link->control, &err);
     if (code == ERR_OK) {
         code = send_hello(link, &err);

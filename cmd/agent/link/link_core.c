@@ -7,11 +7,20 @@
 #define NEVER ((struct mono_us){ INT64_MAX })
 
 static const struct sm_state states[] = {
-    [LINK_DISCONNECTED] = { "disconnected", SM_BIT(LINK_ENROLLING) | SM_BIT(LINK_HANDSHAKING), 0 },
+    [LINK_DISCONNECTED] = { "disconnected",
+                            SM_BIT(LINK_ENROLLING) | SM_BIT(LINK_HANDSHAKING)
+                                | SM_BIT(LINK_STREAMING),
+                            0 },
     [LINK_ENROLLING] = { "enrolling", SM_BIT(LINK_DISCONNECTED) | SM_BIT(LINK_HANDSHAKING), 0 },
     [LINK_HANDSHAKING] = { "handshaking", SM_BIT(LINK_DISCONNECTED) | SM_BIT(LINK_STREAMING), 0 },
-    [LINK_STREAMING] = { "streaming", SM_BIT(LINK_DISCONNECTED) | SM_BIT(LINK_DRAINING), 0 },
-    [LINK_DRAINING] = { "draining", SM_BIT(LINK_DISCONNECTED) | SM_BIT(LINK_HANDSHAKING), 0 },
+    [LINK_STREAMING] = { "streaming",
+                         SM_BIT(LINK_DISCONNECTED) | SM_BIT(LINK_DRAINING)
+                             | SM_BIT(LINK_HANDSHAKING),
+                         0 },
+    [LINK_DRAINING] = { "draining",
+                        SM_BIT(LINK_DISCONNECTED) | SM_BIT(LINK_HANDSHAKING)
+                            | SM_BIT(LINK_STREAMING),
+                        0 },
 };
 
 static_assert(ARRAY_LENGTH(states) == LINK_STATE_COUNT, "a row for each state");
@@ -24,8 +33,9 @@ static const char *const event_names[] = {
     [LINK_EVENT_CHALLENGE] = "challenge", [LINK_EVENT_SESSION] = "session",
     [LINK_EVENT_ACCEPTED] = "accepted",   [LINK_EVENT_ALIVE] = "alive",
     [LINK_EVENT_HEARTBEAT] = "heartbeat", [LINK_EVENT_DRAIN] = "drain",
-    [LINK_EVENT_CLOSED] = "closed",       [LINK_EVENT_FAILED] = "failed",
-    [LINK_EVENT_REFUSED] = "refused",     [LINK_EVENT_STOP] = "stop",
+    [LINK_EVENT_CLOSED] = "closed",       [LINK_EVENT_LOST] = "lost",
+    [LINK_EVENT_FAILED] = "failed",       [LINK_EVENT_REFUSED] = "refused",
+    [LINK_EVENT_STOP] = "stop",
 };
 
 static_assert(ARRAY_LENGTH(event_names) == LINK_EVENT_TYPE_COUNT, "a name for each event");
@@ -33,6 +43,14 @@ static_assert(ARRAY_LENGTH(event_names) == LINK_EVENT_TYPE_COUNT, "a name for ea
 const char *link_event_name(enum link_event_type event)
 {
     return event_names[event];
+}
+
+enum link_event_type link_event_of_end(enum err_code code)
+{
+    bool is_over = code == ERR_UNAUTHENTICATED || code == ERR_DENIED;
+    return is_over                ? LINK_EVENT_FAILED
+        : code == ERR_UNAVAILABLE ? LINK_EVENT_LOST
+                                  : LINK_EVENT_CLOSED;
 }
 
 static int64_t clamp(int64_t value, int64_t least, int64_t most)
@@ -85,6 +103,7 @@ static void move(struct link_core *core, enum link_state next, struct mono_us no
 {
     clear_times(core);
     core->is_accepted = false;
+    core->is_resuming = false;
     sm_move(&core->sm, next, now);
 }
 
@@ -109,8 +128,36 @@ static unsigned disconnect_for(struct link_core *core, int64_t delay_us, struct 
     return LINK_DO_DISCARD | (core->is_stopping ? LINK_DO_STOPPED : 0U);
 }
 
+static void forget_session(struct link_core *core)
+{
+    core->session_until = (struct mono_us){ 0 };
+    core->unaccepted = 0;
+}
+
+static unsigned begin(struct link_core *core, struct mono_us now)
+{
+    bool resumes = core->is_enrolled && now.value < core->session_until.value;
+    if (resumes) {
+        move(core, LINK_STREAMING, now);
+        core->is_resuming = true;
+    } else {
+        forget_session(core);
+        move(core, core->is_enrolled ? LINK_HANDSHAKING : LINK_ENROLLING, now);
+    }
+    core->wake_at = after(now, LINK_PATIENCE_US);
+    return resumes ? LINK_DO_OPEN : core->is_enrolled ? LINK_DO_BEGIN : LINK_DO_REGISTER;
+}
+
 static unsigned fail(struct link_core *core, const struct link_event *event, struct mono_us now)
 {
+    bool was_resuming = core->is_resuming;
+    core->unaccepted += was_resuming && event->type != LINK_EVENT_LOST ? 1 : 0;
+    if (event->type == LINK_EVENT_FAILED || core->unaccepted == LINK_UNACCEPTED_MAX) {
+        forget_session(core);
+    }
+    if (was_resuming && event->type == LINK_EVENT_FAILED) {
+        return LINK_DO_DISCARD | begin(core, now); /* the handshake that was to be saved */
+    }
     core->failures++;
     return disconnect_for(core, backoff_us(core->failures, event->random), now);
 }
@@ -122,15 +169,9 @@ static unsigned refuse(struct link_core *core, const struct link_event *event, s
         LONGEST = 16
     };
 
+    forget_session(core);
     core->failures = core->failures < LONGEST ? LONGEST : core->failures;
     return disconnect_for(core, backoff_us(core->failures, event->random), now);
-}
-
-static unsigned begin(struct link_core *core, struct mono_us now)
-{
-    move(core, core->is_enrolled ? LINK_HANDSHAKING : LINK_ENROLLING, now);
-    core->wake_at = after(now, LINK_PATIENCE_US);
-    return core->is_enrolled ? LINK_DO_BEGIN : LINK_DO_REGISTER;
 }
 
 static unsigned drain(struct link_core *core, int64_t resume_after_us, struct mono_us now)
@@ -165,11 +206,16 @@ static unsigned accept(struct link_core *core, const struct link_event *event, s
     }
     core->is_accepted = true;
     core->failures = 0;
+    core->unaccepted = 0;
     core->wake_at = NEVER;
     core->heartbeat_at = after(now, core->heartbeat_us);
-    if (event->lifetime_us > 0) {
+    if (event->lifetime_us > 0 && !core->is_resuming) {
         int64_t lifetime_us = clamp(event->lifetime_us, 60 * US_PER_SECOND, 30 * US_PER_DAY);
-        core->renew_at = after(now, lifetime_us / 5 * 4);
+        core->session_until = after(now, lifetime_us / 5 * 4);
+    }
+    core->is_resuming = false;
+    if (core->session_until.value > 0) {
+        core->renew_at = core->session_until;
     }
     return LINK_DO_UPLOAD | LINK_DO_HEARTBEAT;
 }
@@ -259,6 +305,9 @@ static enum err_code step_streaming(
         set_heartbeat(core, event->heartbeat_us);
         return ERR_OK;
     case LINK_EVENT_DRAIN:
+        if (event->renews) {
+            forget_session(core);
+        }
         *actions = drain(core, event->delay_us, now);
         return ERR_OK;
     case LINK_EVENT_START:
@@ -267,6 +316,7 @@ static enum err_code step_streaming(
     case LINK_EVENT_CHALLENGE:
     case LINK_EVENT_SESSION:
     case LINK_EVENT_CLOSED:
+    case LINK_EVENT_LOST:
     case LINK_EVENT_FAILED:
     case LINK_EVENT_REFUSED:
     case LINK_EVENT_STOP:
@@ -284,15 +334,23 @@ static enum err_code step_draining(
     case LINK_EVENT_TIMER:
         *actions = now.value >= core->wake_at.value ? end_drain(core, now) : 0;
         return ERR_OK;
-    case LINK_EVENT_CLOSED:
     case LINK_EVENT_FAILED:
     case LINK_EVENT_REFUSED:
+        forget_session(core);
         *actions = end_drain(core, now);
+        return ERR_OK;
+    case LINK_EVENT_CLOSED:
+    case LINK_EVENT_LOST:
+        *actions = end_drain(core, now);
+        return ERR_OK;
+    case LINK_EVENT_DRAIN:
+        if (event->renews) {
+            forget_session(core);
+        }
         return ERR_OK;
     case LINK_EVENT_ACCEPTED:
     case LINK_EVENT_ALIVE:
     case LINK_EVENT_HEARTBEAT:
-    case LINK_EVENT_DRAIN:
         return ERR_OK;
     case LINK_EVENT_START:
     case LINK_EVENT_PENDING:
@@ -334,7 +392,9 @@ static bool step_common(
     }
     bool out_of_patience = event->type == LINK_EVENT_TIMER && state != LINK_STREAMING
         && now.value >= core->wake_at.value;
-    if (event->type == LINK_EVENT_FAILED || event->type == LINK_EVENT_CLOSED || out_of_patience) {
+    bool is_end = event->type == LINK_EVENT_FAILED || event->type == LINK_EVENT_CLOSED
+        || event->type == LINK_EVENT_LOST;
+    if (is_end || out_of_patience) {
         *actions = fail(core, event, now);
         return true;
     }

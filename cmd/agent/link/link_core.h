@@ -4,7 +4,11 @@
  *   DISCONNECTED --timer--> ENROLLING ----enrolled----> HANDSHAKING --session--> STREAMING
  *        |                                                  ^                      |   |
  *        +---------------timer (enrolled)-------------------+<----renewal----- DRAINING |
- *        +<------failed, refused, closed (from anywhere; with a jittered, growing delay)+
+ *        +<-lost, failed, refused, closed (from anywhere; with a jittered, growing delay)
+ *
+ * A session that was accepted once outlives its streams: until it is due for renewal, what leads to
+ * HANDSHAKING leads to STREAMING at once, with the token the agent has. When the server does not
+ * know it any more, the handshake follows without a delay.
  *
  * An event that a state does not know is a fault of the server (or ours): ERR_PRECONDITION, nothing
  * changed; the caller answers with LINK_EVENT_FAILED. Pure: time and randomness come in with the
@@ -35,8 +39,9 @@ enum link_event_type {
     LINK_EVENT_ALIVE,     /* anything else on the control stream */
     LINK_EVENT_HEARTBEAT, /* answered: heartbeat_us */
     LINK_EVENT_DRAIN,     /* goaway or a drain command: come back after delay_us */
-    LINK_EVENT_CLOSED,    /* every stream of the session has ended */
-    LINK_EVENT_FAILED,    /* a call or stream failed; the server may be away */
+    LINK_EVENT_CLOSED,    /* every stream has ended; the session may still stand */
+    LINK_EVENT_LOST,      /* there is no way to the server; the session may still stand */
+    LINK_EVENT_FAILED,    /* a call or stream failed; the session is of no use any more */
     LINK_EVENT_REFUSED,   /* our credentials are not accepted */
     LINK_EVENT_STOP,
     LINK_EVENT_TYPE_COUNT
@@ -47,6 +52,7 @@ struct link_event {
     int64_t delay_us;
     int64_t heartbeat_us; /* 0: unchanged */
     int64_t lifetime_us;  /* 0: unknown */
+    bool renews;          /* drain: a handshake follows, whatever the session is good for */
     uint64_t random;      /* uniform, for jitter */
 };
 
@@ -54,11 +60,12 @@ enum link_action {
     LINK_DO_REGISTER = 1,
     LINK_DO_BEGIN = 2,
     LINK_DO_COMPLETE = 4,
-    LINK_DO_OPEN = 8,    /* the control stream, with hello */
+    LINK_DO_OPEN = 8,    /* the control stream, with hello; over a new channel if there is none */
     LINK_DO_UPLOAD = 16, /* the session is live: acks, uploads */
     LINK_DO_HEARTBEAT = 32,
     LINK_DO_HALF_CLOSE = 64, /* end the streams gently, then say CLOSED */
-    LINK_DO_DISCARD = 128,   /* drop streams and session; late answers are stale */
+    LINK_DO_DISCARD = 128,   /* drop streams and channel; late answers are stale. The session's
+                                token is kept until LINK_DO_BEGIN */
     LINK_DO_STOPPED = 256    /* the end: nothing follows */
 };
 
@@ -67,11 +74,14 @@ struct link_core {
     bool is_enrolled;
     bool is_started;
     bool is_stopping;
-    bool is_accepted;  /* in this session */
-    unsigned failures; /* in a row */
+    bool is_accepted;    /* on this stream */
+    bool is_resuming;    /* this stream came without a handshake and is not accepted yet */
+    unsigned unaccepted; /* streams in a row that came so and were reached, but not accepted */
+    unsigned failures;   /* in a row */
     int64_t heartbeat_us;
-    int64_t resume_after_us; /* after draining */
-    struct mono_us wake_at;  /* end of a delay or of a state's patience */
+    int64_t resume_after_us;      /* after draining */
+    struct mono_us session_until; /* what was accepted is good without a handshake; 0: nothing */
+    struct mono_us wake_at;       /* end of a delay or of a state's patience */
     struct mono_us heartbeat_at;
     struct mono_us renew_at;
     struct mono_us liveness_at;
@@ -80,6 +90,7 @@ struct link_core {
 #define LINK_BACKOFF_MIN_US   US_PER_SECOND
 #define LINK_BACKOFF_MAX_US   (60 * US_PER_SECOND)
 #define LINK_PATIENCE_US      (20 * US_PER_SECOND) /* for one answer */
+#define LINK_UNACCEPTED_MAX   3                    /* then a handshake is tried again */
 #define LINK_DRAIN_US         (5 * US_PER_SECOND)
 #define LINK_LIVENESS_US      (90 * US_PER_SECOND) /* accepted repeats every 30 s */
 #define LINK_HEARTBEAT_US     (15 * US_PER_SECOND) /* until the server says otherwise */
@@ -100,6 +111,8 @@ enum err_code link_step(
 struct mono_us link_core_deadline(const struct link_core *core);
 
 enum link_state link_core_state(const struct link_core *core);
+/* What the end of the control stream means. */
+enum link_event_type link_event_of_end(enum err_code code);
 const char *link_event_name(enum link_event_type event);
 
 #endif

@@ -61,7 +61,7 @@ struct link {
     bool tries_next_key; /* the key sent in Begin was the offered one */
     bool skips_next_key; /* it was refused: the old one again */
     uint8_t challenge[LINK_CHALLENGE_BYTES];
-    struct secret *authorization; /* "Bearer ..." */
+    struct secret *authorization; /* "Bearer ..."; outlives its channel, never this process */
     struct wall_us session_expires_at;
     struct wall_us server_time; /* 0: never told */
     struct mono_us server_time_at;

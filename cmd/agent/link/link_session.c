@@ -71,6 +71,7 @@ void link_begin(struct link *link)
         link_feed_type(link, LINK_EVENT_REFUSED);
         return;
     }
+    secret_destroy(STEAL(link->authorization));
     if (!link_need_channel(link)) {
         return;
     }

@@ -37,6 +37,8 @@ struct gateway {
     atomic_int poison_sequence; /* refused with INVALID */
     atomic_bool accepts_new_key;
     atomic_bool refuses_all;
+    atomic_bool forgot_session; /* until the next handshake */
+    atomic_int ends_with;       /* a woken control stream ends so instead of a goaway */
     atomic_ullong acked;
     /* what was seen */
     atomic_int registers;
@@ -156,6 +158,7 @@ static enum err_code handle_complete(
         return ERR_SET(err, ERR_UNAUTHENTICATED, "the signature is wrong");
     }
     atomic_fetch_add(&gateway->handshakes, 1);
+    atomic_store(&gateway->forgot_session, false);
     reply->session_token = (char *)(uintptr_t)SESSION;
     reply->expires_at = timestamp_in(call, 86400);
     reply->heartbeat_interval_ms = 1000;
@@ -168,7 +171,7 @@ static bool has_session(struct rpc_call *call)
 {
     unsigned count = 0;
     return str_equal(rpc_call_metadata(call, "authorization", &count), STR("Bearer " SESSION))
-        && count == 1;
+        && count == 1 && !atomic_load(&gateway_of(call)->forgot_session);
 }
 
 static enum err_code handle_heartbeat(
@@ -261,13 +264,17 @@ static void control_message(struct rpc_stream *stream, void *state, const Protob
     atomic_fetch_add(&gateway->opened, 1);
 }
 
-/* Wakes stand for what an operator does: a goaway. */
+/* Wakes stand for what an operator does: a goaway, or worse. */
 static void control_woken(struct rpc_stream *stream, void *state)
 {
+    struct gateway *gateway = state;
+    if (atomic_load(&gateway->ends_with) != ERR_OK) {
+        rpc_stream_finish(stream, (enum err_code)atomic_load(&gateway->ends_with), "as asked");
+        return;
+    }
     Agentgateway__V1__ControlStreamResponse response =
         AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__INIT;
     Agentgateway__V1__Goaway goaway = AGENTGATEWAY__V1__GOAWAY__INIT;
-    (void)state;
     goaway.reason = (char *)(uintptr_t) "test";
     response.message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_GOAWAY;
     response.goaway = &goaway;
@@ -697,6 +704,11 @@ static void test_a_rotated_key_is_taken_and_a_useless_one_is_not(void **state)
     assert_code(ERR_NOT_FOUND, state_load_api_key(world->state, true, &left, NULL));
 }
 
+static bool tried_twice(struct world *world)
+{
+    return world->problems >= 2;
+}
+
 static bool came_back(struct world *world)
 {
     struct rpc_stream *control = atomic_load(&world->gateway.control);
@@ -706,12 +718,115 @@ static bool came_back(struct world *world)
     return atomic_load(&world->gateway.opened) >= 2 && world->onlines >= 2;
 }
 
-static void test_goaway_ends_the_session_and_it_comes_back(void **state)
+static void test_after_a_goaway_it_comes_back_with_its_token(void **state)
 {
     struct world *world = *state;
     open_link(world, true);
     run_until(world, came_back);
     assert_int_equal(world->problems, 0);
+    assert_int_equal(atomic_load(&world->gateway.handshakes), 1);
+}
+
+static bool came_back_and_is_empty(struct world *world)
+{
+    if (!came_back(world)) {
+        return false;
+    }
+    if (atomic_load(&world->gateway.stored) == 0 && waiting(world) == 0) {
+        append(world, 3);
+        link_poke(world->link);
+    }
+    return is_online_and_empty(world);
+}
+
+/* Records that come later go up by the same session. */
+static void test_a_connection_that_breaks_costs_no_handshake(void **state)
+{
+    struct world *world = *state;
+    atomic_store(&world->gateway.ends_with, ERR_UNAVAILABLE);
+    open_link(world, true);
+    run_until(world, came_back_and_is_empty);
+    assert_int_equal(atomic_load(&world->gateway.stored), 3);
+    assert_int_equal(atomic_load(&world->gateway.handshakes), 1);
+}
+
+/* Once online, the server forgets its session. */
+static bool is_forgotten_and_came_back(struct world *world)
+{
+    if (world->onlines == 1 && atomic_load(&world->gateway.handshakes) == 1) {
+        atomic_store(&world->gateway.forgot_session, true);
+    }
+    return came_back(world);
+}
+
+/* The server does not know the session when the agent is back: it proves itself anew at once. */
+static void test_a_forgotten_session_is_followed_by_a_handshake(void **state)
+{
+    struct world *world = *state;
+    atomic_store(&world->gateway.ends_with, ERR_UNAVAILABLE);
+    open_link(world, true);
+    run_until(world, is_forgotten_and_came_back);
+    assert_int_equal(atomic_load(&world->gateway.handshakes), 2);
+}
+
+/* The stream's end, the token's refusal, the key's. */
+static bool is_revoked_and_told(struct world *world)
+{
+    if (world->onlines == 1) {
+        atomic_store(&world->gateway.refuses_all, true);
+        (void)is_forgotten_and_came_back(world);
+    }
+    return world->problems >= 3;
+}
+
+static void test_a_revoked_agent_is_refused_at_once(void **state)
+{
+    struct world *world = *state;
+    atomic_store(&world->gateway.ends_with, ERR_UNAVAILABLE);
+    open_link(world, true);
+    run_until(world, is_revoked_and_told);
+    assert_int_equal(world->last_problem, ERR_UNAUTHENTICATED);
+    assert_int_equal(atomic_load(&world->gateway.opened), 1);
+    assert_int_equal(atomic_load(&world->gateway.handshakes), 1);
+    struct link_view view;
+    link_get_view(world->link, &view);
+    assert_non_null(strstr(view.last_error, "the key is not valid"));
+    assert_string_equal(view.state, "disconnected");
+}
+
+static bool is_renewed(struct world *world)
+{
+    AUTO_SECRET struct secret *key = secret_create(NEW_KEY, sizeof(NEW_KEY) - 1);
+    if (world->onlines == 1 && !atomic_load(&world->gateway.accepts_new_key)) {
+        atomic_store(&world->gateway.accepts_new_key, true);
+        assert_ok(state_save_api_key(world->state, true, key, NULL));
+        link_renew(world->link);
+    }
+    return world->onlines >= 2;
+}
+
+/* A new key is proved with a new handshake, however good the token is. */
+static void test_a_renewal_is_a_handshake(void **state)
+{
+    struct world *world = *state;
+    AUTO_SECRET struct secret *now = NULL;
+    open_link(world, true);
+    run_until(world, is_renewed);
+    assert_int_equal(atomic_load(&world->gateway.handshakes), 2);
+    assert_ok(state_load_api_key(world->state, false, &now, NULL));
+    assert_true(secret_equal(secret_peek(now), STR(NEW_KEY)));
+}
+
+/* The token is in no file: a process that starts has none. */
+static void test_a_restart_is_a_handshake(void **state)
+{
+    struct world *world = *state;
+    open_link(world, true);
+    run_until(world, is_online_and_empty);
+    restart(world, false);
+    world->onlines = 0;
+    run_until(world, is_online_and_empty);
+    assert_int_equal(atomic_load(&world->gateway.handshakes), 2);
 }
 
 static bool has_stopped(struct world *world)
@@ -731,11 +846,6 @@ static void test_stop_ends_gently(void **state)
     struct link_view view;
     link_get_view(world->link, &view);
     assert_string_equal(view.state, "disconnected");
-}
-
-static bool tried_twice(struct world *world)
-{
-    return world->problems >= 2;
 }
 
 static void test_a_server_that_is_away(void **state)
@@ -764,7 +874,12 @@ int main(void)
         TEST(test_a_challenge_for_another_agent_is_not_signed),
         TEST(test_a_refused_key_is_told),
         TEST(test_a_rotated_key_is_taken_and_a_useless_one_is_not),
-        TEST(test_goaway_ends_the_session_and_it_comes_back),
+        TEST(test_after_a_goaway_it_comes_back_with_its_token),
+        TEST(test_a_connection_that_breaks_costs_no_handshake),
+        TEST(test_a_forgotten_session_is_followed_by_a_handshake),
+        TEST(test_a_revoked_agent_is_refused_at_once),
+        TEST(test_a_renewal_is_a_handshake),
+        TEST(test_a_restart_is_a_handshake),
         TEST(test_stop_ends_gently),
         TEST(test_a_server_that_is_away),
     };

@@ -19,9 +19,10 @@ DELAY_S = 2
 POINT = re.compile(r'FAULT_POINT\("([a-z._]+)"\)')
 
 # What makes a step come by; every other one is passed by commands and their telemetry.
-RECONNECT = ("agent.challenge.", "agent.session.", "agent.marks.", "server.challenge.", "server.session.", "server.hello.")
-STEP_LOAD = [(("agent.enrollment.", "server.registration."), "enroll"), (("agent.key.",), "rotate"),
-             (("agent.config.",), "config"), (RECONNECT, "drain")]
+# An agent that comes back has its token: only a new key makes it prove itself anew.
+HANDSHAKE = ("agent.challenge.", "agent.session.", "agent.marks.", "server.challenge.", "server.session.", "agent.key.")
+STEP_LOAD = [(("agent.enrollment.", "server.registration."), "enroll"), (HANDSHAKE, "rotate"),
+             (("agent.config.",), "config"), (("server.hello.",), "drain")]
 # Steps between a commit and its answer: where an acknowledgement can be lost.
 ANSWERS = ("server.batch.stored", "server.ack.stored", "server.challenge.stored", "server.session.stored",
            "server.command.sent", "server.command.marked", "server.hello.stored")

@@ -1,5 +1,6 @@
 /* Every event in every state, the ways through, the delays. */
 #include "cmd/agent/link/link_core.h"
+#include "common/base/cleanup.h"
 #include "tests/support/test.h"
 
 #define AT(seconds) ((struct mono_us){ (int64_t)(seconds)*US_PER_SECOND })
@@ -49,6 +50,7 @@ static const enum link_state leads[LINK_EVENT_TYPE_COUNT][LINK_STATE_COUNT] = {
     [LINK_EVENT_HEARTBEAT] = { NO,                NO,                 NO,                 LINK_STREAMING,     LINK_DRAINING },
     [LINK_EVENT_DRAIN] =     { NO,                NO,                 NO,                 LINK_DRAINING,      LINK_DRAINING },
     [LINK_EVENT_CLOSED] =    { NO,                LINK_DISCONNECTED,  LINK_DISCONNECTED,  LINK_DISCONNECTED,  LINK_HANDSHAKING },
+    [LINK_EVENT_LOST] =      { NO,                LINK_DISCONNECTED,  LINK_DISCONNECTED,  LINK_DISCONNECTED,  LINK_HANDSHAKING },
     [LINK_EVENT_FAILED] =    { NO,                LINK_DISCONNECTED,  LINK_DISCONNECTED,  LINK_DISCONNECTED,  LINK_HANDSHAKING },
     [LINK_EVENT_REFUSED] =   { NO,                LINK_DISCONNECTED,  LINK_DISCONNECTED,  LINK_DISCONNECTED,  LINK_HANDSHAKING },
     [LINK_EVENT_STOP] =      { LINK_DISCONNECTED, LINK_DISCONNECTED,  LINK_DISCONNECTED,  LINK_DRAINING,      LINK_DRAINING },
@@ -197,6 +199,128 @@ static void test_sessions_are_renewed_at_four_fifths(void **state)
     assert_int_equal(link_core_state(&core), LINK_HANDSHAKING);
 }
 
+/* Accepted at 0, renewed at 80 (s). */
+static struct link_core with_session(void)
+{
+    struct link_core core;
+    unsigned actions = 0;
+    struct link_event accepted = { .type = LINK_EVENT_ACCEPTED,
+                                   .lifetime_us = 100 * US_PER_SECOND };
+    link_core_init(&core, true, AT(0));
+    (void)step(&core, LINK_EVENT_START, AT(0));
+    (void)step(&core, LINK_EVENT_CHALLENGE, AT(0));
+    (void)step(&core, LINK_EVENT_SESSION, AT(0));
+    assert_ok(link_step(&core, &accepted, AT(0), &actions));
+    return core;
+}
+
+/* Lets the delay pass after what ended the streams. */
+static unsigned come_back(struct link_core *core)
+{
+    assert_int_equal(link_core_state(core), LINK_DISCONNECTED);
+    return step(core, LINK_EVENT_TIMER, link_core_deadline(core));
+}
+
+static void test_a_session_outlives_its_streams(void **state)
+{
+    (void)state;
+
+    static const enum link_event_type ends[] = { LINK_EVENT_LOST, LINK_EVENT_CLOSED };
+
+    for (unsigned i = 0; i < ARRAY_LENGTH(ends); i++) {
+        struct link_core core = with_session();
+        assert_int_equal(step(&core, ends[i], AT(1)), LINK_DO_DISCARD);
+        assert_int_equal(come_back(&core), LINK_DO_OPEN);
+        assert_int_equal(link_core_state(&core), LINK_STREAMING);
+        struct link_event accepted = { .type = LINK_EVENT_ACCEPTED,
+                                       .lifetime_us = 90 * US_PER_SECOND };
+        unsigned actions = 0;
+        assert_ok(link_step(&core, &accepted, AT(10), &actions));
+        assert_int_equal(actions, LINK_DO_UPLOAD | LINK_DO_HEARTBEAT);
+        (void)step(&core, LINK_EVENT_ALIVE, AT(60));
+        /* its renewal is not put off by coming back */
+        assert_int_equal(step(&core, LINK_EVENT_TIMER, AT(80)), LINK_DO_HALF_CLOSE);
+        assert_int_equal(step(&core, LINK_EVENT_CLOSED, AT(81)), LINK_DO_DISCARD | LINK_DO_BEGIN);
+    }
+}
+
+static void test_an_outage_of_any_length_costs_no_handshake_while_the_session_lasts(void **state)
+{
+    (void)state;
+    struct link_core core = with_session();
+    struct mono_us now = AT(1);
+    unsigned resumed = 0;
+    (void)step(&core, LINK_EVENT_LOST, now);
+    for (now = link_core_deadline(&core); now.value < AT(80).value;
+         now = link_core_deadline(&core)) {
+        assert_int_equal(step(&core, LINK_EVENT_TIMER, now), LINK_DO_OPEN);
+        assert_int_equal(step(&core, LINK_EVENT_LOST, now), LINK_DO_DISCARD);
+        resumed++;
+    }
+    assert_in_range(resumed, 5, 20);
+    assert_int_equal(step(&core, LINK_EVENT_TIMER, now), LINK_DO_BEGIN);
+}
+
+static void test_a_session_that_is_not_known_is_followed_by_a_handshake_at_once(void **state)
+{
+    (void)state;
+    struct link_core core = with_session();
+    (void)step(&core, LINK_EVENT_LOST, AT(1));
+    assert_int_equal(come_back(&core), LINK_DO_OPEN);
+    assert_int_equal(step(&core, LINK_EVENT_FAILED, AT(3)), LINK_DO_DISCARD | LINK_DO_BEGIN);
+    assert_int_equal(step(&core, LINK_EVENT_REFUSED, AT(3)), LINK_DO_DISCARD); /* and the key */
+    assert_in_range(link_core_deadline(&core).value, AT(33).value, AT(63).value);
+    assert_int_equal(come_back(&core), LINK_DO_BEGIN);
+}
+
+/* A session that ends while it streams is not tried again, and the delay is kept. */
+static void test_a_session_that_was_ended_is_forgotten(void **state)
+{
+    (void)state;
+    struct link_core core = with_session();
+    assert_int_equal(step(&core, LINK_EVENT_FAILED, AT(1)), LINK_DO_DISCARD);
+    assert_int_equal(come_back(&core), LINK_DO_BEGIN);
+}
+
+static void test_what_is_reached_but_not_accepted_is_tried_three_times(void **state)
+{
+    (void)state;
+    for (unsigned closes = 0; closes < 2; closes++) {
+        struct link_core core = with_session();
+        (void)step(&core, LINK_EVENT_LOST, AT(1));
+        for (unsigned i = 0; i < LINK_UNACCEPTED_MAX; i++) {
+            assert_int_equal(come_back(&core), LINK_DO_OPEN);
+            struct mono_us until = link_core_deadline(&core);
+            (void)step(&core, closes == 1 ? LINK_EVENT_CLOSED : LINK_EVENT_TIMER, until);
+        }
+        assert_int_equal(come_back(&core), LINK_DO_BEGIN);
+    }
+}
+
+static void test_a_drain_that_renews_is_followed_by_a_handshake(void **state)
+{
+    (void)state;
+    for (unsigned renews = 0; renews < 2; renews++) {
+        struct link_core core = with_session();
+        struct link_event drain = { .type = LINK_EVENT_DRAIN, .renews = renews == 1 };
+        unsigned actions = 0;
+        assert_ok(link_step(&core, &drain, AT(1), &actions));
+        assert_int_equal(
+            step(&core, LINK_EVENT_CLOSED, AT(2)),
+            LINK_DO_DISCARD | (renews == 1 ? LINK_DO_BEGIN : LINK_DO_OPEN));
+    }
+}
+
+static void test_only_the_word_of_the_server_ends_a_session(void **state)
+{
+    (void)state;
+    for (unsigned code = 0; code < ERR_CODE_COUNT; code++) {
+        bool is_over = code == ERR_UNAUTHENTICATED || code == ERR_DENIED;
+        assert_int_equal(link_event_of_end((enum err_code)code) == LINK_EVENT_FAILED, is_over);
+    }
+    assert_int_equal(link_event_of_end(ERR_UNAVAILABLE), LINK_EVENT_LOST);
+}
+
 static void test_drain_comes_back_after_the_delay(void **state)
 {
     (void)state;
@@ -226,6 +350,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_event_in_every_state),
+        cmocka_unit_test(test_a_session_outlives_its_streams),
+        cmocka_unit_test(test_an_outage_of_any_length_costs_no_handshake_while_the_session_lasts),
+        cmocka_unit_test(test_a_session_that_is_not_known_is_followed_by_a_handshake_at_once),
+        cmocka_unit_test(test_a_session_that_was_ended_is_forgotten),
+        cmocka_unit_test(test_what_is_reached_but_not_accepted_is_tried_three_times),
+        cmocka_unit_test(test_a_drain_that_renews_is_followed_by_a_handshake),
+        cmocka_unit_test(test_only_the_word_of_the_server_ends_a_session),
         cmocka_unit_test(test_the_way_from_nothing_to_streaming),
         cmocka_unit_test(test_nothing_before_accepted),
         cmocka_unit_test(test_delays_grow_with_jitter_and_stay_bounded),

@@ -224,11 +224,11 @@ void agent_cut(struct agent *agent, bool at_once)
     agent->is_leaving = true;
     fleet_count(agent->fleet, TALLY_DROPS, 1);
     if (at_once) {
-        /* nothing is left to drain: the state machine goes on with the next handshake */
+        /* nothing is left to drain: the state machine comes back with the next connection */
         discard(agent);
         agent_feed_type(agent, LINK_EVENT_DRAIN);
     } else {
-        agent_feed_type(agent, LINK_EVENT_FAILED);
+        agent_feed_type(agent, LINK_EVENT_LOST);
     }
 }
 

@@ -152,7 +152,7 @@ static void on_closed(void *context, enum err_code code, const struct err_info *
         log_info("sim_control_closed", LOG_UINT("agent", agent->number), LOG_ERR(err));
         agent->fleet->tally->errors[TALLY_CONTROL][code]++;
     }
-    agent_feed_type(agent, code == ERR_OK ? LINK_EVENT_CLOSED : LINK_EVENT_FAILED);
+    agent_feed_type(agent, link_event_of_end(code));
 }
 
 static enum err_code send_hello(struct agent *agent)
