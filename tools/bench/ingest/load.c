@@ -13,6 +13,7 @@
 enum {
     PAYLOAD_BYTES_MAX = 1024 * 1024,
     NAME_BYTES = 32,
+    LINE_BYTES = 96,
     STEP_US = 2000000, /* between two samples of a series */
     LIST_ARENA_BYTES = 16 * 1024 * 1024
 };
@@ -78,11 +79,66 @@ static void pack_batch(const struct load *load, size_t round, struct buf *payloa
     (void)wire_compress(buf_view(&plain), payload);
 }
 
+static void pack_events(const struct load *load, size_t round, struct buf *payload)
+{
+    AUTO_FREE char *texts = mem_alloc(LOAD_RECORD_EVENTS * LINE_BYTES);
+    char kind[] = "sandbox.log";
+    char device[] = "sbx_0123456789abcdef";
+    char key[] = "stream";
+    char value[] = "stdout";
+    Agentgateway__V1__AgentEvent events[LOAD_RECORD_EVENTS];
+    Agentgateway__V1__AgentEvent *list[LOAD_RECORD_EVENTS];
+    Agentgateway__V1__AgentEvent__AttributesEntry entry =
+        AGENTGATEWAY__V1__AGENT_EVENT__ATTRIBUTES_ENTRY__INIT;
+    Agentgateway__V1__AgentEvent__AttributesEntry *entries[] = { &entry };
+    Agentgateway__V1__EventBatch batch = AGENTGATEWAY__V1__EVENT_BATCH__INIT;
+    entry.key = key;
+    entry.value = value;
+    for (unsigned i = 0; i < LOAD_RECORD_EVENTS; i++) {
+        agentgateway__v1__agent_event__init(&events[i]);
+        char *text = texts + (size_t)i * LINE_BYTES;
+        (void)snprintf(text, LINE_BYTES, "line %zu.%u of what a program has to say", round, i);
+        events[i].time_us = time_at(load, round, i);
+        events[i].kind = kind;
+        events[i].device = device;
+        events[i].text = text;
+        events[i].n_attributes = 1;
+        events[i].attributes = entries;
+        list[i] = &events[i];
+    }
+    batch.n_events = LOAD_RECORD_EVENTS;
+    batch.events = list;
+    AUTO_BUF struct buf plain = BUF_INIT(PAYLOAD_BYTES_MAX);
+    wire_pack(&batch.base, &plain);
+    (void)wire_compress(buf_view(&plain), payload);
+}
+
 /* Later records begin where these end. */
 static void advance(struct load *load, size_t records)
 {
     size_t rounds = (records + LOAD_AGENTS - 1) / LOAD_AGENTS;
     load->next_us += (int64_t)(rounds * LOAD_TIMES) * STEP_US;
+}
+
+struct load_record *load_events_make(struct load *load, size_t count)
+{
+    struct load_record *records = mem_alloc_array(count, sizeof(*records));
+    for (size_t i = 0; i < count; i++) {
+        const struct seed_agent *agent = &load->agents[i % LOAD_AGENTS];
+        struct buf payload = BUF_INIT(PAYLOAD_BYTES_MAX);
+        pack_events(load, i / LOAD_AGENTS, &payload);
+        size_t bytes = payload.len;
+        records[i].source = (struct record_source){ WORKSPACE_DEFAULT, agent->id, agent->epoch };
+        records[i].upload = (struct record_upload){
+            .payload = str_from(buf_steal(&payload), bytes),
+            .captured_at = time_at(load, i / LOAD_AGENTS, 0),
+            .sequence = ++load->event_sequences[i % LOAD_AGENTS],
+            .format = AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_EVENT_BATCH,
+            .compression = AGENTGATEWAY__V1__PAYLOAD_COMPRESSION__PAYLOAD_COMPRESSION_ZSTD,
+            .is_event_stream = true,
+        };
+    }
+    return records;
 }
 
 struct load_record *load_records_make(struct load *load, size_t count)

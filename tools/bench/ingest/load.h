@@ -15,13 +15,15 @@ enum {
     LOAD_SERIES = 20, /* of an agent */
     LOAD_TIMES = 5,   /* samples of each series in a record */
     LOAD_RECORD_ROWS = LOAD_SERIES * LOAD_TIMES,
-    LOAD_BATCH_RECORDS = 512 /* as the writer takes at most */
+    LOAD_RECORD_EVENTS = 100, /* as lines of a log that is written fast */
+    LOAD_BATCH_RECORDS = 512  /* as the writer takes at most */
 };
 
 struct load {
     struct seed_agent agents[LOAD_AGENTS];
-    int64_t next_us;                           /* time of the next samples */
-    uint64_t sequences[LOAD_AGENTS];           /* last of each agent */
+    int64_t next_us;                 /* time of the next samples */
+    uint64_t sequences[LOAD_AGENTS]; /* last of each agent */
+    uint64_t event_sequences[LOAD_AGENTS];
     int64_t series[LOAD_AGENTS * LOAD_SERIES]; /* ids; load_find_series */
 };
 
@@ -35,6 +37,8 @@ void load_close(struct load *load);
 
 /* count records, an agent after the other. */
 struct load_record *load_records_make(struct load *load, size_t count);
+/* The same of events; both are freed alike. */
+struct load_record *load_events_make(struct load *load, size_t count);
 void load_records_free(struct load_record *records, size_t count);
 
 /* After the first records were stored: which ids the series got. */

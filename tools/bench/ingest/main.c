@@ -5,17 +5,22 @@
  * writer's transaction with epochs, high-water marks, series, newest values and the wakes of
  * watchers, the answer. The floor has rows in memory and inserts them. Both get batches of the same
  * size and commit each durably, as the engines are set (PostgreSQL: fsync; SQLite: WAL, FULL).
+ *
+ * Then events: how many a second, and on PostgreSQL what one costs the database in processor time.
  */
 #include "cmd/server/ingest/ingest.h"
 #include "common/base/cleanup.h"
 #include "common/sys/lock.h"
 #include "tools/bench/common/bench.h"
+#include "tools/bench/common/process.h"
 #include "tools/bench/ingest/direct.h"
 #include "tools/bench/ingest/load.h"
 
 enum {
     RECORDS = 4096, /* of a round */
     SMOKE_RECORDS = 128,
+    EVENT_RECORDS = 512, /* of LOAD_RECORD_EVENTS each */
+    EVENT_ROUNDS = 5,
     WAITING_MAX = 4096 /* below what the queue takes, so that it is never full */
 };
 
@@ -85,7 +90,7 @@ static enum err_code store(
     struct setting *setting,
     const struct load_record *records,
     size_t count,
-    double *ret_rate,
+    double *ret_seconds,
     struct err_info *err)
 {
     struct mono_us began = clock_mono(clock_system());
@@ -95,8 +100,7 @@ static enum err_code store(
     if (!wait_for(setting, 0)) {
         return ERR_SET(err, ERR_TIMEOUT, "records are not answered");
     }
-    double seconds = (double)(clock_mono(clock_system()).value - began.value) / 1e6;
-    *ret_rate = (double)(count * LOAD_RECORD_ROWS) / seconds;
+    *ret_seconds = (double)(clock_mono(clock_system()).value - began.value) / 1e6;
     return setting->failed == 0
         ? ERR_OK
         : ERR_SET(err, ERR_INTERNAL, "%zu records were not stored", setting->failed);
@@ -112,9 +116,80 @@ static enum err_code rate_ours(void *context, double *ret_rate, struct err_info 
     struct setting *setting = context;
     size_t count = count_of(setting);
     struct load_record *records = load_records_make(&setting->load, count);
-    enum err_code code = store(setting, records, count, ret_rate, err);
+    double seconds = 0;
+    enum err_code code = store(setting, records, count, &seconds, err);
     load_records_free(records, count);
+    *ret_rate = (double)(count * LOAD_RECORD_ROWS) / seconds;
     return code;
+}
+
+static const struct sql_statement BACKENDS = {
+    "bench_backends",
+    "SELECT CAST(pid AS bigint) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    NULL
+};
+
+/* Processor time of those that serve this database, the writer's among them; 0 where they run on
+ * another machine. */
+static enum err_code backends_cpu_us(struct setting *setting, int64_t *ret_us, struct err_info *err)
+{
+    struct sql_conn *conn = setting->seed->conn;
+    struct sql_rows *rows = NULL;
+    *ret_us = 0;
+    TRY(sql_begin_read(conn, SQL_ALL_WORKSPACES, err));
+    enum err_code code = sql_query(conn, &BACKENDS, SQL_NO_ARGS, &rows, err);
+    while (code == ERR_OK && sql_rows_next(rows, err) == ERR_OK) {
+        *ret_us += process_cpu_us((pid_t)sql_int(rows, 0));
+    }
+    sql_rows_close(rows);
+    sql_rollback(conn);
+    return code;
+}
+
+struct event_cost {
+    double rates[EVENT_ROUNDS];
+    double database_us[EVENT_ROUNDS]; /* each event's */
+};
+
+static enum err_code store_events(
+    struct setting *setting, size_t round, struct event_cost *cost, struct err_info *err)
+{
+    bool is_postgres = setting->seed->service.engine == SQL_POSTGRES;
+    size_t count = bench_is_smoke(setting->bench) ? LOAD_AGENTS : EVENT_RECORDS;
+    double events = (double)(count * LOAD_RECORD_EVENTS);
+    struct load_record *records = load_events_make(&setting->load, count);
+    int64_t us[2] = { 0, 0 };
+    double seconds = 0;
+    enum err_code code = is_postgres ? backends_cpu_us(setting, &us[0], err) : ERR_OK;
+    if (code == ERR_OK) {
+        code = store(setting, records, count, &seconds, err);
+    }
+    if (code == ERR_OK && is_postgres) {
+        code = backends_cpu_us(setting, &us[1], err);
+    }
+    load_records_free(records, count);
+    cost->rates[round] = events / seconds;
+    cost->database_us[round] = (double)(us[1] - us[0]) / events;
+    return code;
+}
+
+static enum err_code measure_events(struct setting *setting, struct err_info *err)
+{
+    bool is_postgres = setting->seed->service.engine == SQL_POSTGRES;
+    size_t rounds = bench_is_smoke(setting->bench) ? 1 : EVENT_ROUNDS;
+    const char *metric =
+        is_postgres ? "events stored once, PostgreSQL" : "events stored once, SQLite";
+    struct event_cost cost;
+    for (size_t i = 0; i < rounds; i++) {
+        TRY(store_events(setting, i, &cost, err));
+    }
+    bench_value(setting->bench, metric, "/s", bench_quantile(cost.rates, rounds, 0.5), 0);
+    if (is_postgres) {
+        double us = bench_quantile(cost.database_us, rounds, 0.5);
+        bench_value(setting->bench, "processor time of PostgreSQL for an event", "us", us, 0);
+    }
+    return ERR_OK;
 }
 
 static enum err_code insert_batches(
@@ -176,7 +251,8 @@ static enum err_code measure(struct setting *setting, struct err_info *err)
         .floor = rate_direct,
         .context = setting,
     };
-    return bench_compare(setting->bench, &pair, err);
+    TRY(bench_compare(setting->bench, &pair, err));
+    return measure_events(setting, err);
 }
 
 int main(int argc, char **argv)
