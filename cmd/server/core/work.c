@@ -43,8 +43,12 @@ static enum err_code attempt(struct work *work, const struct ask *ask, struct er
 {
     bool read_only = ask->begin != sql_begin;
     work->wake_count = 0;
+    late_events_clear(&work->events);
     TRY(ask->begin(work->conn, ask->workspace_id, err));
     enum err_code code = ask->fn(work, ask->context, err);
+    if (code == ERR_OK && !read_only) {
+        code = late_events_write(&work->events, work->conn, err);
+    }
     if (code == ERR_OK && !read_only) {
         code = notify_replicas(work, err);
     }
@@ -129,6 +133,7 @@ static enum err_code run(const struct ask *ask, struct err_info *err)
         hub_publish(service->hub, work.wakes[i].topic, work.wakes[i].key);
     }
     mem_free(work.wakes);
+    late_events_deinit(&work.events);
     return code;
 }
 
@@ -180,4 +185,10 @@ void work_wake(struct work *work, enum hub_topic topic, int64_t key)
         work->wakes = mem_realloc(work->wakes, work->wake_room * sizeof(*work->wakes));
     }
     work->wakes[work->wake_count++] = (struct work_wake){ topic, key };
+}
+
+void work_event(struct work *work, int64_t workspace_id, const struct event_record *event)
+{
+    late_events_add(&work->events, workspace_id, event);
+    work_wake(work, HUB_EVENTS, workspace_id);
 }

@@ -1,12 +1,13 @@
 /*
  * One piece of work on the database: a transaction with the wall of its workspace, retried when it
- * lost a race, and the wakes it owes, which go out after the commit (to this replica through the
- * hub, to the others through a notification in the same transaction). On the stack of a worker's
- * thread.
+ * lost a race, the events it owes, which are its last rows, and the wakes it owes, which go out
+ * after the commit (to this replica through the hub, to the others through a notification in the
+ * same transaction). On the stack of a worker's thread.
  */
 #ifndef SERVER_CORE_WORK_H
 #define SERVER_CORE_WORK_H
 
+#include "cmd/server/core/late_events.h"
 #include "cmd/server/core/service.h"
 
 struct work_wake {
@@ -22,6 +23,7 @@ struct work {
     struct work_wake *wakes; /* of this attempt; grows as needed */
     size_t wake_count;
     size_t wake_room;
+    struct late_events events; /* of this attempt */
 };
 
 /* fn may run several times: it must have no effect but on the database, the arena and ret values.
@@ -62,6 +64,10 @@ enum err_code work_lookup(
 /* Inside fn: publish topic and key after the commit; the same pair counts once, and there is no
  * bound: a transaction for many agents or workspaces owes each its wake. */
 void work_wake(struct work *work, enum hub_topic topic, int64_t key);
+
+/* Inside fn of work_run: an event, written when fn is done, and its wake. The texts are copied, but
+ * for event->kind, which is static. */
+void work_event(struct work *work, int64_t workspace_id, const struct event_record *event);
 
 /* Channel of notifications between replicas. */
 #define WORK_CHANNEL "belay"

@@ -174,7 +174,6 @@ static enum err_code add_revision(
     if (!buf_ok(&packed)) {
         return API_OUT_OF_MEMORY(err);
     }
-    record->policy_version++;
     const struct sandbox_policy_record revision = {
         .sandbox_id = record->id,
         .version = record->policy_version,
@@ -224,8 +223,9 @@ static enum err_code change_policy(
     if (!str_equal(str_of(hash), str_of(newest.hash))) {
         const struct sandbox_policy_record said = { .hash = hash,
                                                     .annotations = buf_text(&annotations) };
-        TRY(add_revision(api, record, policy, &said, err));
+        record->policy_version++;
         TRY(lifecycle_send_policy(&self, record, policy, err));
+        TRY(add_revision(api, record, policy, &said, err));
     }
     reply->version = (uint32_t)record->policy_version;
     reply->policy_hash = hash;

@@ -8,7 +8,6 @@
 #include "cmd/server/sandbox/policy.h"
 #include "cmd/server/store/agent.h"
 #include "cmd/server/store/audit.h"
-#include "cmd/server/store/event.h"
 #include "cmd/server/store/sandbox/usage.h"
 #include "common/base/id.h"
 #include "common/wire/wire.h"
@@ -23,6 +22,7 @@ enum {
     PAGE_ROWS = 500,
     PAGE_BYTES = 8 * 1024 * 1024, /* of lives: a message has up to 4 KiB */
     ID_BYTES = 80,
+    TEXT_BYTES = 8 * 1024, /* of an event: phase and message */
     STRANGERS_MAX = 16,
     HEARTBEATS_OF_GRACE = 3
 };
@@ -32,19 +32,24 @@ int64_t lifecycle_grace_us(const struct service *service)
     return HEARTBEATS_OF_GRACE * service->settings.heartbeat_us;
 }
 
-static enum err_code note_phase(
-    const struct lifecycle *self,
-    const struct sandbox_record *record,
-    enum phase phase,
-    struct err_info *err)
+/* An event, at the end of the transaction. */
+static void note_phase(
+    const struct lifecycle *self, const struct sandbox_record *record, enum phase phase)
 {
     struct work *work = self->work;
+    AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
     work_wake(work, HUB_SANDBOXES, record->workspace_id);
     if (record->agent_id == 0) {
-        return ERR_OK;
+        return;
     }
     char attributes[64];
     (void)snprintf(attributes, sizeof(attributes), "{\"phase\":\"%s\"}", phase_name(phase));
+    buf_printf(
+        &text,
+        "%s%s%s",
+        phase_name(phase),
+        record->message[0] == '\0' ? "" : ": ",
+        record->message);
     const struct event_record event = {
         .agent_id = record->agent_id,
         .time_us = work->now.value,
@@ -53,20 +58,10 @@ static enum err_code note_phase(
                                          : AGENTGATEWAY__V1__SEVERITY__SEVERITY_INFO,
         .kind = "sandbox.phase",
         .device = record->id,
-        .text = arena_printf(
-            work->arena,
-            "%s%s%s",
-            phase_name(phase),
-            record->message[0] == '\0' ? "" : ": ",
-            record->message),
+        .text = buf_ok(&text) ? buf_text(&text) : phase_name(phase),
         .attributes = attributes,
     };
-    work_wake(work, HUB_EVENTS, record->workspace_id);
-    if (event.text == NULL) {
-        return ERR_SET(err, ERR_LIMIT, "the sandbox's message is too large");
-    }
-    TRY(store_event_lock(work->conn, record->workspace_id, err));
-    return store_event_add(work->conn, record->workspace_id, &event, err);
+    work_event(work, record->workspace_id, &event);
 }
 
 /* Writes the record; an event only when the phase is another. */
@@ -79,12 +74,11 @@ static enum err_code change(
     bool is_new_phase = record->phase != (int64_t)phase;
     record->phase = (int64_t)phase;
     record->changed_at = is_new_phase ? self->work->now.value : record->changed_at;
-    TRY(store_sandbox_update(self->work->conn, record, err));
-    if (!is_new_phase) {
-        work_wake(self->work, HUB_SANDBOXES, record->workspace_id);
-        return ERR_OK;
+    work_wake(self->work, HUB_SANDBOXES, record->workspace_id);
+    if (is_new_phase) {
+        note_phase(self, record, phase);
     }
-    return note_phase(self, record, phase, err);
+    return store_sandbox_update(self->work->conn, record, err);
 }
 
 static enum err_code fail(
@@ -217,7 +211,7 @@ enum err_code lifecycle_create(
     record.disk_bytes = facts.room.disk_bytes;
     TRY(store(self, wish, &record, err));
     TRY(orders_create(self, &record, wish->spec, &facts, err));
-    TRY(note_phase(self, &record, PHASE_PROVISIONING, err));
+    note_phase(self, &record, PHASE_PROVISIONING);
     return store_sandbox_get(
         work->conn, self->workspace_id, str_of(record.id), work->arena, ret_record, err);
 }
@@ -238,8 +232,11 @@ enum err_code lifecycle_order(
     }
     record->reason = "";
     record->message = "";
-    TRY(change(self, record, next, err));
-    return orders_repeat(self, record, err);
+    /* First the order, which takes the agent's row: reports take it before a sandbox's, too. */
+    struct sandbox_record ordered = *record;
+    ordered.phase = (int64_t)next;
+    TRY(orders_repeat(self, &ordered, err));
+    return change(self, record, next, err);
 }
 
 enum err_code lifecycle_send_policy(
@@ -254,7 +251,7 @@ enum err_code lifecycle_send_policy(
 static enum err_code forget(
     const struct lifecycle *self, struct sandbox_record *record, struct err_info *err)
 {
-    TRY(note_phase(self, record, PHASE_GONE, err));
+    note_phase(self, record, PHASE_GONE);
     return store_sandbox_remove(self->work->conn, record->workspace_id, str_of(record->id), err);
 }
 
@@ -273,13 +270,13 @@ enum err_code lifecycle_delete(
     return is_forced || !takes_orders ? forget(self, record, err) : ERR_OK;
 }
 
-static enum err_code audit_gone(
-    const struct lifecycle *self, const struct sandbox_record *record, struct err_info *err)
+/* Its workspace's audit is this transaction's from then on: nothing else may be waited for. */
+static enum err_code audit_gone(const struct lifecycle *self, const char *id, struct err_info *err)
 {
     char target[80];
-    (void)snprintf(target, sizeof(target), "sandbox/%s", record->id);
+    (void)snprintf(target, sizeof(target), "sandbox/%s", id);
     const struct audit_entry entry = {
-        .workspace_id = record->workspace_id,
+        .workspace_id = self->workspace_id,
         .actor = self->actor,
         .action = "sandbox.removed",
         .target = target,
@@ -288,7 +285,7 @@ static enum err_code audit_gone(
         .request_id = "",
         .source = "",
     };
-    work_wake(self->work, HUB_AUDIT, record->workspace_id);
+    work_wake(self->work, HUB_AUDIT, self->workspace_id);
     return store_audit_add(self->work->conn, &entry, self->work->now, err);
 }
 
@@ -329,8 +326,7 @@ static enum err_code apply_report(
         phase_after_report((enum phase)record->phase, (enum phase_report)report->state);
     *ret_gone = next == PHASE_GONE;
     if (*ret_gone) {
-        TRY(forget(self, record, err));
-        return audit_gone(self, record, err);
+        return forget(self, record, err);
     }
     TRY(settle_policy(self, record, report, err));
     record->report_sequence = (int64_t)report->sequence;
@@ -343,7 +339,8 @@ static enum err_code apply_report(
     return change(self, record, next, err);
 }
 
-/* Of what is its agent's. *ret_gone: it has ended, there is no record any more. */
+/* Of what is its agent's. *ret_gone: it has ended and its record is gone, which is to be audited.
+ */
 static enum err_code take_news(
     const struct lifecycle *self,
     struct sandbox_record *record,
@@ -374,16 +371,20 @@ enum err_code lifecycle_take_report(
         return ERR_OK; /* the next hello has it removed */
     }
     TRY(code);
-    return take_news(self, &record, report, &is_gone, err);
+    TRY(take_news(self, &record, report, &is_gone, err));
+    return is_gone ? audit_gone(self, record.id, err) : ERR_OK;
 }
 
 /* What the agent once had and has no more; what it never took is still on its way. */
 static enum err_code end_missing(
-    const struct lifecycle *self, struct sandbox_record *record, struct err_info *err)
+    const struct lifecycle *self,
+    struct sandbox_record *record,
+    bool *ret_gone,
+    struct err_info *err)
 {
-    if (phase_after_missing((enum phase)record->phase) == PHASE_GONE) {
-        TRY(forget(self, record, err));
-        return audit_gone(self, record, err);
+    *ret_gone = phase_after_missing((enum phase)record->phase) == PHASE_GONE;
+    if (*ret_gone) {
+        return forget(self, record, err);
     }
     if (record->report_sequence == 0 || record->phase == PHASE_ERROR) {
         return ERR_OK;
@@ -397,10 +398,16 @@ struct said {
     bool is_known; /* as one of this agent's */
 };
 
+struct gone {
+    const char *id;
+    struct gone *next;
+};
+
 struct hello {
     int64_t agent_id;
     struct said *said; /* by id, the newest report first */
     size_t count;
+    struct gone *gone; /* to be audited; in the work's arena */
 };
 
 static int compare_said(const void *a, const void *b)
@@ -450,25 +457,41 @@ static struct said *find_said(const struct hello *hello, const char *id)
     return NULL;
 }
 
+static enum err_code note_gone(
+    const struct lifecycle *self, struct hello *hello, const char *id, struct err_info *err)
+{
+    struct gone *gone = arena_alloc(self->work->arena, sizeof(*gone));
+    if (gone == NULL || (gone->id = arena_strdup(self->work->arena, id)) == NULL) {
+        return ERR_SET(err, ERR_LIMIT, "too many sandboxes have ended at once");
+    }
+    gone->next = hello->gone;
+    hello->gone = gone;
+    return ERR_OK;
+}
+
 static enum err_code meet(
     const struct lifecycle *self,
-    const struct hello *hello,
+    struct hello *hello,
     struct sandbox_record *record,
     struct err_info *err)
 {
     struct said *said = find_said(hello, record->id);
     bool is_gone = false;
     if (said == NULL) {
-        return end_missing(self, record, err);
+        TRY(end_missing(self, record, &is_gone, err));
+    } else {
+        said->is_known = true;
+        TRY(take_news(self, record, said->report, &is_gone, err));
     }
-    said->is_known = true;
-    TRY(take_news(self, record, said->report, &is_gone, err));
-    return is_gone ? ERR_OK : orders_repeat(self, record, err);
+    if (is_gone) {
+        return note_gone(self, hello, record->id, err);
+    }
+    return said == NULL ? ERR_OK : orders_repeat(self, record, err);
 }
 
 /* All of the agent's sandboxes, by id, as the sweep goes through them. */
 static enum err_code meet_all(
-    const struct lifecycle *self, const struct hello *hello, struct err_info *err)
+    const struct lifecycle *self, struct hello *hello, struct err_info *err)
 {
     AUTO_ARENA struct arena *arena = arena_create(PAGE_BYTES);
     char after[ID_BYTES] = "";
@@ -528,9 +551,13 @@ enum err_code lifecycle_take_hello(
 {
     size_t count = 0;
     AUTO_FREE struct said *said = sort_reports(message, &count);
-    const struct hello hello = { .agent_id = agent_id, .said = said, .count = count };
+    struct hello hello = { .agent_id = agent_id, .said = said, .count = count };
     TRY(meet_all(self, &hello, err));
-    return remove_strangers(self, &hello, err);
+    TRY(remove_strangers(self, &hello, err));
+    for (const struct gone *gone = hello.gone; gone != NULL; gone = gone->next) {
+        TRY(audit_gone(self, gone->id, err));
+    }
+    return ERR_OK;
 }
 
 enum err_code lifecycle_take_refusal(

@@ -1,8 +1,9 @@
 /*
  * Sandboxes from the order to the end: a record before anything starts, the agent's reports move
  * its phase, orders that got lost are given again when the agent is back. Every function runs
- * inside a transaction (a work_fn), leaves an event of the kind "sandbox.phase" with each change
- * and owes the wakes.
+ * inside a transaction (a work_fn), owes an event of the kind "sandbox.phase" with each change, and
+ * the wakes. So that transactions wait for each other in one order, each takes an agent's row
+ * first, then sandboxes by workspace and id, then the audit, then the events.
  */
 #ifndef SERVER_SANDBOX_LIFECYCLE_H
 #define SERVER_SANDBOX_LIFECYCLE_H
@@ -46,7 +47,8 @@ enum err_code lifecycle_order(
     enum phase_order order,
     struct err_info *err) MUST_CHECK;
 
-/* Gives the agent a new policy revision, which is stored already. */
+/* Gives the agent the policy of record->policy_version, before that is stored: the agent's row is
+ * taken before a sandbox's. */
 enum err_code lifecycle_send_policy(
     const struct lifecycle *self,
     const struct sandbox_record *record,

@@ -19,6 +19,7 @@ struct bench {
     int fail_runs; /* the first so many end with fail_code */
     enum err_code fail_code;
     int heard_inside;
+    int64_t agents[2]; /* of the default workspace and the other */
 };
 
 static void hear(void *context, int64_t key)
@@ -112,6 +113,56 @@ static void test_no_wake_is_lost_however_many_there_are(void **state)
     assert_ok_err(
         err, work_run(bench.worker, bench.place->arena, SQL_ALL_WORKSPACES, wake_many, NULL, &err));
     assert_int_equal(bench.heard, MANY_WAKES);
+    bench_deinit(&bench);
+}
+
+static enum err_code owe_events(struct work *work, void *context, struct err_info *err)
+{
+    struct bench *bench = context;
+    static const int64_t workspaces[] = { PLACE_OTHER, WORKSPACE_DEFAULT, PLACE_OTHER };
+    for (size_t i = 0; i < ARRAY_LENGTH(workspaces); i++) {
+        char text[8] = { (char)('a' + (char)i), '\0' }; /* gone before it is written */
+        const struct event_record event = {
+            .agent_id = bench->agents[workspaces[i] == PLACE_OTHER],
+            .time_us = PLACE_NOW.value,
+            .received_at = PLACE_NOW.value,
+            .severity = 2,
+            .kind = "test.event",
+            .device = "",
+            .text = text,
+            .attributes = "{}",
+        };
+        work_event(work, workspaces[i], &event);
+    }
+    return ++bench->runs <= bench->fail_runs ? ERR_SET(err, bench->fail_code, "as asked") : ERR_OK;
+}
+
+/* Once, by workspace, and then in the order they came, whatever was tried before. */
+static void test_events_are_the_last_rows(void **state)
+{
+    struct bench bench;
+    struct err_info err = ERR_INFO_INIT;
+    char order[8] = "";
+    bench_init(&bench, state);
+    bench.agents[0] = place_add_agent(bench.place, WORKSPACE_DEFAULT, "edge", 1);
+    bench.agents[1] = place_add_agent(bench.place, PLACE_OTHER, "edge", 2);
+    bench.fail_runs = 2;
+    bench.fail_code = ERR_BUSY;
+    assert_ok_err(
+        err,
+        work_run(bench.worker, bench.place->arena, SQL_ALL_WORKSPACES, owe_events, &bench, &err));
+    static const struct sql_statement TEXTS = { "texts_of_test",
+                                                "SELECT text FROM event ORDER BY id",
+                                                "SELECT text FROM event ORDER BY id" };
+    struct sql_rows *rows = NULL;
+    place_begin(bench.place, SQL_ALL_WORKSPACES);
+    assert_ok_err(err, sql_query(bench.place->conn, &TEXTS, SQL_NO_ARGS, &rows, &err));
+    for (size_t i = 0; i < 4 && sql_rows_next(rows, &err) == ERR_OK; i++) {
+        order[i] = sql_text(rows, 0).ptr[0];
+    }
+    sql_rows_close(rows);
+    place_commit(bench.place);
+    assert_string_equal(order, "bac");
     bench_deinit(&bench);
 }
 
@@ -290,6 +341,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         PLACE_BOTH(test_wakes_go_out_after_the_commit),
         PLACE_BOTH(test_no_wake_is_lost_however_many_there_are),
+        PLACE_BOTH(test_events_are_the_last_rows),
         PLACE_BOTH(test_a_lost_race_is_tried_again),
         PLACE_BOTH(test_a_failure_leaves_nothing_behind),
         PLACE_BOTH(test_reads_change_nothing),

@@ -2,6 +2,7 @@
 #include "cmd/server/sandbox/lifecycle.h"
 #include "cmd/server/store/command.h"
 #include "cmd/server/store/event.h"
+#include "common/sys/thread.h"
 #include "tests/component/server_store/fixture.h"
 #include "tests/support/payload.h"
 
@@ -25,7 +26,7 @@ struct bench {
     int64_t agent;
     bool has_more;
     const Agentgateway__V1__ControlHello *hello;
-    unsigned attempts;
+    unsigned counts;
 };
 
 static void bench_init(struct bench *bench, void **state)
@@ -107,26 +108,34 @@ static void set_seen(struct bench *bench, struct wall_us at)
     mem_free(text);
 }
 
-static int64_t count(struct bench *bench, const char *condition)
+static int64_t ask_count(struct bench *bench, const struct sql_statement *statement)
 {
     struct err_info err = ERR_INFO_INIT;
     struct sql_rows *rows = NULL;
-    char *text = mem_printf("SELECT COUNT(*) FROM %s", condition);
-    const struct sql_statement statement = { text, text, text };
     place_begin(bench->place, SQL_ALL_WORKSPACES);
-    assert_ok_err(err, sql_query(bench->place->conn, &statement, SQL_NO_ARGS, &rows, &err));
+    assert_ok_err(err, sql_query(bench->place->conn, statement, SQL_NO_ARGS, &rows, &err));
     assert_ok_err(err, sql_rows_next(rows, &err));
     int64_t number = sql_int(rows, 0);
     sql_rows_close(rows);
     place_commit(bench->place);
-    mem_free(text);
     return number;
+}
+
+/* A statement lives as long as its connection. */
+static int64_t count(struct bench *bench, const char *condition)
+{
+    struct arena *arena = bench->place->arena;
+    const char *text = arena_printf(arena, "SELECT COUNT(*) FROM %s", condition);
+    const char *name = arena_printf(arena, "count_of_test_%u", bench->counts++);
+    const struct sql_statement statement = { name, text, text };
+    const struct sql_statement *kept = arena_dup(arena, &statement, sizeof(statement));
+    assert_non_null(kept);
+    return ask_count(bench, kept);
 }
 
 static enum err_code sweep(struct work *work, void *context, struct err_info *err)
 {
     struct bench *bench = context;
-    bench->attempts++;
     return lifecycle_sweep(work, &bench->has_more, err);
 }
 
@@ -278,6 +287,45 @@ static void test_strangers_go(void **state)
     bench_deinit(&bench);
 }
 
+static void sweep_on_a_thread(void *context)
+{
+    sweep_all(context);
+}
+
+#define WAITS                                                                       \
+    "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND " \
+    "wait_event_type = 'Lock'"
+static const struct sql_statement WAITS_OF_TEST = { "waits_of_test", WAITS, WAITS };
+
+/* PostgreSQL: whoever waits for a sandbox's row does not keep others from writing events, or both
+ * might wait for each other. */
+static void test_a_sweep_that_waits_holds_no_events(void **state)
+{
+    struct bench bench;
+    struct err_info err = ERR_INFO_INIT;
+    struct thread thread;
+    bench_init(&bench, state);
+    add_sandboxes(&bench, 2, PHASE_READY, 1, 1);
+    struct sql_conn *reporter = place_connect(bench.place);
+    struct sandbox_record last;
+    assert_ok_err(err, sql_begin(reporter, WORKSPACE_DEFAULT, &err));
+    assert_ok_err(
+        err,
+        store_sandbox_life(
+            reporter, WORKSPACE_DEFAULT, STR("sbx_00001"), bench.place->arena, &last, &err));
+    assert_ok_err(err, store_sandbox_update(reporter, &last, &err));
+    assert_ok_err(err, thread_start(&thread, "sweep", sweep_on_a_thread, &bench, &err));
+    while (ask_count(&bench, &WAITS_OF_TEST) == 0) { /* it has a row and waits for the next */
+    }
+    assert_ok_err(err, sql_exec_script(reporter, "SET LOCAL lock_timeout = '500ms'", &err));
+    assert_ok_err(err, store_event_lock(reporter, WORKSPACE_DEFAULT, &err));
+    assert_ok_err(err, sql_commit(reporter, &err));
+    thread_join(&thread);
+    sql_close(reporter);
+    assert_int_equal(count(&bench, "sandbox WHERE phase = 5"), 2);
+    bench_deinit(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +337,8 @@ int main(void)
         PLACE_BOTH(test_a_hello_of_large_sandboxes),
         PLACE_BOTH(test_a_hello_of_many_sandboxes),
         PLACE_BOTH(test_strangers_go),
+        cmocka_unit_test_setup_teardown(
+            test_a_sweep_that_waits_holds_no_events, place_setup_postgres, place_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
