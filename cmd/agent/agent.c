@@ -96,16 +96,20 @@ static int dispatch(const struct config *config)
     return usage("unknown command: ", name);
 }
 
-/* Before any thread: signals are the loop's, new files are ours alone. */
-static enum err_code prepare(const struct config *config, struct err_info *err)
+void agent_hold_signals(void)
 {
     sigset_t set;
-    enum log_level level = LOG_INFO;
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGHUP);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+/* New files are ours alone. */
+static enum err_code prepare(const struct config *config, struct err_info *err)
+{
+    enum log_level level = LOG_INFO;
     (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(077);
     log_set_component("belay-agent");

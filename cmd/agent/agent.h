@@ -20,4 +20,11 @@ enum agent_exit {
 /* Before any thread exists. Returns an exit status. */
 int agent_main(int argc, char **argv);
 
+/*
+ * From now on SIGINT, SIGTERM and SIGHUP are events of a loop (loop_signals), in this thread and
+ * all later ones. For verbs that run one, before any thread; the others are ended by a signal as
+ * usual.
+ */
+void agent_hold_signals(void);
+
 #endif

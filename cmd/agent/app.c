@@ -376,6 +376,7 @@ int app_run(const struct config *config)
     struct app app = { .config = config, .clock = clock_system() };
     struct err_info err = ERR_INFO_INIT;
     struct host_samples samples;
+    agent_hold_signals();
     enum err_code code = open_all(&app, &err);
     if (code != ERR_OK) {
         close_all(&app);

@@ -129,6 +129,7 @@ static enum err_code read_join(const char *word, struct buf *text, struct err_in
 
 static enum err_code open_ground(struct enroll *enroll, struct err_info *err)
 {
+    agent_hold_signals(); /* not before: the join string may be waited for */
     host_facts_read("", &enroll->facts);
     TRY(wire_schema_load(belay_descriptors, belay_descriptors_size, &enroll->schema, err));
     TRY(loop_create(clock_system(), &enroll->loop, err));

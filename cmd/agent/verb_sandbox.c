@@ -11,17 +11,18 @@
 #include "common/base/cleanup.h"
 #include "common/sys/eraser.h"
 #include "common/sys/fd.h"
+#include "common/sys/input.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum {
     ARGUMENTS_MAX = 1024,
+    DIR_BYTES = 4096,
     SIGNAL_STATUS = 128, /* + number, as shells tell it */
     TIMEOUT_STATUS = 124
 };
@@ -32,8 +33,8 @@ struct run {
     struct loop *loop;
     struct sandboxes *all;
     struct proxy *proxy; /* NULL: it has no network */
-    char dir[64];
-    struct loop_watch *input_watch;
+    char dir[DIR_BYTES];
+    struct input *input; /* NULL: not yet, or ended */
     uint64_t input_sent;
     uint64_t input_taken;
     struct sandbox_exit exit;
@@ -54,20 +55,18 @@ static void on_output(
 
 static void stop_input(struct run *run)
 {
-    loop_watch_remove(run->input_watch);
-    run->input_watch = NULL;
+    input_destroy(STEAL(run->input));
     sandbox_input_end(run->all, ID, 0);
 }
 
-/* Reads no more than the window has room for; the watch rests meanwhile. */
-static void on_input(void *context, uint32_t events)
+/* Reads no more than the window has room for; the input rests meanwhile. */
+static void on_input(void *context)
 {
     struct run *run = context;
     AUTO_FREE char *data = mem_alloc(MESSAGE_DATA_BYTES_MAX);
     uint64_t open = SANDBOX_INPUT_WINDOW_BYTES - (run->input_sent - run->input_taken);
-    (void)events;
     if (open < MESSAGE_DATA_BYTES_MAX) {
-        if (loop_watch_set(run->input_watch, 0) != ERR_OK) {
+        if (input_pause(run->input, true, NULL) != ERR_OK) {
             stop_input(run);
         }
         return;
@@ -86,7 +85,7 @@ static void on_input_taken(void *context, const char *id, uint64_t exec, uint64_
     (void)id;
     (void)exec;
     run->input_taken = offset;
-    if (run->input_watch != NULL && loop_watch_set(run->input_watch, EPOLLIN) != ERR_OK) {
+    if (run->input != NULL && input_pause(run->input, false, NULL) != ERR_OK) {
         stop_input(run);
     }
 }
@@ -95,9 +94,9 @@ static void on_ready(void *context, const char *id)
 {
     struct run *run = context;
     (void)id;
-    /* A file cannot be watched: it is read as fast as the window lets it. */
-    if (loop_watch_add(run->loop, 0, EPOLLIN, on_input, run, &run->input_watch, NULL) != ERR_OK) {
-        sandbox_input_end(run->all, ID, 0);
+    run->input = input_create(run->loop, 0, on_input, run);
+    if (input_pause(run->input, false, NULL) != ERR_OK) {
+        stop_input(run);
     }
 }
 
@@ -114,8 +113,7 @@ static void on_ended(void *context, const struct sandbox_info *info)
     struct run *run = context;
     run->exit = *info->exit;
     run->status = info->status;
-    loop_watch_remove(run->input_watch);
-    run->input_watch = NULL;
+    input_destroy(STEAL(run->input));
     if (sandbox_remove(run->all, ID, NULL) != ERR_OK) {
         loop_stop(run->loop);
     }
@@ -170,8 +168,17 @@ static enum err_code open_run(struct run *run, const struct config *config, stru
     const char *image = config_text(config, "image");
     const char *base = getenv("TMPDIR");
     struct sandboxes_options options = { .loop = NULL };
-    (void)snprintf(
-        run->dir, sizeof(run->dir), "%.40s/belay-sandbox-XXXXXX", base == NULL ? "/tmp" : base);
+    agent_hold_signals();
+    int length = snprintf(
+        run->dir, sizeof(run->dir), "%s/belay-sandbox-XXXXXX", base == NULL ? "/tmp" : base);
+    if (length < 0 || (size_t)length >= sizeof(run->dir)) {
+        run->dir[0] = '\0';
+        return ERR_SET(
+            err,
+            ERR_INVALID,
+            "TMPDIR: it and a name below it have more than %d bytes",
+            DIR_BYTES - 1);
+    }
     if (mkdtemp(run->dir) == NULL) {
         int number = errno;
         run->dir[0] = '\0';
@@ -242,6 +249,7 @@ static enum err_code open_network(
 static void close_run(struct run *run)
 {
     struct err_info err = ERR_INFO_INIT;
+    input_destroy(run->input);
     sandboxes_close(run->all);
     fd_close(&run->image);
     proxy_destroy(run->proxy);

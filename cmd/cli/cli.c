@@ -251,5 +251,8 @@ int cli_run(const struct cli_io *io, int argc, char *const *argv)
     if (cli.usage) {
         return CLI_EXIT_USAGE;
     }
+    if (cli.signal != 0) {
+        return 128 + cli.signal;
+    }
     return code == ERR_OK ? (int)cli.exit_status : (int)cli_exit_of(code);
 }

@@ -55,6 +55,8 @@ struct cli {
     struct connection *connection; /* opened at first use */
     bool usage;                    /* err is about the command line: exit status 64 */
     enum cli_exit exit_status;     /* of a command that ran but whose answer is a failure */
+    int signal; /* that ended a wait: 128 and its number are the exit status, whatever else; 0: none
+                 */
     struct err_info err;
 };
 

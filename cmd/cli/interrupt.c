@@ -87,14 +87,24 @@ void interrupt_release(struct interrupt *interrupt)
     interrupt_claim(interrupt, NULL, NULL);
 }
 
+/* What whoever started us had ignored stays so: nohup, a shell's & in a script. */
+static void choose(sigset_t *set)
+{
+    static const int ENDS[] = { SIGINT, SIGTERM, SIGHUP };
+    sigemptyset(set);
+    sigaddset(set, SIGWINCH);
+    for (size_t i = 0; i < ARRAY_LENGTH(ENDS); i++) {
+        struct sigaction action;
+        if (sigaction(ENDS[i], NULL, &action) != 0 || action.sa_handler != SIG_IGN) {
+            sigaddset(set, ENDS[i]);
+        }
+    }
+}
+
 enum err_code interrupt_start(struct interrupt **ret_interrupt, struct err_info *err)
 {
     sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
-    sigaddset(&set, SIGWINCH);
+    choose(&set);
     if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR) {
         return ERR_SET(err, ERR_INTERNAL, "cannot take over signals");
     }

@@ -1,7 +1,8 @@
 /*
  * Ctrl-C: ends the program quietly with 128 + the signal's number, from any wait. A thread of its
- * own takes SIGINT, SIGTERM, SIGHUP and SIGWINCH, which main has blocked before any other thread
- * started. A command that has something to put back first claims them for a while.
+ * own takes SIGINT, SIGTERM, SIGHUP (but for those that were ignored when the program started) and
+ * SIGWINCH, which main has blocked before any other thread started. A command that has something to
+ * put back first claims them for a while.
  */
 #ifndef CMD_CLI_INTERRUPT_H
 #define CMD_CLI_INTERRUPT_H

@@ -334,6 +334,53 @@ class Images(unittest.TestCase):
         self.taken(archive(GOOD), "two")
         self.assert_clean(["two"])
 
+    def importing(self, *command, **options):
+        """An import that waits for the rest of its archive."""
+        data = archive(*(member(f"d{i % 10}/{i}", bytes(20000)) for i in range(300)))
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   env={**os.environ, "BELAY_STATE_DIR": os.path.join(self.dir, "state")}, **options)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.addCleanup(process.stderr.close)
+        process.stdin.write(data[:len(data) // 2])
+        process.stdin.flush()
+        end = time.monotonic() + 60
+        while time.monotonic() < end and not any("d9" in dirs for _, dirs, _ in os.walk(self.store)):
+            time.sleep(0.01)
+        return process
+
+    def stopped(self, process, status):
+        """It ends although its input does not."""
+        self.assertEqual(status, process.wait(60))
+        self.assertEqual([], self.names())
+        self.taken(archive(GOOD), "later")
+        self.assert_clean(["later"])  # nobody holds what was half done
+        process.stdin.close()
+        self.assertEqual(0, self.agent("image", "remove", "later").returncode)
+
+    def test_an_import_can_be_stopped(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process = self.importing(AGENT, "image", "import", "one", "-")
+            process.send_signal(number)
+            self.stopped(process, -number)
+
+    def test_belay_image_stops_with_what_it_started(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process = self.importing(CLI, "image", "import", "one", "-")
+            process.send_signal(number)  # to belay alone
+            self.stopped(process, 128 + number)
+
+    def test_what_was_stopped_goes_with_the_agents_next_start(self):
+        root = member("x", b"", mode=0o755)
+        self.taken(archive(root), "other")
+        process = self.importing(AGENT, "image", "import", "one", "-")
+        process.terminate()
+        process.wait(60)
+        process.stdin.close()
+        self.assertNotEqual([], os.listdir(self.inside(".staging")))  # or there was nothing to see
+        self.agent("sandbox", "run", "--driver", DRIVER, "--image", "other", "--", "/x")
+        self.assert_clean(["other"])
+
     def test_two_imports_of_one_name(self):
         runs = [subprocess.Popen([AGENT, "image", "import", "one", "-", "--state-dir", os.path.join(self.dir, "state")],
                                  stdin=subprocess.PIPE, stderr=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
@@ -370,6 +417,25 @@ class Images(unittest.TestCase):
         self.assertIn(b"no image other", self.run_inside("other", "/bin/sh").stderr)
         if ROOT:
             self.assertIn(b"denied", self.run_inside("root", "/bin/cat", "/roots").stderr)
+
+    def test_input_from_a_file_comes_whole(self):
+        path = os.path.join(self.dir, "input")
+        with open(path, "wb") as file:
+            file.write(random.Random(1).randbytes(3 << 20))
+        long = os.path.join(self.dir, "t" * 60)
+        os.mkdir(long)
+        for source, wanted in ((path, 3 << 20), ("/dev/null", 0)):
+            with open(source, "rb") as file:
+                run = subprocess.run([AGENT, "sandbox", "run", "--driver", DRIVER, "--", "cat"], stdin=file,
+                                     capture_output=True, timeout=120, check=False, env={**os.environ, "TMPDIR": long})
+            with open(source, "rb") as file:
+                self.assertEqual((0, wanted), (run.returncode, len(run.stdout)), run.stderr)
+                self.assertTrue(file.read() == run.stdout)
+            self.assertEqual([], os.listdir(long))
+        run = subprocess.run([AGENT, "sandbox", "probe"], capture_output=True, timeout=60, check=False,
+                             env={**os.environ, "TMPDIR": "/" + "t" * 4090})
+        self.assertEqual(64, run.returncode)
+        self.assertIn(b"TMPDIR", run.stderr)
 
     def test_an_image_in_use_stays(self):
         self.taken(archive(*self.tools()), "root")

@@ -35,6 +35,12 @@ def wait_for(what, condition):
     raise AssertionError(f"never: {what}")
 
 
+def is_reading(pid):
+    """It stands in read() of its standard input: the number of the system call, then its arguments."""
+    with open(f"/proc/{pid}/syscall", encoding="ascii") as file:
+        return file.read().split()[:2] == ["0", "0x0"]
+
+
 class World(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="belay-agent-")
@@ -160,6 +166,17 @@ class Alone(World):
         self.check(self.agent("enroll", "belay://host:1/?token=" + TOKEN + "&ca=12"), 64, "64 hex")
         self.check(self.agent("enroll", f"belay://127.0.0.1:1/?token={TOKEN}"), 69, "127.0.0.1:1")
         self.assertFalse(os.path.exists(self.path("agent", "pending")))
+
+    def test_waiting_for_a_join_string_can_be_ended(self):
+        waiting = subprocess.Popen([AGENT, "enroll", "-", "--state-dir", self.path("agent")], env=self.env,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.addCleanup(waiting.stdout.close)
+        self.addCleanup(waiting.stdin.close)
+        self.addCleanup(waiting.wait)
+        self.addCleanup(waiting.kill)
+        wait_for("it reads", lambda: is_reading(waiting.pid))
+        waiting.send_signal(signal.SIGINT)
+        self.assertEqual(-signal.SIGINT, waiting.wait(PATIENCE))
 
     def test_a_proxy_without_http2(self):
         server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)

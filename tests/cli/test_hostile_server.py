@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 """`belay` against a server, and sandboxes behind it, that answer what no honest one would."""
 import os
-import pty
+import signal
+import socket
 import subprocess
 import sys
-import tarfile
 import threading
 import unittest
 
@@ -167,6 +167,52 @@ class Copies(HostileCase):
                 run = self.belay("sandbox", "cp", self.file, "box:/sandbox", status=1)
                 self.assertNotIn(b"no folder", run.stderr)
                 self.assertIn(b"/sandbox", run.stderr)
+
+
+class Signals(HostileCase):
+    def start(self, *args, ignored=()):
+        def ignore():
+            for number in ignored:
+                signal.signal(number, signal.SIG_IGN)
+        process = subprocess.Popen([BELAY, *args], env=self.environment(), stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=ignore)
+        for end in (process.stdout.close, process.stderr.close, process.wait, process.kill):
+            self.addCleanup(end)
+        return process
+
+    def test_what_was_ignored_at_the_start_stays_ignored(self):
+        """nohup, and a shell's & in a script."""
+        process = self.start("sandbox", "forward", "box", ":80", "-o", "name", ignored=(signal.SIGHUP, signal.SIGINT))
+        host, port = process.stdout.readline().decode().rsplit(":", 1)
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGINT)
+        with socket.create_connection((host, int(port)), timeout=harness.TIMEOUT):
+            self.assertIn(b"a connection failed", process.stderr.readline())  # and it goes on
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(143, process.wait(harness.TIMEOUT))
+
+    def test_ctrl_c_ends_each_wait_with_its_status(self):
+        ended = threading.Event()
+        self.addCleanup(ended.set)
+        watched = threading.Semaphore(0)
+
+        def watch(request, context):
+            yield openshell.SandboxStreamEvent(sandbox=sandbox("box", phase=openshell.SANDBOX_PHASE_PROVISIONING))
+            watched.release()
+            ended.wait(harness.TIMEOUT)
+        self.does["WatchSandbox"] = watch
+        self.does["DeleteSandbox"] = lambda request, context: openshell.DeleteSandboxResponse()
+        for method in ("StopSandbox", "StartSandbox", "CreateSandbox"):
+            self.does[method] = lambda request, context: openshell.SandboxResponse(
+                sandbox=sandbox("box", phase=openshell.SANDBOX_PHASE_PROVISIONING))
+        for words in (["delete", "--wait", "box"], ["stop", "--wait", "box"], ["start", "--wait", "box"], ["create"],
+                      ["logs", "-f", "box"]):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                with self.subTest(words=words, number=number):
+                    process = self.start("sandbox", *words)
+                    self.assertTrue(watched.acquire(timeout=harness.TIMEOUT))
+                    process.send_signal(number)
+                    self.assertEqual(128 + number, process.wait(harness.TIMEOUT))
 
 
 if __name__ == "__main__":

@@ -133,6 +133,16 @@ static void sweep(const char *staging)
     }
 }
 
+void images_sweep(const char *store)
+{
+    struct stat info;
+    AUTO_FREE char *staging = mem_printf("%s/" STAGING, store);
+    AUTO_FD int lock = -1;
+    if (lstat(staging, &info) == 0 && lock_store(store, &lock, NULL) == ERR_OK) {
+        sweep(staging);
+    }
+}
+
 struct stage {
     char *path;
     int fd;

@@ -57,6 +57,9 @@ void images_each(const char *store, void (*each)(void *context, const char *name
 enum err_code images_remove(
     const char *store, const char *runs, const char *name, struct err_info *err) MUST_CHECK;
 
+/* Removes what imports that were killed left; the next import does so too. */
+void images_sweep(const char *store);
+
 /* The path of the image with this name. ERR_NOT_FOUND, ERR_INVALID (the name). */
 enum err_code images_find(
     const char *store, const char *name, char *ret_path, size_t path_bytes, struct err_info *err)

@@ -211,7 +211,9 @@ static enum err_code make_folders(struct sandboxes *all, struct err_info *err)
     TRY(file_make_dir(all->dir, 0700, err));
     TRY(file_lock_dir(all->dir, &all->lock_fd, err));
     TRY(file_make_dir(run, 0700, err));
-    return file_make_dir(all->image_dir, 0700, err);
+    TRY(file_make_dir(all->image_dir, 0700, err));
+    images_sweep(all->image_dir);
+    return ERR_OK;
 }
 
 /* Made once, and kept: what our control groups are called for ever. */

@@ -4,10 +4,13 @@
  * command is belay-agent's, started from here with what was asked for.
  */
 #include "cmd/cli/commands/commands.h"
+#include "cmd/cli/interrupt.h"
 #include "common/base/cleanup.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,10 +27,13 @@ static const struct {
 } exits[] = { { 0, CLI_EXIT_OK },    { 64, CLI_EXIT_USAGE },  { 69, CLI_EXIT_UNAVAILABLE },
               { 75, CLI_EXIT_BUSY }, { 77, CLI_EXIT_DENIED }, { 78, CLI_EXIT_CONFLICT } };
 
-static enum cli_exit exit_of(int status)
+static enum cli_exit exit_of(const siginfo_t *end)
 {
-    for (size_t i = 0; WIFEXITED(status) && i < ARRAY_LENGTH(exits); i++) {
-        if (exits[i].status == WEXITSTATUS(status)) {
+    if (end->si_code != CLD_EXITED) {
+        return (enum cli_exit)(128 + end->si_status);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(exits); i++) {
+        if (exits[i].status == end->si_status) {
             return exits[i].exit;
         }
     }
@@ -48,12 +54,70 @@ static const char *find_agent(struct cli *cli)
     return "belay-agent";
 }
 
-static enum err_code run_agent(struct cli *cli, char *const *argv)
+/* Signals as a program expects them: what we block and ignore for ourselves is not its own. */
+static int spawn(char *const *argv, pid_t *ret_pid)
+{
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    sigset_t usual;
+    int number = posix_spawnattr_init(&attributes);
+    if (number != 0) {
+        return number;
+    }
+    (void)sigemptyset(&none);
+    (void)sigemptyset(&usual);
+    (void)sigaddset(&usual, SIGPIPE);
+    (void)posix_spawnattr_setsigmask(&attributes, &none);
+    (void)posix_spawnattr_setsigdefault(&attributes, &usual);
+    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    number = posix_spawnp(ret_pid, argv[0], NULL, &attributes, argv, environ);
+    (void)posix_spawnattr_destroy(&attributes);
+    return number;
+}
+
+struct child {
+    atomic_int pid;    /* 0: not started yet */
+    atomic_int signal; /* the last that came */
+};
+
+/* On the interrupt's thread: what ends us ends the agent's command, which decides how. */
+static void pass_on(void *context, int signal)
+{
+    struct child *child = context;
+    if (signal != SIGWINCH) {
+        atomic_store(&child->signal, signal);
+        int pid = atomic_load(&child->pid);
+        (void)(pid == 0 ? 0 : kill(pid, signal));
+    }
+}
+
+static int start(struct child *child, char *const *argv)
 {
     pid_t pid = 0;
-    int status = 0;
+    int number = spawn(argv, &pid);
+    atomic_store(&child->pid, pid);
+    int signal = atomic_load(&child->signal); /* while it was started */
+    if (number == 0 && signal != 0) {
+        (void)kill(pid, signal);
+    }
+    return number;
+}
+
+/* Its number stays its own until no signal can be passed on any more. */
+static enum err_code run_agent(struct cli *cli, char *const *argv)
+{
+    struct child child;
+    siginfo_t end = { .si_code = 0 };
+    atomic_init(&child.pid, 0);
+    atomic_init(&child.signal, 0);
     (void)fflush(cli->io->out);
-    int number = posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ);
+    interrupt_claim(cli->io->interrupt, pass_on, &child);
+    int number = start(&child, argv);
+    pid_t pid = atomic_load(&child.pid);
+    while (number == 0 && waitid(P_PID, (id_t)pid, &end, WEXITED | WNOWAIT) != 0
+           && errno == EINTR) {
+    }
+    interrupt_release(cli->io->interrupt);
     if (number != 0) {
         return ERR_SET_ERRNO(
             &cli->err,
@@ -62,12 +126,10 @@ static enum err_code run_agent(struct cli *cli, char *const *argv)
             "%s: images are kept by the agent of this machine",
             argv[0]);
     }
-    while (waitpid(pid, &status, 0) < 0) {
-        if (errno != EINTR) {
-            return ERR_SET_ERRNO(&cli->err, ERR_INTERNAL, errno, "waiting for %s", argv[0]);
-        }
+    if (waitpid(pid, NULL, 0) != pid) {
+        return ERR_SET_ERRNO(&cli->err, ERR_INTERNAL, errno, "waiting for %s", argv[0]);
     }
-    cli->exit_status = exit_of(status);
+    cli->exit_status = exit_of(&end);
     return ERR_OK;
 }
 

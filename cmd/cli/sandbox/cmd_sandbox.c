@@ -81,7 +81,7 @@ static enum err_code wait_for(
     const struct follow_wish wish = { .sandbox = sandbox, .until = until };
     enum err_code code = follow_run(follow, &wish, ret_last);
     if (code == ERR_CANCELED && follow_signal(follow) != 0) {
-        cli->exit_status = (enum cli_exit)(128 + follow_signal(follow));
+        cli->signal = follow_signal(follow);
         return ERR_CANCELED;
     }
     return code;
@@ -113,26 +113,28 @@ static enum err_code delete_one(struct cli *cli, const char *name)
 }
 
 /* Every name is tried; the first error is the answer, the others are said at once. */
-static enum err_code delete (struct cli *cli) {
-    enum err_code first = ERR_OK; struct err_info first_error = ERR_INFO_INIT;
-        if (args_flag(cli->args, "force")){ TRY(connection_add_header(cli, "belay-force", "true"));
-}
-for (size_t i = 0; i < args_word_count(cli->args); i++)
+static enum err_code delete_all(struct cli *cli)
 {
-    enum err_code code = delete_one(cli, args_word(cli->args, i));
-    if (code == ERR_CANCELED) {
-        return code;
+    enum err_code first = ERR_OK;
+    struct err_info first_error = ERR_INFO_INIT;
+    if (args_flag(cli->args, "force")) {
+        TRY(connection_add_header(cli, "belay-force", "true"));
     }
-    if (code != ERR_OK && first == ERR_OK) {
-        first = code;
-        first_error = cli->err;
-        err_prefix(&first_error, "%s", args_word(cli->args, i));
-    } else if (code != ERR_OK) {
-        output_note(cli, "belay: %s: %s", args_word(cli->args, i), cli->err.text);
+    for (size_t i = 0; i < args_word_count(cli->args); i++) {
+        enum err_code code = delete_one(cli, args_word(cli->args, i));
+        if (code == ERR_CANCELED) {
+            return code;
+        }
+        if (code != ERR_OK && first == ERR_OK) {
+            first = code;
+            first_error = cli->err;
+            err_prefix(&first_error, "%s", args_word(cli->args, i));
+        } else if (code != ERR_OK) {
+            output_note(cli, "belay: %s: %s", args_word(cli->args, i), cli->err.text);
+        }
     }
-}
-cli->err = first_error;
-return first;
+    cli->err = first_error;
+    return first;
 }
 
 static enum err_code order(struct cli *cli, const char *method, ProtobufCMessage *request)
@@ -225,7 +227,7 @@ static const struct cli_command DELETE = {
                    "back.",
     CLI_LIST(argument, DELETE_ARGUMENTS),
     CLI_LIST(option, DELETE_OPTIONS),
-    .run = delete,
+    .run = delete_all,
 };
 
 static const struct cli_option ORDER_OPTIONS[] = {

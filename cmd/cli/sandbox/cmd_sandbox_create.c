@@ -286,7 +286,7 @@ static enum err_code finish(
             sandbox->metadata->name);
     }
     if (signal != 0) {
-        cli->exit_status = (enum cli_exit)(128 + signal);
+        cli->signal = signal;
         return ERR_OK;
     }
     return code;

@@ -95,7 +95,7 @@ static enum err_code follow_log(
     };
     enum err_code code = follow_run(follow, &wish, &last);
     if (follow_signal(follow) != 0) {
-        cli->exit_status = (enum cli_exit)(128 + follow_signal(follow));
+        cli->signal = follow_signal(follow);
         return ERR_OK;
     }
     return code == ERR_TIMEOUT ? ERR_OK : code;

@@ -217,7 +217,7 @@ enum err_code forward_run(struct cli *cli, const struct forward_wish *wish)
         interrupt_claim(cli->io->interrupt, on_signal, &forward);
         loop_run(forward.loop);
         interrupt_release(cli->io->interrupt);
-        cli->exit_status = (enum cli_exit)(128 + forward.last_signal);
+        cli->signal = forward.last_signal;
     }
     close_all(&forward);
     return code;

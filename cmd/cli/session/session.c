@@ -4,8 +4,8 @@
 #include "cmd/cli/interrupt.h"
 #include "cmd/cli/session/escape.h"
 #include "cmd/cli/session/sink.h"
-#include "cmd/cli/session/source.h"
 #include "cmd/cli/session/terminal.h"
+#include "common/sys/input.h"
 #include "common/sys/loop.h"
 
 #include <errno.h>
@@ -27,7 +27,7 @@ struct session {
     struct rpc_client_stream *stream;
     struct terminal *terminal; /* NULL: our input is none, or none was asked for */
     struct escape escape;
-    struct source *input; /* NULL: ended */
+    struct input *input; /* NULL: ended */
     struct sink *out;
     struct sink *errors;
     int in_fd;
@@ -179,7 +179,7 @@ static void send_held(struct session *session)
 static void end_input(struct session *session)
 {
     send_held(session);
-    source_destroy(STEAL(session->input));
+    input_destroy(STEAL(session->input));
     rpc_client_stream_half_close(session->stream);
 }
 
@@ -210,7 +210,7 @@ static void on_input(void *context)
 {
     struct session *session = context;
     if (session->unsent >= UNSENT_MAX && session->terminal == NULL) {
-        (void)!source_pause(session->input, true, &session->err);
+        (void)!input_pause(session->input, true, &session->err);
         return;
     }
     ssize_t count = read(session->in_fd, session->bytes, READ_BYTES);
@@ -235,7 +235,7 @@ static void on_writable(void *context)
     struct session *session = context;
     session->unsent = 0;
     send_held(session);
-    if (session->input != NULL && source_pause(session->input, false, &session->err) != ERR_OK) {
+    if (session->input != NULL && input_pause(session->input, false, &session->err) != ERR_OK) {
         end_input(session);
     }
 }
@@ -323,8 +323,8 @@ static enum err_code start(struct session *session)
         rpc_client_stream_half_close(session->stream);
         return ERR_OK;
     }
-    session->input = source_create(session->loop, session->in_fd, on_input, session);
-    return source_pause(session->input, false, &session->cli->err);
+    session->input = input_create(session->loop, session->in_fd, on_input, session);
+    return input_pause(session->input, false, &session->cli->err);
 }
 
 static void run_loop(struct session *session)
@@ -350,7 +350,7 @@ static enum err_code finish(struct session *session)
     const char *name = session->wish->name;
     int signal = atomic_load(&session->last_signal);
     if (signal != 0) {
-        cli->exit_status = (enum cli_exit)(128 + signal);
+        cli->signal = signal;
         return ERR_OK;
     }
     if (session->is_left) {
@@ -397,7 +397,7 @@ enum err_code session_run(struct cli *cli, struct session_wish *wish)
     }
     terminal_close(session.terminal);
     rpc_client_stream_release(session.stream);
-    source_destroy(session.input);
+    input_destroy(session.input);
     sink_destroy(session.out);
     sink_destroy(session.errors);
     buf_deinit(&session.held);
