@@ -182,8 +182,8 @@ static bool acts_now(const struct commands *commands, const char *command_id)
     return false;
 }
 
-/* true: it was given before; its answer, if there is one, goes again. *ret_cut_off: it was given to
- * an earlier process, which came to no answer. */
+/* true: it was given before, or may have been; its answer, if there is one and it can be read, goes
+ * again. *ret_cut_off: it was given to an earlier process, which came to no answer. */
 static bool answer_repetition(
     struct commands *commands, const Agentgateway__V1__ControlCommand *command, bool *ret_cut_off)
 {
@@ -191,8 +191,17 @@ static bool answer_repetition(
     enum command_status status = COMMAND_RUNNING;
     struct command_outcome outcome;
     struct str_view id = str_of(command->command_id);
-    if (command_log_find(commands->options.spool, id, arena, &status, &outcome, NULL) != ERR_OK) {
+    struct err_info err = ERR_INFO_INIT;
+    enum err_code code =
+        command_log_find(commands->options.spool, id, arena, &status, &outcome, &err);
+    if (code == ERR_NOT_FOUND) {
         return false;
+    }
+    if (code != ERR_OK) {
+        /* A number above all others is new. Of any other an answer now could be the wrong one, and
+         * the server keeps what it hears: it asks again with the next session. */
+        log_error("command_log", LOG_STR("command", command->command_id), LOG_ERR(&err));
+        return command->sequence <= commands->last_sequence;
     }
     if (status != COMMAND_RUNNING) {
         send_ack(commands, id, &outcome);

@@ -3,17 +3,18 @@
 #include "cmd/agent/relay/relay.h"
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
+#include "common/base/map.h"
 #include "common/wire/timestamp.h"
 
 #include <stdio.h>
 
 enum {
     REFUSALS_MAX = 16, /* streams beside the relays that only say why not */
-    REMEMBERED = 256   /* ids whose time is not over */
+    REMEMBERED =
+        8192 /* ids, those whose time is not over among them: 800 a second, for 10 s each */
 };
 
 struct seen {
-    char id[RELAY_ID_BYTES];
     int64_t expires_at; /* by the server's clock */
 };
 
@@ -21,7 +22,7 @@ struct bridges {
     struct bridges_options options;
     struct list relays;
     size_t count;
-    struct seen *seen; /* REMEMBERED of them; NULL until the first */
+    struct map *seen; /* of struct seen, by the id of the order */
 };
 
 const struct bridges_options *bridges_options_of(const struct bridges *bridges)
@@ -49,7 +50,13 @@ struct bridges *bridges_create(const struct bridges_options *options)
     struct bridges *bridges = mem_alloc(sizeof(*bridges));
     bridges->options = *options;
     list_init(&bridges->relays);
+    bridges->seen = map_create();
     return bridges;
+}
+
+static void free_seen(void *value)
+{
+    mem_free(value);
 }
 
 void bridges_destroy(struct bridges *bridges)
@@ -61,7 +68,7 @@ void bridges_destroy(struct bridges *bridges)
     while (!list_is_empty(&bridges->relays)) {
         relay_destroy(LIST_ENTRY(bridges->relays.next, struct relay, link));
     }
-    mem_free(bridges->seen);
+    map_destroy(bridges->seen, free_seen);
     mem_free(bridges);
 }
 
@@ -77,26 +84,34 @@ enum memory {
     IS_FULL
 };
 
+static void forget_expired(struct bridges *bridges, struct wall_us now)
+{
+    size_t cursor = 0;
+    struct str_view key;
+    void *value = NULL;
+    while (map_next(bridges->seen, &cursor, &key, &value)) {
+        if (((const struct seen *)value)->expires_at <= now.value) {
+            free_seen(map_remove(bridges->seen, key));
+        }
+    }
+}
+
+/* One whose time is over does not come here: its signature is of no use any more. */
 static enum memory remember(
     struct bridges *bridges, const Agentgateway__V1__ControlRelayOpen *order, struct wall_us now)
 {
-    struct seen *place = NULL;
-    if (bridges->seen == NULL) {
-        bridges->seen = mem_alloc_array(REMEMBERED, sizeof(*bridges->seen));
+    if (map_find(bridges->seen, str_of(order->relay_id)) != NULL) {
+        return IS_KNOWN;
     }
-    for (size_t i = 0; i < REMEMBERED; i++) {
-        struct seen *seen = &bridges->seen[i];
-        if (seen->expires_at <= now.value) {
-            place = seen;
-        } else if (strcmp(seen->id, order->relay_id) == 0) {
-            return IS_KNOWN;
-        }
+    if (map_count(bridges->seen) == REMEMBERED) {
+        forget_expired(bridges, now);
     }
-    if (place == NULL) {
+    if (map_count(bridges->seen) == REMEMBERED) {
         return IS_FULL;
     }
-    (void)snprintf(place->id, sizeof(place->id), "%s", order->relay_id);
-    place->expires_at = wire_timestamp_us(order->expires_at, 0);
+    struct seen *seen = mem_alloc(sizeof(*seen));
+    seen->expires_at = wire_timestamp_us(order->expires_at, 0);
+    (void)map_put(bridges->seen, str_of(order->relay_id), seen);
     return IS_NEW;
 }
 

@@ -3,6 +3,7 @@
 #include "cmd/agent/command/commands.h"
 #include "common/base/cleanup.h"
 #include "common/crypto/command_signature.h"
+#include "common/sql/sql.h"
 #include "tests/support/test.h"
 
 #include <stdio.h>
@@ -27,6 +28,7 @@ struct world {
     unsigned last_code;
     char last_id[64];
     char last_error[256];
+    bool last_is_text;
 };
 
 static void act(
@@ -52,6 +54,7 @@ static enum err_code send_ack(
     world->ack_count++;
     world->last_code = outcome->code;
     (void)snprintf(world->last_id, sizeof(world->last_id), "%.*s", STR_ARG(command_id));
+    world->last_is_text = str_is_utf8(str_of(outcome->error), NULL);
     (void)snprintf(world->last_error, sizeof(world->last_error), "%.255s", outcome->error);
     return ERR_OK;
 }
@@ -321,6 +324,62 @@ static void test_unknown_and_malformed_commands(void **state)
     assert_int_equal(world->acted, 0);
 }
 
+/* Runs a script on the spool's file behind its back. */
+static void tamper(struct world *world, const char *script)
+{
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_FREE char *url = mem_printf("sqlite:%s/spool.db", world->dir);
+    struct sql_conn *conn = NULL;
+    struct sql_options options = { .url = url };
+    assert_ok_err(err, sql_connect(&options, &conn, &err));
+    assert_ok_err(err, sql_exec_script(conn, script, &err));
+    sql_close(conn);
+}
+
+/* Whether it was done cannot be told: a refusal would stay with the server for good. */
+static void test_a_log_that_cannot_be_read_refuses_nothing(void **state)
+{
+    struct world *world = *state;
+    world->is_offline = true;
+    give(world, 1, "cmd_1");
+    give(world, 2, "cmd_2");
+    world->is_offline = false;
+    tamper(world, "ALTER TABLE command RENAME TO away");
+    give(world, 1, "cmd_1");
+    assert_int_equal(world->ack_count, 0);
+    assert_int_equal(world->refused, 0);
+    give(world, 3, "cmd_3"); /* a new one is not kept waiting */
+    assert_int_equal(world->ack_count, 1);
+    assert_int_equal(world->last_code, ACK(INTERNAL));
+    tamper(world, "ALTER TABLE away RENAME TO command");
+    give(world, 1, "cmd_1");
+    assert_int_equal(world->ack_count, 2);
+    assert_int_equal(world->last_code, ACK(OK));
+    assert_int_equal(world->acted, 2);
+}
+
+/* The server hangs up on a text that is not UTF-8, and would send the command again for ever. */
+static void test_an_answer_is_text_wherever_it_was_cut(void **state)
+{
+    struct world *world = *state;
+    char text[2 * COMMAND_ERROR_BYTES] = "";
+    for (size_t i = 0; i + 3 < sizeof(text); i += 3) {
+        memcpy(text + i, "\xE8\xA6\x8F", 4);
+    }
+    world->holds = true;
+    for (unsigned i = 0; i < 3; i++) {
+        const char *ids[] = { "cmd_1", "cmd_2", "cmd_3" };
+        give(world, i + 1, ids[i]);
+        command_finish(world->held[i], ACK(BAD_REQUEST), text + i, STR_NONE);
+        assert_int_equal(world->last_code, ACK(BAD_REQUEST));
+        assert_true(world->last_is_text);
+    }
+    restart(world); /* each is in the log with its answer */
+    give(world, 1, "cmd_1");
+    assert_int_equal(world->last_code, ACK(BAD_REQUEST));
+    assert_int_equal(world->acted, 3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -335,6 +394,8 @@ int main(void)
         TEST(test_an_order_about_a_sandbox_that_a_crash_interrupts_runs_again),
         TEST(test_full_lanes_answer_busy_at_once),
         TEST(test_unknown_and_malformed_commands),
+        TEST(test_a_log_that_cannot_be_read_refuses_nothing),
+        TEST(test_an_answer_is_text_wherever_it_was_cut),
     };
     int failed = crypto_start(NULL) == ERR_OK ? 0 : 1;
     return failed + cmocka_run_group_tests(tests, NULL, NULL);

@@ -519,6 +519,27 @@ static void test_an_order_acts_once(void **unused)
     fixture_destroy(fixture);
 }
 
+static void test_many_short_ones_leave_room_for_the_next(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    exec_type exec = AGENTGATEWAY__V1__RELAY_EXEC__INIT;
+    order_type order = AGENTGATEWAY__V1__CONTROL_RELAY_OPEN__INIT;
+    fixture_start(fixture, "order");
+    fixture->is_cut = true; /* each is over at once, and its time is not */
+    (void)order_true(fixture, &order, &exec);
+    for (unsigned i = 0; i < 2000; i++) {
+        AUTO_FREE char *id = mem_printf("rly_%040u", i);
+        order.relay_id = id;
+        fixture_sign(fixture, &order, 10 * US_PER_SECOND);
+        fixture_hand_over(fixture, &order);
+    }
+    fixture->is_cut = false;
+    assert_int_equal(fixture_run(fixture, "order", "exit 7", NULL, 0), 7);
+    fixture_wait_idle(fixture);
+    fixture_destroy(fixture);
+}
+
 static void test_there_are_at_most_so_many(void **unused)
 {
     (void)unused;
@@ -734,6 +755,7 @@ int main(void)
         cmocka_unit_test(test_a_shim_that_dies_is_told),
         cmocka_unit_test(test_what_is_not_signed_for_us_does_not_act),
         cmocka_unit_test(test_an_order_acts_once),
+        cmocka_unit_test(test_many_short_ones_leave_room_for_the_next),
         cmocka_unit_test(test_there_are_at_most_so_many),
         cmocka_unit_test(test_a_server_that_breaks_the_contract_ends_its_relay),
         cmocka_unit_test(test_connections),
