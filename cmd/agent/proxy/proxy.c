@@ -67,7 +67,7 @@ static void set_accepting(struct gate *gate)
 {
     const struct proxy *proxy = gate->proxy;
     bool room = gate->visit_count < proxy->options.connections
-        && proxy->connections < PROXY_CONNECTIONS_TOTAL && !proxy->starved;
+        && proxy->connections < proxy->options.connections_total && !proxy->starved;
     if (gate->watch != NULL && room == gate->paused
         && loop_watch_set(gate->watch, room ? EPOLLIN : 0U) == ERR_OK) {
         gate->paused = !room;
@@ -121,7 +121,7 @@ static void on_reap(void *context)
 void gate_leave(struct gate *gate, struct visit *visit)
 {
     struct proxy *proxy = gate->proxy;
-    bool full = proxy->connections >= PROXY_CONNECTIONS_TOTAL;
+    bool full = proxy->connections >= proxy->options.connections_total;
     list_remove(&visit->link);
     list_append(&proxy->over, &visit->link);
     gate->visit_count--;
@@ -282,6 +282,9 @@ enum err_code proxy_create(
     if (proxy->options.connections == 0) {
         proxy->options.connections = PROXY_CONNECTIONS_DEFAULT;
     }
+    if (options->connections_total == 0 || options->connections_total > PROXY_CONNECTIONS_TOTAL) {
+        proxy->options.connections_total = PROXY_CONNECTIONS_TOTAL;
+    }
     proxy->gates = map_create();
     proxy->scratch = mem_alloc(PROXY_READ_BYTES);
     proxy->flush_timer = loop_timer_create(options->loop, on_flush, proxy);
@@ -296,6 +299,13 @@ void proxy_destroy(struct proxy *proxy)
 {
     if (proxy == NULL) {
         return;
+    }
+    /* All are closed before one is freed: room that a connection leaves is room for any gate. */
+    size_t cursor = 0;
+    struct str_view key;
+    void *gate = NULL;
+    while (map_next(proxy->gates, &cursor, &key, &gate)) {
+        close_gate(gate);
     }
     map_destroy(proxy->gates, destroy_gate);
     loop_timer_destroy(proxy->flush_timer);

@@ -46,6 +46,7 @@ struct proxy_options {
     int64_t connect_us;          /* from the name to the connection [15 s] */
     int64_t idle_us;             /* nothing passes either way [10 min] */
     unsigned connections;        /* of one gate; more wait [256] */
+    unsigned connections_total;  /* of all gates, each at most two descriptors [4096, the most] */
     const struct proxy_ops *ops; /* may be NULL */
     void *context;
 };

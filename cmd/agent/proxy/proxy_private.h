@@ -86,6 +86,7 @@ struct visit {
     bool to_head; /* the request is a HEAD */
     bool closes;  /* no further request after it */
     bool answered;
+    unsigned interims; /* answers before it (1xx) */
     struct buf answer; /* its head, while it comes */
     size_t answer_scanned;
 };
@@ -107,6 +108,7 @@ void visit_reply(struct visit *visit, unsigned status, const char *text);
 /* The next request, which may be there already. */
 void visit_next(struct visit *visit);
 void visit_arm(struct visit *visit, int64_t delay_us);
+void visit_touch(struct visit *visit); /* something passed */
 /* The first bytes of what the client has sent and nobody used. */
 void visit_use(struct visit *visit, size_t bytes);
 

@@ -10,8 +10,9 @@
 #include <stdio.h>
 
 enum {
-    TURNS = 4,                /* reads in one turn of the loop, so that no connection holds it */
-    CHUNKED_READ_BYTES = 8192 /* what follows the last chunk must fit visit.in */
+    TURNS = 4,                 /* reads in one turn of the loop, so that no connection holds it */
+    CHUNKED_READ_BYTES = 8192, /* what follows the last chunk must fit visit.in */
+    INTERIM_ANSWERS_MAX = 256  /* to one request: each is a head to read and to pass on */
 };
 
 static bool is_open(const struct visit *visit)
@@ -19,23 +20,18 @@ static bool is_open(const struct visit *visit)
     return visit->stage == VISIT_TUNNEL || visit->stage == VISIT_EXCHANGE;
 }
 
-static void touch(struct visit *visit)
-{
-    visit->active = loop_now(visit->gate->proxy->options.loop);
-}
-
 static void count_out(struct visit *visit, size_t bytes)
 {
     visit->gate->usage.out_bytes += bytes;
     visit->row->out_bytes += bytes;
-    touch(visit);
+    visit_touch(visit);
 }
 
 static void count_in(struct visit *visit, size_t bytes)
 {
     visit->gate->usage.in_bytes += bytes;
     visit->row->in_bytes += bytes;
-    touch(visit);
+    visit_touch(visit);
 }
 
 static void to_server(struct visit *visit, struct str_view data)
@@ -223,6 +219,10 @@ static bool pass_answer_head(struct visit *visit, size_t head_bytes)
         return false;
     }
     bool interim = answer.status < 200;
+    if (interim && ++visit->interims > INTERIM_ANSWERS_MAX) {
+        fail_answer(visit, "the host's interim answers do not end");
+        return false;
+    }
     visit->closes =
         visit->closes || (!interim && (answer.body.kind == FRAMING_CLOSE || !visit->up_over));
     head_answer_forward(&answer, visit->closes, &head);

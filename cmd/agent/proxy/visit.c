@@ -16,10 +16,33 @@ enum {
 #define REPLY_US     (2 * US_PER_SECOND)
 #define KEEPALIVE_US US_PER_MINUTE
 
-void visit_arm(struct visit *visit, int64_t delay_us)
+void visit_touch(struct visit *visit)
 {
     visit->active = loop_now(visit->gate->proxy->options.loop);
+}
+
+void visit_arm(struct visit *visit, int64_t delay_us)
+{
+    visit_touch(visit);
     loop_timer_arm_after(visit->timer, delay_us);
+}
+
+/* The server is done with this answer, and the client is not: it has the time of a transfer. */
+static bool is_draining(const struct visit *visit)
+{
+    return (visit->stage == VISIT_HEAD || visit->stage == VISIT_REPLY)
+        && side_has_pending(&visit->client);
+}
+
+/* Between two answers, or after the last one. */
+static void arm_after_answer(struct visit *visit)
+{
+    const struct proxy_options *options = &visit->gate->proxy->options;
+    int64_t delay_us = is_draining(visit) ? options->idle_us
+        : visit->stage == VISIT_REPLY     ? REPLY_US
+        : visit->idles                    ? KEEPALIVE_US
+                                          : options->head_us;
+    visit_arm(visit, delay_us);
 }
 
 void visit_use(struct visit *visit, size_t bytes)
@@ -123,8 +146,7 @@ void visit_reply(struct visit *visit, unsigned status, const char *text)
         }
     }
     side_end_writing(&visit->client);
-    visit_arm(
-        visit, REPLY_US); /* what the client still sends is read, or it would lose the answer */
+    arm_after_answer(visit); /* what the client still sends is read, or it would lose the answer */
 }
 
 static void refuse(struct visit *visit, unsigned status, const char *why)
@@ -163,12 +185,23 @@ static enum rules_verdict decide(
     return visit->decision.verdict;
 }
 
+static void deny(struct visit *visit)
+{
+    visit_tell(visit);
+    reply_denied(visit);
+}
+
 void visit_recheck(struct visit *visit)
 {
     bool open = visit->stage == VISIT_TUNNEL || visit->stage == VISIT_EXCHANGE;
     if (open && decide(visit, &visit->address, &visit->own, 1) == RULES_DENY) {
         visit_tell(visit);
         visit_close(visit);
+    } else if (visit->stage == VISIT_DIAL && decide(visit, NULL, NULL, 0) == RULES_DENY) {
+        dial_cancel(visit->dial);
+        visit->dial = NULL;
+        deny(visit);
+        visit_watch(visit);
     }
 }
 
@@ -201,13 +234,19 @@ static void on_connected(void *context, int take_fd, const struct ip_address *ad
 {
     struct visit *visit = context;
     struct proxy_usage *total = &visit->gate->usage;
+    AUTO_FD int fd = take_fd;
     visit->dial = NULL;
     visit->address = *address;
     visit->own = own;
+    if (decide(visit, address, &own, 1) == RULES_DENY) { /* the rules are others by now */
+        deny(visit);
+        visit_watch(visit);
+        return;
+    }
     visit->row = tally_row(visit->gate->tally, visit->host.name, visit->port);
     visit->row->connections++;
     total->connections++;
-    side_open(&visit->server, visit->gate->proxy->options.loop, take_fd, on_server, visit);
+    side_open(&visit->server, visit->gate->proxy->options.loop, fd_steal(&fd), on_server, visit);
     visit->stage = visit->is_tunnel ? VISIT_TUNNEL : VISIT_EXCHANGE;
     visit_arm(visit, visit->gate->proxy->options.idle_us);
     visit_relay(visit);
@@ -265,6 +304,7 @@ static void take_request(struct visit *visit, const struct head *head)
     visit->closes = head->close;
     visit->up_over = head->body.kind != FRAMING_CHUNKED && head->body.length == 0;
     visit->answered = false;
+    visit->interims = 0;
     visit->answer_scanned = 0;
     (void)snprintf(visit->method, sizeof(visit->method), "%.*s", STR_ARG(head->method));
     mem_free(visit->path);
@@ -290,8 +330,7 @@ static void begin_request(struct visit *visit, size_t head_bytes)
     if (!buf_ok(&visit->out)) {
         refuse(visit, 431, "the request's head is too large");
     } else if (decide(visit, NULL, NULL, 0) == RULES_DENY) {
-        visit_tell(visit);
-        reply_denied(visit);
+        deny(visit);
     } else {
         dial(visit);
     }
@@ -317,7 +356,7 @@ void visit_next(struct visit *visit)
     visit->stage = VISIT_HEAD;
     visit->scanned = 0;
     visit->idles = visit->in.len == 0;
-    visit_arm(visit, visit->idles ? KEEPALIVE_US : visit->gate->proxy->options.head_us);
+    arm_after_answer(visit);
     look_for_head(visit);
 }
 
@@ -354,10 +393,14 @@ static void linger(struct visit *visit)
 static void on_client(void *context, uint32_t events)
 {
     struct visit *visit = context;
+    bool drains = is_draining(visit);
     (void)events;
     if (!side_flush(&visit->client)) {
         visit_close(visit);
         return;
+    }
+    if (drains) {
+        arm_after_answer(visit); /* it took some of it */
     }
     switch (visit->stage) {
     case VISIT_HEAD:
@@ -384,7 +427,7 @@ static void on_timer(void *context)
     int64_t passed = loop_now(visit->gate->proxy->options.loop).value - visit->active.value;
     bool relays = visit->stage == VISIT_TUNNEL || visit->stage == VISIT_EXCHANGE;
     bool stalls = visit->awaits_hello && visit->in.len > 0;
-    if (relays && !stalls && passed < idle_us) {
+    if (((relays && !stalls) || is_draining(visit)) && passed < idle_us) {
         loop_timer_arm_after(visit->timer, idle_us - passed);
         return;
     }

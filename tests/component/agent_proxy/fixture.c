@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/sys/fd.h"
+#include "common/sys/file.h"
 #include "tests/support/netns.h"
 
 #include <arpa/inet.h>
@@ -14,7 +15,8 @@
 enum {
     PATIENCE_US = 10000000,
     GOT_BYTES_MAX = 256 * 1024 * 1024,
-    READ_BYTES = 256 * 1024
+    READ_BYTES = 256 * 1024,
+    NARROW_BYTES = 4096
 };
 
 #define OUTSIDE "10.77.0.1"
@@ -183,7 +185,11 @@ struct peer *fixture_connect(struct fixture *fixture)
     struct sockaddr_in to = { .sin_family = AF_INET,
                               .sin_port = htons((uint16_t)fixture->gate_port),
                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int bytes = NARROW_BYTES;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fixture->narrow) {
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)), 0);
+    }
     int failed = connect(fd, (const struct sockaddr *)&to, sizeof(to));
     assert_true(failed == 0 || errno == EINPROGRESS);
     return add_peer(fixture, fd);
@@ -229,6 +235,53 @@ static void on_server(void *context, uint32_t events)
         add_peer(fixture, fd)->is_server = true;
         fixture->accepted++;
     }
+}
+
+struct peer *fixture_fill_server(struct fixture *fixture)
+{
+    struct ip_address address;
+    struct sockaddr_storage to;
+    loop_watch_remove(fixture->server_watch);
+    fixture->server_watch = NULL;
+    assert_int_equal(listen(fixture->server, 0), 0);
+    assert_true(ip_parse(STR(OUTSIDE), &address));
+    socklen_t bytes = ip_to_socket(&address, fixture->port, &to);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&to, bytes), 0);
+    return add_peer(fixture, fd);
+}
+
+void fixture_drain_server(struct fixture *fixture)
+{
+    assert_int_equal(listen(fixture->server, 512), 0);
+    assert_ok(loop_watch_add(
+        fixture->loop, fixture->server, EPOLLIN, on_server, fixture, &fixture->server_watch, NULL));
+}
+
+bool fixture_has_syn_sent(void)
+{
+    AUTO_BUF struct buf table = BUF_INIT(1024 * 1024);
+    assert_ok(file_read("/proc/thread-self/net/tcp", 1024 * 1024, &table, NULL));
+    return strstr(buf_text(&table), " 02 ") != NULL; /* a column of its own: the state */
+}
+
+void fixture_narrow_gate(struct fixture *fixture)
+{
+    struct err_info err = ERR_INFO_INIT;
+    int bytes = NARROW_BYTES;
+    int listener = listen_on("127.0.0.1", 0);
+    assert_int_equal(setsockopt(listener, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
+    fixture->gate_port = port_of(listener);
+    fixture->narrow = true;
+    assert_ok_err(err, proxy_open(fixture->proxy, GATE, listener, &err));
+}
+
+void fixture_open_gate(struct fixture *fixture, struct proxy *proxy, const char *id)
+{
+    struct err_info err = ERR_INFO_INIT;
+    int listener = listen_on("127.0.0.1", 0);
+    fixture->gate_port = port_of(listener);
+    assert_ok_err(err, proxy_open(proxy, id, listener, &err));
 }
 
 bool fixture_victim_saw(struct fixture *fixture)

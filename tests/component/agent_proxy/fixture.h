@@ -57,6 +57,7 @@ struct fixture {
     struct loop *loop;
     struct proxy *proxy;
     unsigned gate_port;
+    bool narrow; /* clients have a small window */
     int server;
     struct loop_watch *server_watch;
     unsigned port; /* of the server, and of the victim */
@@ -93,6 +94,17 @@ bool peer_has(const struct peer *peer, const char *text);
 /* Connects, sends, and reads until the end; what came is in peer->got. */
 struct peer *fixture_ask(struct fixture *fixture, const char *text);
 unsigned peer_status(const struct peer *peer); /* of the first answer; 0: none */
+
+/* The server takes no connection any more: one fills its backlog, the next ones wait for an answer.
+ * Then it takes them again. */
+struct peer *fixture_fill_server(struct fixture *fixture);
+void fixture_drain_server(struct fixture *fixture);
+bool fixture_has_syn_sent(void); /* of anybody in this network: one is on its way */
+
+/* The gate again, and clients of it, with sockets that hold next to nothing. */
+void fixture_narrow_gate(struct fixture *fixture);
+/* A gate of another proxy, with a listener of its own, which clients connect to from now on. */
+void fixture_open_gate(struct fixture *fixture, struct proxy *proxy, const char *id);
 
 void fixture_turn(struct fixture *fixture);
 void fixture_pass(struct fixture *fixture, int64_t us); /* time goes by at once */

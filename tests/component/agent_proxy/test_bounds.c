@@ -154,6 +154,62 @@ static void test_a_slow_reader_holds_the_writer_back(void **unused)
     fixture_destroy(fixture);
 }
 
+/* Reads what is there, and counts the bytes of the body. */
+static size_t sip(const struct peer *client, char *room, size_t bytes)
+{
+    size_t count = 0;
+    ssize_t got = recv(client->fd, room, bytes, 0);
+    for (ssize_t i = 0; i < got; i++) {
+        count += room[i] == 'b' ? 1 : 0; /* which no head has */
+    }
+    return count;
+}
+
+/* What the server said is the client's, however slowly it takes it and whatever follows. */
+static void test_the_tail_of_an_answer_waits_for_a_slow_reader(void **unused)
+{
+    enum {
+        BODY = 192 * 1024,
+        SIP = 4096
+    };
+
+    static const char *const heads[] = { "Content-Length: 196608\r\nConnection: close",
+                                         "Content-Length: 196608",
+                                         "Connection: close" };
+    struct fixture *fixture = fixture_create();
+    AUTO_FREE char *answer = mem_alloc(BODY + 1024);
+    char room[SIP];
+    (void)unused;
+    fixture_narrow_gate(fixture); /* so that what is on the way is the proxy's to hold */
+    fixture_allow(fixture, "good.test");
+    AUTO_FREE char *ask = mem_printf(
+        "GET http://good.test:%u/ HTTP/1.1\r\nHost: good.test:%u\r\n\r\n",
+        fixture->port,
+        fixture->port);
+    for (size_t i = 0; i < ARRAY_LENGTH(heads); i++) {
+        int head = snprintf(answer, 1024, "HTTP/1.1 200 OK\r\n%s\r\n\r\n", heads[i]);
+        memset(answer + head, 'b', BODY);
+        answer[head + BODY] = '\0';
+        fixture->answer = answer;
+        struct peer *client = fixture_connect(fixture);
+        client->deaf = true;
+        peer_say(client, ask);
+        UNTIL(fixture, fixture->accepted == i + 1 && fixture_accepted(fixture, i)->answered);
+        size_t received = 0;
+        for (int turn = 0; received < BODY && turn < 1500; turn++) {
+            size_t got = sip(client, room, SIP);
+            received += got;
+            fixture_turn(fixture);
+            if (got > 0) {
+                fixture_pass(fixture, 20 * US_PER_SECOND); /* until the next */
+            }
+        }
+        assert_int_equal(received, BODY);
+        peer_close(client);
+    }
+    fixture_destroy(fixture);
+}
+
 /* ---- Rules that change ---- */
 
 static void test_new_rules_hold_for_what_is_open(void **unused)
@@ -234,6 +290,37 @@ static void test_new_rules_hold_for_the_next_request_and_for_a_name_on_its_way(v
     UNTIL(fixture, late->ended);
     assert_int_equal(peer_status(late), 403);
     assert_int_equal(fixture->accepted, 1);
+    fixture_destroy(fixture);
+}
+
+/* Its address was judged, and the host takes its time; each row is what the new rules still say. */
+static void test_new_rules_hold_for_a_connection_on_its_way(void **unused)
+{
+    static const struct str_view elsewhere[] = { { "10.78.0.0/16", 12 } };
+    struct fixture *fixture = fixture_create();
+    (void)unused;
+    for (size_t i = 0; i < 2; i++) {
+        struct rules *rules = rules_create();
+        if (i == 1) { /* the name still, and not its address */
+            fixture_add(
+                fixture,
+                rules,
+                &(struct rules_endpoint){
+                    .host = STR("good.test"), .addresses = elsewhere, .address_count = 1 });
+        }
+        fixture_allow(fixture, "good.test");
+        struct peer *filler = fixture_fill_server(fixture);
+        struct peer *peer = fixture_connect(fixture);
+        say_connect(peer, "good.test");
+        UNTIL(fixture, fixture_has_syn_sent());
+        proxy_set_rules(fixture->proxy, GATE, rules);
+        fixture_drain_server(fixture);
+        UNTIL(fixture, peer->ended);
+        assert_int_equal(peer_status(peer), 403);
+        assert_int_equal(fixture->denial_count, i + 1);
+        assert_string_equal(fixture->denials[i].host, "good.test");
+        peer_close(filler);
+    }
     fixture_destroy(fixture);
 }
 
@@ -355,6 +442,43 @@ static void test_a_gate_that_closes_ends_all_and_opens_again(void **unused)
     assert_true(proxy_get_usage(fixture->proxy, GATE, &usage));
     proxy_forget(fixture->proxy, GATE);
     assert_false(proxy_get_usage(fixture->proxy, GATE, &usage));
+    fixture_destroy(fixture);
+}
+
+/* With as many connections as there may be at all, the end of each opens every gate there is. */
+static void test_a_proxy_ends_with_all_of_its_connections(void **unused)
+{
+    enum {
+        GATES = 16,
+        TOTAL = 4
+    };
+
+    struct err_info err = ERR_INFO_INIT;
+    struct fixture *fixture = fixture_create();
+    struct proxy *proxy = NULL;
+    const struct proxy_options options = { .loop = fixture->loop,
+                                           .resolvers = fixture->resolvers,
+                                           .connections_total = TOTAL };
+    (void)unused;
+    assert_ok_err(err, proxy_create(&options, &proxy, &err));
+    for (unsigned i = 0; i < GATES; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof(id), "box-%u", i);
+        fixture_open_gate(fixture, proxy, id); /* the clients' is the last one */
+    }
+    for (size_t i = 0; i < TOTAL; i++) {
+        struct peer *peer = fixture_connect(fixture);
+        peer_say(peer, "GET ftp://good.test/ HTTP/1.1\r\n");
+    }
+    struct peer *waits = fixture_connect(fixture); /* there is no room for it */
+    peer_say(waits, "nonsense\r\n\r\n");
+    for (int i = 0; i < 10; i++) {
+        fixture_turn(fixture);
+    }
+    assert_int_equal(waits->got.len, 0);
+    assert_false(waits->ended);
+    proxy_destroy(proxy);
+    UNTIL(fixture, waits->ended);
     fixture_destroy(fixture);
 }
 
@@ -491,12 +615,15 @@ int main(void)
         cmocka_unit_test(test_a_tunnel_that_says_nothing_ends),
         cmocka_unit_test(test_more_connections_than_a_gate_takes_wait),
         cmocka_unit_test(test_a_slow_reader_holds_the_writer_back),
+        cmocka_unit_test(test_the_tail_of_an_answer_waits_for_a_slow_reader),
         cmocka_unit_test(test_new_rules_hold_for_what_is_open),
         cmocka_unit_test(test_new_rules_hold_for_the_next_request_and_for_a_name_on_its_way),
+        cmocka_unit_test(test_new_rules_hold_for_a_connection_on_its_way),
         cmocka_unit_test(test_a_rule_that_watches_lets_through_and_tells),
         cmocka_unit_test(test_denials_of_a_kind_are_told_once_and_then_counted),
         cmocka_unit_test(test_destinations_are_counted_in_a_table_of_its_size),
         cmocka_unit_test(test_a_gate_that_closes_ends_all_and_opens_again),
+        cmocka_unit_test(test_a_proxy_ends_with_all_of_its_connections),
         cmocka_unit_test(test_the_name_in_tls_is_the_name_that_was_allowed),
         cmocka_unit_test(test_a_tls_hello_that_breaks_off_or_never_ends),
     };

@@ -465,6 +465,31 @@ static void test_answers_that_are_broken(void **unused)
     fixture_destroy(fixture);
 }
 
+static void test_interim_answers_without_end(void **unused)
+{
+    struct fixture *fixture = fixture_create();
+    AUTO_BUF struct buf answer = BUF_INIT(1024 * 1024);
+    (void)unused;
+    fixture_allow(fixture, "good.test");
+    for (int i = 0; i < 100; i++) {
+        buf_append_str(&answer, STR("HTTP/1.1 102 Processing\r\n\r\n"));
+    }
+    buf_append_str(&answer, STR("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nat last"));
+    fixture->answer = buf_text(&answer);
+    struct peer *peer = ask(fixture, GET_FROM, "good.test");
+    assert_true(peer_has(peer, "\r\n\r\nat last"));
+    buf_clear(&answer);
+    for (int i = 0; i < 4000; i++) {
+        buf_append_str(&answer, STR("HTTP/1.1 102 \r\n\r\n"));
+    }
+    buf_append_str(&answer, STR("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nnever"));
+    fixture->answer = buf_text(&answer);
+    peer = ask(fixture, GET_FROM, "good.test");
+    assert_true(peer_has(peer, "HTTP/1.1 502"));
+    assert_false(peer_has(peer, "never"));
+    fixture_destroy(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -482,6 +507,7 @@ int main(void)
         cmocka_unit_test(test_a_request_hidden_in_a_body_is_a_body),
         cmocka_unit_test(test_answers_end_where_they_say),
         cmocka_unit_test(test_answers_that_are_broken),
+        cmocka_unit_test(test_interim_answers_without_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
