@@ -77,6 +77,7 @@ static void unpack(int folder, const uint8_t *data, size_t size)
         .member = "m",
         .bytes_max = BYTES_MAX,
         .entries_max = ENTRIES_MAX,
+        .names_max = BYTES_MAX,
     };
     AUTO_FD int in = memfd_create("archive", MFD_CLOEXEC);
     if (in < 0 || fd_write_all(in, data, size, &err) != ERR_OK || lseek(in, 0, SEEK_SET) != 0) {

@@ -16,6 +16,7 @@
 
 enum {
     ENTRIES_MAX = 1000000,
+    NAMES_BYTES_MAX = 256 * 1024 * 1024,
     ANSWER_BYTES = 64,
     STATUS_NO_PROGRAM = 127
 };
@@ -38,6 +39,7 @@ struct copy {
     int in_fd; /* of the thread */
     int out_fd;
     int folder_fd;
+    mode_t umask;
     bool is_lost;       /* the session: it has been said */
     enum err_code code; /* of the thread */
     struct err_info err;
@@ -193,6 +195,8 @@ static void unpack(void *context)
         .member = copy->from.name,
         .bytes_max = (uint64_t)args_number(copy->cli->args, "max-size"),
         .entries_max = ENTRIES_MAX,
+        .names_max = NAMES_BYTES_MAX,
+        .umask = copy->umask,
     };
     copy->code = tar_unpack(copy->in_fd, &target, &copy->counts, &copy->err);
     fd_close(&copy->in_fd);
@@ -322,6 +326,8 @@ static enum err_code download(struct copy *copy)
     } else if (copy->to.wants_folder || !is_name(&copy->to)) {
         return ERR_SET(&cli->err, ERR_NOT_FOUND, "there is no folder %s", copy->to.path);
     }
+    copy->umask = umask(077);
+    (void)umask(copy->umask); /* it can only be read so; no other thread makes files yet */
     copy->folder_fd = open(copy->to.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (copy->folder_fd < 0) {
         return ERR_SET_ERRNO(&cli->err, ERR_NOT_FOUND, errno, "%s", copy->to.folder);
@@ -402,7 +408,8 @@ const struct cli_command CMD_SANDBOX_CP = {
     .name = "cp",
     .summary = "Copy files and folders to or from a sandbox",
     .description =
-        "With modes and times, without owners. The sandbox needs a tar. What comes out of it is "
+        "With modes and times, without owners; what comes out gets no permission that your umask "
+        "denies. The sandbox needs a tar. What comes out of it is "
         "not trusted: nothing outside TO is made or changed, links that lead out, devices and "
         "pipes are left out, counted and named (exit status 1), and an archive that tries to leave "
         "TO ends the copy.",

@@ -31,11 +31,14 @@ struct tar_target {
     const char *member; /* what it is called in the archive; anything else is refused */
     uint64_t bytes_max; /* of all files together */
     uint64_t entries_max;
+    uint64_t names_max; /* bytes of all paths together: they are kept until the end */
+    uint32_t umask;     /* what the caller's own new files do not get of a mode */
 };
 
 /*
  * ERR_CORRUPT: not such an archive, or it tries to leave the target. ERR_LIMIT: more than the
- * target may get. Modes keep their permission bits alone; owners are the caller's.
+ * target may get. ERR_INVALID: its name has more than 255 bytes. Modes keep their permission bits
+ * alone, less the umask; owners are the caller's.
  */
 enum err_code tar_unpack(
     int in_fd, const struct tar_target *target, struct tar_counts *counts, struct err_info *err)

@@ -69,8 +69,11 @@ static enum err_code put_file(struct packer *packer, const char *path, struct ta
 {
     struct stat stat;
     AUTO_FD int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &stat) != 0 || !S_ISREG(stat.st_mode)) {
+    if (fd < 0 || fstat(fd, &stat) != 0) {
         return ERR_SET_ERRNO(packer->err, ERR_DENIED, errno, "%s cannot be read", path);
+    }
+    if (!S_ISREG(stat.st_mode)) {
+        return ERR_SET(packer->err, ERR_CONFLICT, "%s is no file any more", path);
     }
     header->size = (uint64_t)stat.st_size;
     TRY(put_header(packer, header));

@@ -51,6 +51,7 @@ struct unpacker {
     struct map *made; /* files of this run, for hard links among them */
     struct list folders;
     uint64_t entries;
+    uint64_t names; /* bytes of the paths that are kept */
     struct space *space;
 };
 
@@ -193,10 +194,26 @@ _Static_assert((int)TAR_RECORDS_MAX < (int)COPY_BYTES, "the records of a head ar
 
 /* ---- members ---- */
 
-static enum err_code set_times(int fd, uint32_t mode, int64_t mtime)
+static enum err_code set_times(
+    const struct unpacker *unpacker, int fd, uint32_t mode, int64_t mtime)
 {
     const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = mtime } };
-    return fchmod(fd, mode & PERMISSIONS) == 0 && futimens(fd, times) == 0 ? ERR_OK : ERR_DENIED;
+    uint32_t kept = mode & PERMISSIONS & ~unpacker->target->umask;
+    return fchmod(fd, kept) == 0 && futimens(fd, times) == 0 ? ERR_OK : ERR_DENIED;
+}
+
+/* Before a path is kept: half a million of 4 KiB each would be memory. */
+static enum err_code check_names(struct unpacker *unpacker, const char *path)
+{
+    const struct tar_target *target = unpacker->target;
+    unpacker->names += strlen(path);
+    return unpacker->names <= target->names_max
+        ? ERR_OK
+        : ERR_SET(
+            unpacker->err,
+            ERR_LIMIT,
+            "paths of more than %llu bytes together: copy a part of it",
+            (unsigned long long)target->names_max);
 }
 
 static enum err_code make_file(
@@ -212,9 +229,10 @@ static enum err_code make_file(
         return failed(unpacker, path);
     }
     TRY(take_content(unpacker, header->size, fd));
-    if (set_times(fd, header->mode, header->mtime) != ERR_OK) {
+    if (set_times(unpacker, fd, header->mode, header->mtime) != ERR_OK) {
         return failed(unpacker, path);
     }
+    TRY(check_names(unpacker, path));
     (void)map_put(unpacker->made, str_of(path), unpacker);
     unpacker->counts->files++;
     unpacker->counts->bytes += header->size;
@@ -235,6 +253,7 @@ static enum err_code make_folder(
         errno = number;
         return there >= 0 ? ERR_OK : failed(unpacker, path); /* one that is there stays as it is */
     }
+    TRY(check_names(unpacker, path));
     struct made_folder *made = mem_alloc(sizeof(*made) + length + 1);
     made->mode = header->mode;
     made->mtime = header->mtime;
@@ -320,6 +339,7 @@ static enum err_code make_hard_link(
     if (linkat(other_folder, other_name, folder, name, 0) != 0) {
         return failed(unpacker, path);
     }
+    TRY(check_names(unpacker, path));
     (void)map_put(unpacker->made, str_of(path), unpacker);
     unpacker->counts->links++;
     return ERR_OK;
@@ -461,7 +481,7 @@ static void finish_folders(struct unpacker *unpacker)
         list_remove(&made->link);
         int fd = open_beneath(unpacker, made->path, O_RDONLY);
         if (fd >= 0) {
-            (void)!set_times(fd, made->mode, made->mtime);
+            (void)!set_times(unpacker, fd, made->mode, made->mtime);
             fd_close(&fd);
         }
         mem_free(made);
@@ -491,6 +511,14 @@ enum err_code tar_unpack(
     struct said said = { .records = BUF_INIT(TAR_RECORDS_MAX),
                          .path = BUF_INIT(TAR_RECORDS_MAX),
                          .link = BUF_INIT(TAR_RECORDS_MAX) };
+    if (strlen(target->name) > COMPONENT_MAX) {
+        return ERR_SET(
+            err,
+            ERR_INVALID,
+            "\"%.32s...\": a name of more than %d bytes",
+            target->name,
+            COMPONENT_MAX);
+    }
     list_init(&unpacker.folders);
     unpacker.made = map_create();
     enum err_code code = take_all(&unpacker, &said);
