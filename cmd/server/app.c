@@ -158,6 +158,7 @@ static void fill_settings(struct app *app)
         .challenge_us = 30 * US_PER_SECOND,
         .telemetry_keep_us = config_int(config, "telemetry-retention"),
         .events_keep_us = config_int(config, "events-retention"),
+        .commands_keep_us = config_int(config, "commands-retention"),
         .usage_keep_us = config_int(config, "usage-retention"),
         .allow_remote_plaintext = config_bool(config, "allow-remote-plaintext"),
     };

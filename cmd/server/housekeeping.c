@@ -169,6 +169,18 @@ static enum err_code retain_events(struct work *work, void *context, struct err_
     return ERR_OK;
 }
 
+static enum err_code retain_commands(struct work *work, void *context, struct err_info *err)
+{
+    struct run *run = context;
+    bool may = false;
+    TRY(may_retain(run, work, &may, err));
+    if (!may) {
+        return ERR_OK;
+    }
+    struct wall_us before = { work->now.value - work->service->settings.commands_keep_us };
+    return store_command_remove(work->conn, before, &run->has_more, err);
+}
+
 static enum err_code retain_usage(struct work *work, void *context, struct err_info *err)
 {
     struct run *run = context;
@@ -192,6 +204,7 @@ static const struct task tasks[] = {
     { "expire", EXPIRE_US, US_PER_SECOND, expire },
     { "retain-samples", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_samples },
     { "retain-events", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_events },
+    { "retain-commands", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_commands },
     { "retain-usage", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_usage },
     { "sandboxes", EXPIRE_US, US_PER_SECOND, sweep_sandboxes },
 };

@@ -60,6 +60,7 @@ static enum err_code queue(
         .actor = api->principal->subject,
         .ttl_us = (order->ttl_seconds == 0 ? TTL_SECONDS : order->ttl_seconds) * US_PER_SECOND,
         .idempotency_key = order->idempotency_key,
+        .sandbox_id = "",
     };
     TRY(pack(api, order->command, &queued.payload, err));
     TRY(outbox_queue(api->work, &queued, ret_record, err));

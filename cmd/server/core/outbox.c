@@ -62,6 +62,7 @@ enum err_code outbox_queue(
         .error_message = "",
         .idempotency_key = order->idempotency_key,
         .workspace = order->workspace,
+        .sandbox_id = order->sandbox_id,
     };
     if (record.id == NULL) {
         return ERR_SET(err, ERR_LIMIT, "the command is too large");

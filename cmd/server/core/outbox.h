@@ -16,6 +16,7 @@ struct outbox_order { /* what is to be queued, for whom; borrowed for the call *
     const char *actor;
     int64_t ttl_us;
     const char *idempotency_key; /* "": none */
+    const char *sandbox_id;      /* the one it is about; "": none */
 };
 
 /*

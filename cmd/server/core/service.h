@@ -29,6 +29,7 @@ struct service_settings {
     int64_t challenge_us;      /* 30 s */
     int64_t telemetry_keep_us; /* retention */
     int64_t events_keep_us;
+    int64_t commands_keep_us;
     int64_t usage_keep_us;
     bool allow_remote_plaintext; /* bearer credentials over plaintext from elsewhere */
 };

@@ -550,11 +550,17 @@ static enum err_code refuse_order(
     const struct lifecycle lifecycle = lifecycle_of(self->control, work);
     TRY(store_command_get(
         work->conn, self->ack.workspace_id, str_of(self->ack.id), work->arena, &command, err));
-    if (!str_has_prefix(str_of(command.kind), STR("sandbox_"))) {
+    if (command.sandbox_id[0] == '\0') {
         return ERR_OK;
     }
-    return lifecycle_take_refusal(
-        &lifecycle, self->ack.agent_id, command.payload, self->ack.error_message, err);
+    const struct lifecycle_refusal refusal = {
+        .kind = command.kind,
+        .sandbox_id = command.sandbox_id,
+        .message = self->ack.error_message,
+        .is_passing = self->ack.code == AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_BUSY
+            || self->ack.code == AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_INTERNAL,
+    };
+    return lifecycle_take_refusal(&lifecycle, self->ack.agent_id, &refusal, err);
 }
 
 static enum err_code keep_ack(struct work *work, void *context, struct err_info *err)

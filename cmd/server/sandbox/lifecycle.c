@@ -235,7 +235,7 @@ enum err_code lifecycle_order(
     /* First the order, which takes the agent's row: reports take it before a sandbox's, too. */
     struct sandbox_record ordered = *record;
     ordered.phase = (int64_t)next;
-    TRY(orders_repeat(self, &ordered, err));
+    TRY(orders_give(self, &ordered, err));
     return change(self, record, next, err);
 }
 
@@ -514,31 +514,36 @@ static enum err_code meet_all(
     return ERR_OK;
 }
 
-/* What no sandbox of this workspace is. Few at a time: an agent that makes them up fills no table.
- */
+/* Whether the workspace has it, be it with another agent. */
+static enum err_code is_known(
+    const struct lifecycle *self, const char *id, bool *ret_known, struct err_info *err)
+{
+    struct sandbox_record record;
+    struct work *work = self->work;
+    enum err_code code =
+        store_sandbox_life(work->conn, self->workspace_id, str_of(id), work->arena, &record, err);
+    *ret_known = code == ERR_OK;
+    return code == ERR_NOT_FOUND ? ERR_OK : code;
+}
+
+/* What the workspace does not know. Few at a time: an agent that makes them up fills no table. */
 static enum err_code remove_strangers(
     const struct lifecycle *self, const struct hello *hello, struct err_info *err)
 {
-    size_t strangers = 0;
-    for (size_t i = 0; i < hello->count && strangers < STRANGERS_MAX; i++) {
+    int64_t under_way = 0;
+    TRY(orders_count_deletes(self, hello->agent_id, &under_way, err));
+    for (size_t i = 0; i < hello->count && under_way < STRANGERS_MAX; i++) {
         const Agentgateway__V1__SandboxReport *report = hello->said[i].report;
-        struct sandbox_record record;
-        if (hello->said[i].is_known
-            || report->state == AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_DELETED) {
-            continue;
+        bool is_left = report->state != AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_DELETED;
+        bool known = hello->said[i].is_known || !is_left;
+        bool is_new = false;
+        if (!known) {
+            TRY(is_known(self, report->sandbox_id, &known, err));
         }
-        enum err_code code = store_sandbox_life(
-            self->work->conn,
-            self->workspace_id,
-            str_of(report->sandbox_id),
-            self->work->arena,
-            &record,
-            err);
-        if (code == ERR_NOT_FOUND) {
-            strangers++;
-            code = orders_remove_stranger(self, hello->agent_id, report->sandbox_id, err);
+        if (!known) {
+            TRY(orders_remove_stranger(self, hello->agent_id, report->sandbox_id, &is_new, err));
         }
-        TRY(code);
+        under_way += is_new ? 1 : 0;
     }
     return ERR_OK;
 }
@@ -560,28 +565,50 @@ enum err_code lifecycle_take_hello(
     return ERR_OK;
 }
 
+/* What awaits an order's outcome, and what it was before. */
+static const struct refused {
+    const char *kind;
+    enum phase awaiting;
+    enum phase before; /* PHASE_ERROR: there is nothing to go back to */
+} refused[] = {
+    { "sandbox_create", PHASE_PROVISIONING, PHASE_ERROR },
+    { "sandbox_stop", PHASE_STOPPING, PHASE_READY },
+    { "sandbox_start", PHASE_STARTING, PHASE_STOPPED },
+};
+
+static const struct refused *find_refused(const char *kind)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(refused); i++) {
+        if (str_equal(str_of(refused[i].kind), str_of(kind))) {
+            return &refused[i];
+        }
+    }
+    return NULL;
+}
+
 enum err_code lifecycle_take_refusal(
     const struct lifecycle *self,
     int64_t agent_id,
-    struct str_view payload,
-    const char *message,
+    const struct lifecycle_refusal *refusal,
     struct err_info *err)
 {
     struct work *work = self->work;
     struct sandbox_record record;
-    const char *id = orders_sandbox_of(work, payload);
-    if (id == NULL) {
+    const struct refused *order = find_refused(refusal->kind);
+    if (order == NULL) {
         return ERR_OK;
     }
-    enum err_code code =
-        store_sandbox_life(work->conn, self->workspace_id, str_of(id), work->arena, &record, err);
-    if (code == ERR_NOT_FOUND || (code == ERR_OK && record.agent_id != agent_id)) {
+    enum err_code code = store_sandbox_life(
+        work->conn, self->workspace_id, str_of(refusal->sandbox_id), work->arena, &record, err);
+    if (code == ERR_NOT_FOUND
+        || (code == ERR_OK
+            && (record.agent_id != agent_id || record.phase != (int64_t)order->awaiting))) {
         return ERR_OK;
     }
     TRY(code);
-    bool is_settled = record.phase == PHASE_DELETING || record.phase == PHASE_ERROR
-        || record.phase == PHASE_READY;
-    return is_settled ? ERR_OK : fail(self, &record, "OrderRefused", message, err);
+    record.reason = "OrderRefused";
+    record.message = refusal->message;
+    return change(self, &record, refusal->is_passing ? order->before : PHASE_ERROR, err);
 }
 
 static enum err_code sweep_one(

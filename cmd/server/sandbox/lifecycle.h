@@ -80,12 +80,19 @@ enum err_code lifecycle_take_hello(
     const Agentgateway__V1__ControlHello *hello,
     struct err_info *err) MUST_CHECK;
 
-/* The acknowledgement of an order that could not be carried out. */
+struct lifecycle_refusal {
+    const char *kind; /* of the command */
+    const char *sandbox_id;
+    const char *message;
+    bool is_passing; /* the agent's state, not the order, was in the way: it may do it later */
+};
+
+/* The acknowledgement of an order that could not be carried out. A stop or start that may pass
+ * later leaves the sandbox as it was, with the agent's words; else it is ERROR. */
 enum err_code lifecycle_take_refusal(
     const struct lifecycle *self,
     int64_t agent_id,
-    struct str_view payload, /* of the command: a packed AgentCommand */
-    const char *message,
+    const struct lifecycle_refusal *refusal,
     struct err_info *err) MUST_CHECK;
 
 /* Of every workspace, a portion of what the clock alone changes: sandboxes of agents that are away

@@ -16,6 +16,13 @@ enum err_code orders_create(
     struct err_info *err) MUST_CHECK;
 
 /* What the phase asks of the agent: delete, stop or start; in other phases nothing. */
+enum err_code orders_give(
+    const struct lifecycle *self,
+    const struct sandbox_record *record,
+    struct err_info *err) MUST_CHECK;
+
+/* The same to an agent that is back, unless the order is under way yet: that one comes again by
+ * itself. */
 enum err_code orders_repeat(
     const struct lifecycle *self,
     const struct sandbox_record *record,
@@ -27,12 +34,17 @@ enum err_code orders_policy(
     Openshell__Sandbox__V1__SandboxPolicy *policy,
     struct err_info *err) MUST_CHECK;
 
-/* Delete what an agent has and this workspace does not know. */
-enum err_code orders_remove_stranger(
-    const struct lifecycle *self, int64_t agent_id, const char *sandbox_id, struct err_info *err)
+/* How many deletes are under way at an agent. */
+enum err_code orders_count_deletes(
+    const struct lifecycle *self, int64_t agent_id, int64_t *ret_count, struct err_info *err)
     MUST_CHECK;
 
-/* Id of the sandbox a packed AgentCommand is about; NULL: about none. Of the arena. */
-const char *orders_sandbox_of(struct work *work, struct str_view payload);
+/* Delete what an agent has and this workspace does not know; *ret_given: false, it is under way. */
+enum err_code orders_remove_stranger(
+    const struct lifecycle *self,
+    int64_t agent_id,
+    const char *sandbox_id,
+    bool *ret_given,
+    struct err_info *err) MUST_CHECK;
 
 #endif

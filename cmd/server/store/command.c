@@ -2,6 +2,10 @@
 
 #include "command.sql.h"
 
+enum {
+    PORTION = 1000 /* of up to 1 MiB each */
+};
+
 static const struct store_column columns[] = {
     STORE_COLUMN(command_record, workspace_id, STORE_INT),
     STORE_COLUMN(command_record, id, STORE_TEXT),
@@ -23,6 +27,7 @@ static const struct store_column columns[] = {
     STORE_COLUMN(command_record, idempotency_key, STORE_TEXT),
     STORE_COLUMN(command_record, revision, STORE_INT),
     STORE_COLUMN(command_record, workspace, STORE_TEXT),
+    STORE_COLUMN(command_record, sandbox_id, STORE_TEXT),
 };
 static const struct store_type type = STORE_TYPE(command_record, columns);
 
@@ -43,7 +48,8 @@ enum err_code store_command_add(
             SQL_BLOB(record->signature.ptr, record->signature.len),
             SQL_INT(record->created_at),
             SQL_INT(record->expires_at),
-            record->idempotency_key[0] == '\0' ? SQL_NULL : SQL_TEXT(record->idempotency_key)),
+            record->idempotency_key[0] == '\0' ? SQL_NULL : SQL_TEXT(record->idempotency_key),
+            SQL_TEXT(record->sandbox_id)),
         NULL,
         err);
 }
@@ -201,4 +207,35 @@ enum err_code store_command_expire(
     struct sql_conn *conn, struct wall_us now, int64_t *ret_count, struct err_info *err)
 {
     return sql_exec(conn, &SQL_COMMAND_EXPIRE, SQL_ARGS(SQL_TIME(now)), ret_count, err);
+}
+
+enum err_code store_command_open_count(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct command_open_filter *filter,
+    int64_t *ret_count,
+    struct err_info *err)
+{
+    return store_select_int(
+        STORE_ASK(
+            conn,
+            &SQL_COMMAND_OPEN_COUNT,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->agent_id),
+                SQL_TEXT(filter->kind),
+                SQL_TEXT(filter->sandbox_id),
+                SQL_TIME(filter->now))),
+        ret_count,
+        err);
+}
+
+enum err_code store_command_remove(
+    struct sql_conn *conn, struct wall_us before, bool *ret_more, struct err_info *err)
+{
+    int64_t removed = 0;
+    TRY(sql_exec(
+        conn, &SQL_COMMAND_REMOVE, SQL_ARGS(SQL_TIME(before), SQL_INT(PORTION)), &removed, err));
+    *ret_more = removed == PORTION;
+    return ERR_OK;
 }

@@ -22,7 +22,7 @@ struct command_record {
     int64_t sequence;
     int64_t state; /* enum command_state */
     const char *kind;
-    struct str_view payload; /* packed AgentCommand */
+    struct str_view payload; /* packed AgentCommand; of a finished sandbox_create "" */
     const char *actor;
     struct str_view signature;
     int64_t created_at;
@@ -35,6 +35,7 @@ struct command_record {
     const char *idempotency_key; /* "": none */
     int64_t revision;
     const char *workspace;
+    const char *sandbox_id; /* the one it is about; "": none */
 };
 
 struct command_filter {
@@ -44,6 +45,13 @@ struct command_filter {
     int64_t after_sequence; /* open */
     struct wall_us now;     /* open: what has expired by then is left out */
     int64_t limit;
+};
+
+struct command_open_filter {
+    int64_t agent_id;
+    const char *kind;
+    const char *sandbox_id; /* "": any */
+    struct wall_us now;
 };
 
 struct command_ack {
@@ -116,5 +124,16 @@ enum err_code store_command_cancel(
     struct err_info *err) MUST_CHECK;
 enum err_code store_command_expire(
     struct sql_conn *conn, struct wall_us now, int64_t *ret_count, struct err_info *err) MUST_CHECK;
+/* Orders under way: neither acknowledged nor expired. */
+enum err_code store_command_open_count(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct command_open_filter *filter,
+    int64_t *ret_count,
+    struct err_info *err) MUST_CHECK;
+/* A portion of those that finished before; *ret_more: there is more. An acknowledgement that comes
+ * after it changes nothing, and no sequence is given twice. */
+enum err_code store_command_remove(
+    struct sql_conn *conn, struct wall_us before, bool *ret_more, struct err_info *err) MUST_CHECK;
 
 #endif

@@ -266,6 +266,8 @@ static void test_a_hello_of_many_sandboxes(void **state)
     greet(&bench, MANY - 10);
     assert_int_equal(count(&bench, "sandbox"), MANY - 10);
     assert_int_equal(count(&bench, "command WHERE kind = 'sandbox_delete'"), MANY - 10);
+    greet(&bench, MANY - 10); /* the orders are under way */
+    assert_int_equal(count(&bench, "command"), MANY - 10);
     bench_deinit(&bench);
 }
 
@@ -280,6 +282,8 @@ static void test_strangers_go(void **state)
     greet(&bench, 40);
     char *others = mem_printf("command WHERE agent_id = %" PRId64, bench.agent);
     assert_int_equal(count(&bench, others), 16); /* few at a time */
+    greet(&bench, 40);
+    assert_int_equal(count(&bench, others), 16); /* the same are under way */
     mem_free(others);
     char *kept = mem_printf("sandbox WHERE phase = 2 AND agent_id = %" PRId64, edge);
     assert_int_equal(count(&bench, kept), 2);

@@ -22,8 +22,12 @@ static int64_t next_sequence(struct place *place, int64_t agent_id)
     return sequence;
 }
 
-static enum err_code add_command(
-    struct place *place, int64_t agent_id, const char *id, const char *idempotency_key)
+static enum err_code add_kind(
+    struct place *place,
+    int64_t agent_id,
+    const char *id,
+    const char *kind,
+    const char *idempotency_key)
 {
     struct err_info err = ERR_INFO_INIT;
     const struct command_record record = {
@@ -31,15 +35,22 @@ static enum err_code add_command(
         .id = id,
         .agent_id = agent_id,
         .sequence = next_sequence(place, agent_id),
-        .kind = "drain",
+        .kind = kind,
         .payload = STR("payload"),
         .actor = "user:local/0",
         .signature = STR("signature"),
         .created_at = PLACE_NOW.value,
         .expires_at = PLACE_NOW.value + TTL_US,
         .idempotency_key = idempotency_key,
+        .sandbox_id = "",
     };
     return store_command_add(place->conn, &record, &err);
+}
+
+static enum err_code add_command(
+    struct place *place, int64_t agent_id, const char *id, const char *idempotency_key)
+{
+    return add_kind(place, agent_id, id, "drain", idempotency_key);
 }
 
 static struct command_record get_command(struct place *place, const char *id)
@@ -178,6 +189,67 @@ static void test_commands_page_newest_first(void **state)
     assert_int_equal(list.count, 1);
     assert_string_equal(records[0].id, "cmd_2");
     assert_string_equal(records[0].agent_name, "edge");
+    place_commit(place);
+}
+
+static bool has_payload(struct place *place, const char *id)
+{
+    return get_command(place, id).payload.len > 0;
+}
+
+/* What a sandbox was made with may hold secrets: it goes as soon as nobody needs it. */
+static void test_the_payload_of_a_create_ends_with_it(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    int64_t expired = 0;
+    place_begin(place, SQL_ALL_WORKSPACES);
+    static const char *const ids[] = { "cmd_1", "cmd_2", "cmd_3" };
+    for (size_t i = 0; i < ARRAY_LENGTH(ids); i++) {
+        assert_ok(add_kind(place, agent, ids[i], "sandbox_create", ""));
+        assert_true(has_payload(place, ids[i]));
+    }
+    assert_ok(add_command(place, agent, "cmd_4", ""));
+    assert_ok(store_command_sent(place->conn, WORKSPACE_DEFAULT, STR("cmd_1"), PLACE_NOW, &err));
+    assert_true(has_payload(place, "cmd_1"));
+    assert_true(finish(place, "cmd_1", agent, true));
+    assert_ok(store_command_cancel(place->conn, WORKSPACE_DEFAULT, STR("cmd_2"), PLACE_NOW, &err));
+    const struct wall_us end = { PLACE_NOW.value + TTL_US };
+    assert_ok_err(err, store_command_expire(place->conn, end, &expired, &err));
+    assert_int_equal(expired, 2);
+    for (size_t i = 0; i < ARRAY_LENGTH(ids); i++) {
+        assert_false(has_payload(place, ids[i]));
+    }
+    assert_true(has_payload(place, "cmd_4"));
+    place_commit(place);
+}
+
+/* An answer to one that is gone changes nothing, and its number is not given again. */
+static void test_finished_commands_go_in_time(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    int64_t agent = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    bool more = true;
+    place_begin(place, SQL_ALL_WORKSPACES);
+    assert_ok(add_command(place, agent, "cmd_1", "once"));
+    assert_ok(add_command(place, agent, "cmd_2", ""));
+    assert_true(finish(place, "cmd_1", agent, true));
+    assert_ok_err(err, store_command_remove(place->conn, PLACE_NOW, &more, &err));
+    assert_int_equal(get_command(place, "cmd_1").state, COMMAND_SUCCEEDED); /* not yet */
+    const struct wall_us later = { PLACE_NOW.value + 1 };
+    assert_ok_err(err, store_command_remove(place->conn, later, &more, &err));
+    assert_false(more);
+    struct command_record record;
+    assert_code(
+        ERR_NOT_FOUND,
+        store_command_get(
+            place->conn, WORKSPACE_DEFAULT, STR("cmd_1"), place->arena, &record, &err));
+    assert_int_equal(count_open(place, agent, 0, PLACE_NOW), 1); /* the other is under way */
+    assert_false(finish(place, "cmd_1", agent, true));
+    assert_ok(add_command(place, agent, "cmd_3", "once")); /* the key is free again */
+    assert_int_equal(get_command(place, "cmd_3").sequence, 3);
     place_commit(place);
 }
 
@@ -342,6 +414,8 @@ int main(void)
         PLACE_BOTH(test_an_answer_after_the_expiry_counts),
         PLACE_BOTH(test_an_idempotency_key_stands_once),
         PLACE_BOTH(test_commands_page_newest_first),
+        PLACE_BOTH(test_the_payload_of_a_create_ends_with_it),
+        PLACE_BOTH(test_finished_commands_go_in_time),
         PLACE_BOTH(test_the_chain_holds),
         PLACE_BOTH(test_long_reasons_are_cut),
         PLACE_BOTH(test_writers_at_once_make_one_chain),
