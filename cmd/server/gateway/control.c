@@ -630,6 +630,7 @@ static enum err_code keep_report(struct work *work, void *context, struct err_in
 {
     const struct report_context *self = context;
     const struct lifecycle lifecycle = lifecycle_of(self->control, work);
+    TRY(fence(work, self->control, err));
     return lifecycle_take_report(&lifecycle, self->control->principal.agent_id, self->report, err);
 }
 
@@ -644,7 +645,8 @@ static void on_report(struct control *control, const Agentgateway__V1__SandboxRe
     enum err_code code = work_on(control, keep_report, &context, &err);
     if (code != ERR_OK) {
         /* Not stored: the next stream begins with every report again. */
-        end(control, code == ERR_INVALID ? code : ERR_UNAVAILABLE, err.text);
+        bool is_final = code == ERR_INVALID || code == ERR_UNAUTHENTICATED;
+        end(control, is_final ? code : ERR_UNAVAILABLE, err.text);
     }
 }
 
