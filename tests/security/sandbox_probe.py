@@ -9,7 +9,9 @@ import os
 import resource
 import signal
 import socket
+import stat
 import struct
+import subprocess
 import sys
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -375,6 +377,68 @@ def foreign_call_x32():
 @attempt
 def shared_memory():
     call(29, GOALS["shm"], 0, 0)
+
+
+@attempt
+def message_queue():
+    queue = call(240, GOALS["queue"].encode(), os.O_WRONLY, 0, 0)  # mq_open
+    call(242, queue, b"probe", 5, 0, 0)  # mq_timedsend
+    os.close(queue)
+
+
+@attempt
+def mount_queues():
+    """The file system that shows them all."""
+    def inner():
+        if LIBC.mount(b"x", b"/dev/shm", b"mqueue", 0, None) != 0:
+            raise OSError(ctypes.get_errno(), "")
+        if GOALS["queue"] not in os.listdir("/dev/shm"):
+            raise OSError(errno.ENOENT, "")
+    in_child(inner)
+
+
+def effective_user(*command):
+    """Of a program that was begun by nobody in particular; who is root becomes nobody for it."""
+    user = 65534 if os.geteuid() == 0 else None
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, user=user, group=user, **pipes) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # what is dead and unburied still has its users
+        with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+            users = next(line for line in file if line.startswith("Uid:")).split()
+    if users[1] == users[2]:
+        raise OSError(errno.EPERM, "")
+    return int(users[2])
+
+
+@attempt
+def setuid_program():
+    """One of the host's, as it stands in /usr."""
+    for name in ("mount", "umount", "su", "passwd", "newgrp", "chsh"):
+        path = "/usr/bin/" + name
+        if os.path.exists(path) and os.stat(path).st_mode & stat.S_ISUID:
+            effective_user(path, "--version")
+            return
+    raise OSError(errno.ENOENT, "")
+
+
+for name in GOALS["planted"]:
+    def run_planted(name=name):
+        """A shell of another user's that lends its rights, where the program may write."""
+        path = os.path.join(GOALS["plants"], name)
+        if not os.stat(path).st_mode & stat.S_ISUID:
+            raise OSError(errno.ENOENT, "")
+        effective_user(path, "-p", "-c", f": >{GOALS['plants']}/by-{name}")
+    ATTEMPTS["planted_" + name] = run_planted
+
+
+@attempt
+def own_setuid_program():
+    """What it marks itself lends nothing but its own rights."""
+    path = GOALS["scratch"] + "/own"
+    with open("/bin/sh", "rb") as source:
+        write(path, source.read())
+    os.chmod(path, 0o6755)
+    effective_user(path, "-p", "-c", ":")
 
 
 @attempt

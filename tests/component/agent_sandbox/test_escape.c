@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <mqueue.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -24,6 +25,8 @@
 
 enum {
     SCRIPT_BYTES_MAX = 65536,
+    SHELL_BYTES_MAX = 4 << 20,
+    NOBODY = 65534,
     ANSWER_BYTES_MAX = 65536
 };
 
@@ -38,6 +41,8 @@ struct target {
     int abstract;
     int local;
     int shm;
+    char queue[32];
+    mqd_t messages;
     char *goals;
     struct buf core_pattern;
     struct stat files[4];
@@ -91,6 +96,46 @@ static const char *disk_name(void)
     return access("/dev/vda", F_OK) == 0 ? "/dev/vda" : "/dev/sda";
 }
 
+static void open_queue(struct target *target)
+{
+    struct mq_attr attributes = { .mq_maxmsg = 4, .mq_msgsize = 64 };
+    (void)snprintf(target->queue, sizeof(target->queue), "/belay-escape-%d", (int)getpid());
+    mode_t before = umask(0);
+    target->messages =
+        mq_open(target->queue, O_RDONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0666, &attributes);
+    (void)umask(before);
+    assert_true(target->messages != (mqd_t)-1);
+}
+
+/* How many messages came since the last time. */
+static unsigned take_messages(const struct target *target)
+{
+    char text[64];
+    unsigned count = 0;
+    while (mq_receive(target->messages, text, sizeof(text), NULL) >= 0) {
+        count++;
+    }
+    return count;
+}
+
+/* Two shells that lend their owner's rights: one of the host's root, one of the user who is root in
+ * the sandbox. Who is not root of the host can plant its own alone. */
+static void plant(const char *dir, uid_t cage, mode_t mode)
+{
+    const struct {
+        const char *name;
+        uid_t owner;
+    } plants[] = { { "hosts", 0 }, { "cages", cage } };
+    AUTO_BUF struct buf shell = BUF_INIT(SHELL_BYTES_MAX);
+    assert_ok(file_read("/usr/bin/dash", SHELL_BYTES_MAX, &shell, NULL));
+    for (size_t i = 0; i < ARRAY_LENGTH(plants); i++) {
+        AUTO_FREE char *path = mem_printf("%s/%s", dir, plants[i].name);
+        assert_ok(file_write_atomic(path, shell.data, shell.len, 0755, NULL));
+        assert_true(geteuid() != 0 || chown(path, plants[i].owner, NOBODY) == 0);
+        assert_int_equal(chmod(path, mode), 0);
+    }
+}
+
 static void target_open(struct target *target)
 {
     memset(target, 0, sizeof(*target));
@@ -105,6 +150,9 @@ static void target_open(struct target *target)
     target->local = listen_unix(local, false);
     target->shm = shmget((key_t)(0x6265000 + getpid()), 4096, IPC_CREAT | 0666);
     assert_true(target->shm >= 0);
+    open_queue(target);
+    plant(target->dir, 0, 04750); /* for the control, which becomes nobody */
+    assert_int_equal(chmod(target->dir, 0711), 0);
     target->core_pattern = (struct buf)BUF_INIT(4096);
     assert_ok(file_read("/proc/sys/kernel/core_pattern", 4096, &target->core_pattern, NULL));
     for (size_t i = 0; i < ARRAY_LENGTH(watched); i++) {
@@ -112,7 +160,8 @@ static void target_open(struct target *target)
     }
     target->goals = mem_printf(
         "{\"token\":\"%s\",\"pid\":%d,\"init\":%%d,\"port\":%u,\"address\":\"127.0.0.2\",\"abstract\":"
-        "\"@%s\",\"unix\":\"%s\",\"secret\":\"%s\",\"scratch\":\"%%s\",\"shm\":%d,\"disk\":\"%s\"}",
+        "\"@%s\",\"unix\":\"%s\",\"secret\":\"%s\",\"scratch\":\"%%s\",\"shm\":%d,\"disk\":\"%s\","
+        "\"queue\":\"%s\",\"planted\":[\"hosts\",\"cages\"],\"plants\":\"%%s\"}",
         TOKEN,
         (int)target->pid,
         target->port,
@@ -120,7 +169,8 @@ static void target_open(struct target *target)
         local,
         secret,
         0x6265000 + (int)getpid(),
-        disk_name());
+        disk_name(),
+        target->queue + 1);
 }
 
 static bool was_called(int fd)
@@ -141,6 +191,7 @@ static void assert_untouched(struct target *target)
     assert_false(was_called(target->tcp));
     assert_false(was_called(target->abstract));
     assert_false(was_called(target->local));
+    assert_int_equal(take_messages(target), 0);
     assert_ok(file_read("/proc/sys/kernel/core_pattern", 4096, &pattern, NULL));
     assert_string_equal(buf_text(&pattern), buf_text(&target->core_pattern));
     for (size_t i = 0; i < ARRAY_LENGTH(watched); i++) {
@@ -161,6 +212,8 @@ static void target_close(struct target *target)
     (void)close(target->abstract);
     (void)close(target->local);
     (void)shmctl(target->shm, IPC_RMID, NULL);
+    (void)mq_close(target->messages);
+    (void)mq_unlink(target->queue);
     buf_deinit(&target->core_pattern);
     mem_free(target->goals);
     test_dir_remove(target->dir);
@@ -174,18 +227,21 @@ static char *read_script(void)
     return buf_steal(&text);
 }
 
-static char *goals_for(const struct target *target, int init, const char *scratch)
+static char *goals_for(
+    const struct target *target, int init, const char *scratch, const char *plants)
 {
+    const char *const places[] = { scratch, plants };
+    size_t place = 0;
     AUTO_BUF struct buf text = BUF_INIT(8192);
     struct str_view rest = str_of(target->goals);
     struct str_view head = STR_NONE;
-    /* The two places left open: %d and %s. */
+    /* What was left open: %d, and %s in turn. */
     while (str_cut(rest, '%', &head, &rest)) {
         buf_append_str(&text, head);
         if (rest.ptr[0] == 'd') {
             buf_printf(&text, "%d", init);
         } else {
-            buf_append_str(&text, str_of(scratch));
+            buf_append_str(&text, str_of(places[place++]));
         }
         rest = str_from(rest.ptr + 1, rest.len - 1);
     }
@@ -225,6 +281,11 @@ static const char *const works_as_root[] = { "kill_host",
                                              "connect_abstract",
                                              "connect_unix",
                                              "shared_memory",
+                                             "message_queue",
+                                             "mount_queues",
+                                             "setuid_program",
+                                             "planted_hosts",
+                                             "planted_cages",
                                              "host_tasks",
                                              "become_root",
                                              "become_unmapped",
@@ -242,21 +303,22 @@ static const char *const works_as_root[] = { "kill_host",
                                              "ptrace_init",
                                              NULL };
 static const char *const works_for_all[] = {
-    "read_secret",      "connect_host_port", "connect_abstract", "shared_memory", "host_tasks",
-    "call_personality", "cgroup_mount",      "unshare_user",     "setuid_mounts", NULL
+    "read_secret",  "connect_host_port", "connect_abstract", "shared_memory",
+    "host_tasks",   "message_queue",     "setuid_program",   "call_personality",
+    "cgroup_mount", "unshare_user",      "setuid_mounts",    NULL
 };
 
 /* Not tried outside: they would do harm there, or end the control. */
-#define SKIPPED                                                                                        \
-    "for name in ('unmount_proc','pivot_root','remount_root','write_core_pattern','write_ip_forward'," \
-    "'create_in_usr','chmod_program','read_sysrq','call_clock_settime','call_reboot'):\n"              \
+#define SKIPPED                                                                                                \
+    "for name in ('unmount_proc','pivot_root','remount_root','write_core_pattern','write_ip_forward',"         \
+    "'create_in_usr','chmod_program','read_sysrq','call_clock_settime','call_reboot','own_setuid_program'):\n" \
     "    ATTEMPTS.pop(name, None)\n"
 
 static char *run_outside(const struct target *target, const char *script)
 {
     AUTO_BUF struct buf answer = BUF_INIT(ANSWER_BYTES_MAX);
     AUTO_BUF struct buf text = BUF_INIT(SCRIPT_BYTES_MAX * 2);
-    AUTO_FREE char *goals = goals_for(target, (int)target->pid, target->dir);
+    AUTO_FREE char *goals = goals_for(target, (int)target->pid, target->dir, target->dir);
     const char *results = strstr(script, "RESULTS = {}");
     int pair[2];
     assert_non_null(results);
@@ -309,6 +371,7 @@ static void assert_control(struct target *target, const char *script)
         print_error("%s\n", answer);
     }
     assert_true(all);
+    assert_int_equal(take_messages(target), 1);
     while (was_called(target->tcp) || was_called(target->abstract) || was_called(target->local)) {
     }
 }
@@ -340,6 +403,35 @@ static char *run_inside(struct fixture *fixture, const char *script, const char 
     return mem_strdup(buf_text(&program->out));
 }
 
+static char *plants_of(const struct fixture *fixture, const char *name)
+{
+    return mem_printf("%s/sandboxes/run/cage/workspace/%s", fixture->dir, name);
+}
+
+/* By the host, into the workspace of the sandbox. */
+static void plant_inside(const struct fixture *fixture)
+{
+    struct sandbox_info info;
+    AUTO_FREE char *dir = plants_of(fixture, "");
+    assert_true(sandbox_find(fixture->all, "cage", &info));
+    plant(dir, (uid_t)info.uid_base, 04755);
+}
+
+/* They ran, and what they made is the sandbox's user's. */
+static void assert_plants_lent_nothing(const struct fixture *fixture)
+{
+    static const char *const names[] = { "by-hosts", "by-cages" };
+    struct sandbox_info info;
+    assert_true(sandbox_find(fixture->all, "cage", &info));
+    uid_t owner = geteuid() == 0 ? (uid_t)info.uid_base + SANDBOX_UID : geteuid();
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        struct stat made;
+        AUTO_FREE char *path = plants_of(fixture, names[i]);
+        assert_int_equal(lstat(path, &made), 0);
+        assert_int_equal(made.st_uid, owner);
+    }
+}
+
 static void test_nothing_of_what_a_program_tries_leaves_the_sandbox(void **unused)
 {
     (void)unused;
@@ -347,9 +439,10 @@ static void test_nothing_of_what_a_program_tries_leaves_the_sandbox(void **unuse
     struct target target;
     target_open(&target);
     AUTO_FREE char *script = read_script();
-    AUTO_FREE char *goals = goals_for(&target, 1, "/tmp");
+    AUTO_FREE char *goals = goals_for(&target, 1, "/tmp", "/sandbox");
     assert_control(&target, script);
     fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "cage", .open_files = 256 });
+    plant_inside(fixture);
     AUTO_FREE char *answer = run_inside(fixture, script, goals);
     print_allowed(answer);
     assert_null(strstr(answer, "\"done\""));
@@ -359,7 +452,10 @@ static void test_nothing_of_what_a_program_tries_leaves_the_sandbox(void **unuse
     assert_true(says(answer, "foreign_call_x32", "killed by 31"));
     assert_true(says(answer, "call_above_ceiling", "ENOSYS"));
     assert_true(says(answer, "clone3_user", "ENOSYS"));
+    assert_true(says(answer, "message_queue", "ENOENT"));
+    assert_true(says(answer, "setuid_program", "EPERM"));
     assert_untouched(&target);
+    assert_plants_lent_nothing(fixture);
     fixture_destroy(fixture);
     target_close(&target);
 }
@@ -421,6 +517,12 @@ static void test_the_namespaces_hold_without_the_filter(void **unused)
                                            "send_dns",
                                            "connect_ipv6",
                                            "shared_memory",
+                                           "message_queue",
+                                           "mount_queues",
+                                           "setuid_program",
+                                           "planted_hosts",
+                                           "planted_cages",
+                                           "own_setuid_program",
                                            "host_tasks",
                                            "cgroup_path",
                                            "cgroup_mount",
@@ -431,9 +533,10 @@ static void test_the_namespaces_hold_without_the_filter(void **unused)
     struct target target;
     target_open(&target);
     AUTO_FREE char *script = read_script();
-    AUTO_FREE char *goals = goals_for(&target, 1, "/tmp");
+    AUTO_FREE char *goals = goals_for(&target, 1, "/tmp", "/sandbox");
     struct sandbox_spec spec = { .id = "cage", .flags = SANDBOX_FLAG_UNFILTERED };
     fixture_create_sandbox(fixture, &spec);
+    plant_inside(fixture);
     AUTO_FREE char *answer = run_inside(fixture, script, goals);
     for (size_t i = 0; i < ARRAY_LENGTH(starred); i++) {
         if (says(answer, starred[i], "done") || says(answer, starred[i], "broken")) {
@@ -443,6 +546,7 @@ static void test_the_namespaces_hold_without_the_filter(void **unused)
     }
     assert_true(says(answer, "unshare_user", "ENOSPC"));
     assert_untouched(&target);
+    assert_plants_lent_nothing(fixture);
     fixture_destroy(fixture);
     target_close(&target);
 }
