@@ -92,6 +92,34 @@ enum err_code file_read_private(
     return read_checked(path, max_bytes, true, buf, err);
 }
 
+enum err_code file_overwrite(const char *path, const void *data, size_t bytes, struct err_info *err)
+{
+    struct stat info;
+    AUTO_FD int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (bytes > FILE_SECTOR_BYTES) {
+        return ERR_SET(err, ERR_INVALID, "%s: at most %d bytes at once", path, FILE_SECTOR_BYTES);
+    }
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        return ERR_SET_ERRNO(err, code_of_errno(errno), errno, "%s", path);
+    }
+    if (!S_ISREG(info.st_mode) || info.st_size != (off_t)bytes) {
+        return ERR_SET(err, ERR_NOT_FOUND, "%s: not a file of %zu bytes", path, bytes);
+    }
+    if (pwrite(fd, data, bytes, 0) != (ssize_t)bytes || fdatasync(fd) != 0) {
+        return ERR_SET_ERRNO(err, code_of_errno(errno), errno, "%s", path);
+    }
+    return ERR_OK;
+}
+
+enum err_code file_sync(const char *path, struct err_info *err)
+{
+    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || fsync(fd) != 0) {
+        return ERR_SET_ERRNO(err, code_of_errno(errno), errno, "%s: fsync", path);
+    }
+    return ERR_OK;
+}
+
 static enum err_code sync_parent(const char *path, struct err_info *err)
 {
     const char *slash = strrchr(path, '/');
@@ -105,35 +133,57 @@ static enum err_code sync_parent(const char *path, struct err_info *err)
     return ERR_OK;
 }
 
-static enum err_code write_synced(
-    const char *path, const void *data, size_t bytes, mode_t mode, struct err_info *err)
+static enum err_code write_new(
+    const char *path,
+    const void *data,
+    size_t bytes,
+    mode_t mode,
+    bool is_synced,
+    struct err_info *err)
 {
     AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0) {
         return ERR_SET_ERRNO(err, code_of_errno(errno), errno, "%s", path);
     }
     TRY(fd_write_all(fd, data, bytes, err));
-    if (fchmod(fd, mode) != 0 || fsync(fd) != 0) {
+    if (fchmod(fd, mode) != 0 || (is_synced && fsync(fd) != 0)) {
         return ERR_SET_ERRNO(err, code_of_errno(errno), errno, "%s", path);
     }
     return ERR_OK;
 }
 
-enum err_code file_write_atomic(
-    const char *path, const void *data, size_t bytes, mode_t mode, struct err_info *err)
+static enum err_code replace(
+    const char *path,
+    const void *data,
+    size_t bytes,
+    mode_t mode,
+    bool is_synced,
+    struct err_info *err)
 {
     uint64_t random = 0;
     id_random(&random, sizeof(random));
     AUTO_FREE char *temporary = mem_printf("%s.%016llx.tmp", path, (unsigned long long)random);
-    enum err_code code = write_synced(temporary, data, bytes, mode, err);
+    enum err_code code = write_new(temporary, data, bytes, mode, is_synced, err);
     if (code == ERR_OK && rename(temporary, path) != 0) {
         code = ERR_SET_ERRNO(err, code_of_errno(errno), errno, "%s: rename", path);
     }
     if (code != ERR_OK) {
         (void)unlink(temporary);
-        return code;
     }
+    return code;
+}
+
+enum err_code file_write_atomic(
+    const char *path, const void *data, size_t bytes, mode_t mode, struct err_info *err)
+{
+    TRY(replace(path, data, bytes, mode, true, err));
     return sync_parent(path, err);
+}
+
+enum err_code file_replace(
+    const char *path, const void *data, size_t bytes, mode_t mode, struct err_info *err)
+{
+    return replace(path, data, bytes, mode, false, err);
 }
 
 enum err_code file_make_dir(const char *path, mode_t mode, struct err_info *err)

@@ -363,7 +363,9 @@ enum err_code launch_prepare(
     AUTO_FREE char *path = mem_printf("%s/" SANDBOX_FILE_SPEC, sandbox->dir);
     AUTO_BUF struct buf bytes = BUF_INIT((size_t)MESSAGE_BYTES_MAX * 2);
     TRY(message_encode(&message, &bytes, err));
-    TRY(file_write_atomic(path, bytes.data, bytes.len, 0600, err));
+    /* Of a new sandbox the keeper brings it to the disk; an older one has a workspace to lose. */
+    TRY(spec->generation == 1 ? file_replace(path, bytes.data, bytes.len, 0600, err)
+                              : file_write_atomic(path, bytes.data, bytes.len, 0600, err));
     TRY(message_decode(buf_view(&bytes), &message, err));
     buf_deinit(&sandbox->spec_bytes);
     sandbox->spec_bytes = bytes;

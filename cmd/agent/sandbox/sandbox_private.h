@@ -2,6 +2,7 @@
 #ifndef CMD_AGENT_SANDBOX_SANDBOX_PRIVATE_H
 #define CMD_AGENT_SANDBOX_SANDBOX_PRIVATE_H
 
+#include "cmd/agent/sandbox/keeper.h"
 #include "cmd/agent/sandbox/sandbox.h"
 #include "common/base/list.h"
 #include "common/base/map.h"
@@ -60,6 +61,7 @@ struct sandboxes {
     struct cgroup_set cgroups;
     struct sandbox_report report;
     struct map *by_id;
+    struct keeper *keeper;
     bool *slot_used;
     uint64_t next_exec;
     struct loop_timer

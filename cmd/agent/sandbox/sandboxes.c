@@ -125,6 +125,7 @@ static enum err_code erase_some(
 {
     AUTO_FREE char *spec = mem_printf("%s/" SANDBOX_FILE_SPEC, sandbox->dir);
     if (sandbox->eraser == NULL) {
+        keeper_forget(sandbox->all->keeper, sandbox->dir);
         (void)unlink(spec);
         TRY(eraser_open(sandbox->dir, &sandbox->eraser, err));
     }
@@ -208,9 +209,11 @@ void sandbox_ended(struct sandbox *sandbox, enum sandbox_status status)
 static enum err_code make_folders(struct sandboxes *all, struct err_info *err)
 {
     AUTO_FREE char *run = mem_printf("%s/" SANDBOXES_RUNS, all->dir);
+    AUTO_FREE char *templates = mem_printf("%s/" SANDBOX_TEMPLATES, all->dir);
     TRY(file_make_dir(all->dir, 0700, err));
     TRY(file_lock_dir(all->dir, &all->lock_fd, err));
     TRY(file_make_dir(run, 0700, err));
+    TRY(file_make_dir(templates, 0700, err));
     TRY(file_make_dir(all->image_dir, 0700, err));
     images_sweep(all->image_dir);
     return ERR_OK;
@@ -294,6 +297,9 @@ enum err_code sandboxes_open(
         code = process_boot_id(all->boot, err);
     }
     if (code == ERR_OK) {
+        code = keeper_create(&all->keeper, err);
+    }
+    if (code == ERR_OK) {
         cgroup_host_detect(options->cgroup, &all->cgroups);
         probe_host(all);
         all->opening = true;
@@ -315,6 +321,7 @@ void sandboxes_close(struct sandboxes *sandboxes)
         return;
     }
     map_destroy(all->by_id, destroy_value);
+    keeper_destroy(all->keeper);
     loop_timer_destroy(all->reap_timer);
     cgroup_set_deinit(&all->cgroups);
     fd_close(&all->lock_fd);

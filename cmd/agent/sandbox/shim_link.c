@@ -89,6 +89,9 @@ static void on_ready(struct sandbox *sandbox, int take_listener)
     if (first && all->ops->ready != NULL) {
         all->ops->ready(all->context, sandbox->id);
     }
+    if (first) {
+        keeper_add(all->keeper, sandbox->dir); /* the state is written too by now */
+    }
 }
 
 /* Half a close: the shim's own end answers it. */

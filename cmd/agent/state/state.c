@@ -371,9 +371,16 @@ enum err_code state_load_command_sequence(
 enum err_code state_save_command_sequence(
     struct state *state, uint64_t sequence, struct err_info *err)
 {
+    static const char name[] = "command-sequence";
     char text[32];
-    (void)snprintf(text, sizeof(text), "%" PRIu64 "\n", sequence);
-    return write_file(state, "command-sequence", str_of(text), err);
+    struct err_info ignored = ERR_INFO_INIT;
+    AUTO_FREE char *path = path_of(state, name);
+    /* Always as long, since every command waits for this: see file_overwrite. */
+    int bytes = snprintf(text, sizeof(text), "%020" PRIu64 "\n", sequence);
+    if (state->lock_fd >= 0 && file_overwrite(path, text, (size_t)bytes, &ignored) == ERR_OK) {
+        return ERR_OK;
+    }
+    return write_file(state, name, str_of(text), err);
 }
 
 static bool is_ours(const char *name)

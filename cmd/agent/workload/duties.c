@@ -68,11 +68,13 @@ static enum err_code settle(
     if (note.policy_version > 0) {
         return ERR_OK;
     }
-    TRY(note_save_policy(info.dir, policy, err));
+    /* Before it is ready its keeper has not looked yet. */
+    enum note_keeping keeping = info.status == SANDBOX_STATUS_STARTING ? NOTE_LATER : NOTE_SYNCED;
+    TRY(note_save_policy(info.dir, policy, keeping, err));
     FAULT_POINT("agent.sandbox.policy");
     note.policy_version = order->policy_version == 0 ? 1 : order->policy_version;
     (void)snprintf(note.missing, sizeof(note.missing), "%s", missing);
-    TRY(note_save(info.dir, &note, err));
+    TRY(note_save(info.dir, &note, keeping, err));
     return egress == NULL ? ERR_OK : egress->apply(egress->context, order->sandbox_id, policy, err);
 }
 
@@ -103,7 +105,7 @@ enum err_code duties_stop(struct workload *workload, const char *sandbox_id, str
     TRY(find(workload, sandbox_id, &info, err));
     TRY(note_load(info.dir, &note, err));
     note.stopped = info.generation;
-    TRY(note_save(info.dir, &note, err));
+    TRY(note_save(info.dir, &note, NOTE_SYNCED, err));
     FAULT_POINT("agent.sandbox.stopping");
     bool runs = info.status == SANDBOX_STATUS_STARTING || info.status == SANDBOX_STATUS_READY;
     if (runs) {
@@ -171,7 +173,7 @@ static enum err_code apply(
     if (egress != NULL) {
         TRY(egress->check(egress->context, policy, err));
     }
-    TRY(note_save_policy(info->dir, policy, err));
+    TRY(note_save_policy(info->dir, policy, NOTE_SYNCED, err));
     FAULT_POINT("agent.sandbox.policy");
     return egress == NULL ? ERR_OK : egress->apply(egress->context, info->id, policy, err);
 }
@@ -199,7 +201,7 @@ enum err_code duties_policy(
         (void)snprintf(note.policy_error, sizeof(note.policy_error), "%.255s", err->text);
         str_make_utf8(note.policy_error);
     }
-    enum err_code saved = note_save(info.dir, &note, err);
+    enum err_code saved = note_save(info.dir, &note, NOTE_SYNCED, err);
     workload_report(workload, order->sandbox_id);
     return code == ERR_OK ? saved : code;
 }

@@ -44,7 +44,15 @@ enum err_code note_load(const char *dir, struct note *ret_note, struct err_info 
     return ERR_OK;
 }
 
-enum err_code note_save(const char *dir, const struct note *note, struct err_info *err)
+static enum err_code save(
+    const char *path, const struct buf *text, enum note_keeping keeping, struct err_info *err)
+{
+    return keeping == NOTE_SYNCED ? file_write_atomic(path, text->data, text->len, 0600, err)
+                                  : file_replace(path, text->data, text->len, 0600, err);
+}
+
+enum err_code note_save(
+    const char *dir, const struct note *note, enum note_keeping keeping, struct err_info *err)
 {
     AUTO_FREE char *path = mem_printf("%s/" NOTE_FILE, dir);
     AUTO_BUF struct buf json = BUF_INIT(RECORD_BYTES_MAX);
@@ -58,7 +66,7 @@ enum err_code note_save(const char *dir, const struct note *note, struct err_inf
     record_put_text(&json, "policy_error", str_of(error));
     record_put_text(&json, "missing", str_of(note->missing));
     record_close(&json);
-    return file_write_atomic(path, json.data, json.len, 0600, err);
+    return save(path, &json, keeping, err);
 }
 
 enum err_code note_load_policy(
@@ -90,11 +98,14 @@ enum err_code note_load_policy(
 }
 
 enum err_code note_save_policy(
-    const char *dir, const Openshell__Sandbox__V1__SandboxPolicy *policy, struct err_info *err)
+    const char *dir,
+    const Openshell__Sandbox__V1__SandboxPolicy *policy,
+    enum note_keeping keeping,
+    struct err_info *err)
 {
     AUTO_FREE char *path = mem_printf("%s/" POLICY_FILE, dir);
     AUTO_BUF struct buf bytes = BUF_INIT(POLICY_BYTES_MAX);
     wire_pack(&policy->base, &bytes);
-    return buf_ok(&bytes) ? file_write_atomic(path, bytes.data, bytes.len, 0600, err)
+    return buf_ok(&bytes) ? save(path, &bytes, keeping, err)
                           : ERR_SET(err, ERR_LIMIT, "policy: larger than 1 MiB");
 }

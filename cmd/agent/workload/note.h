@@ -19,11 +19,18 @@ struct note {
     char missing[128]; /* limits that are not enforced; "" */
 };
 
+enum note_keeping {
+    NOTE_SYNCED, /* on the disk when the call returns */
+    NOTE_LATER   /* the sandbox is new: its keeper brings it there */
+};
+
 /* Not there, or damaged (which is logged as an error): all zero. Else what keeps it from being
  * read.
  */
 enum err_code note_load(const char *dir, struct note *ret_note, struct err_info *err) MUST_CHECK;
-enum err_code note_save(const char *dir, const struct note *note, struct err_info *err) MUST_CHECK;
+enum err_code note_save(
+    const char *dir, const struct note *note, enum note_keeping keeping, struct err_info *err)
+    MUST_CHECK;
 
 /* The rules in force. NULL: none was ever given. */
 enum err_code note_load_policy(
@@ -35,6 +42,7 @@ enum err_code note_load_policy(
 enum err_code note_save_policy(
     const char *dir,
     const Openshell__Sandbox__V1__SandboxPolicy *policy,
+    enum note_keeping keeping,
     struct err_info *err) MUST_CHECK;
 
 #endif

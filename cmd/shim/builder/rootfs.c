@@ -185,6 +185,20 @@ int rootfs_programs_mount(const struct build *build, int root)
     return mount_host_etc(build->spec, root);
 }
 
+/* A new image is the host's root's, who can be nobody inside. */
+static int give_away(int image, uid_t uid)
+{
+    struct stat info;
+    if (fstat(image, &info) != 0) {
+        return -1;
+    }
+    if (info.st_uid != 0) {
+        return 0; /* it has been used before */
+    }
+    (void)unlinkat(image, "lost+found", AT_REMOVEDIR);
+    return fchownat(image, "", uid, uid, AT_EMPTY_PATH);
+}
+
 /* The image is mounted on its own folder first: only a mounted one can be cloned. */
 static int mount_workspace_image(const struct build *build, int root)
 {
@@ -199,10 +213,9 @@ static int mount_workspace_image(const struct build *build, int root)
         return -1;
     }
     AUTO_FD int image = open(point, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (image < 0) {
+    if (image < 0 || give_away(image, (uid_t)(build->spec->uid_base + build->spec->uid)) != 0) {
         return -1;
     }
-    (void)unlinkat(image, "lost+found", AT_REMOVEDIR); /* gone after the first time */
     return mounts_bind(image, root, "sandbox", 0);
 }
 

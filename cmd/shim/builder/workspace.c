@@ -1,5 +1,6 @@
 #include "cmd/shim/builder/workspace.h"
 
+#include "cmd/shim/builder/template.h"
 #include "common/base/cleanup.h"
 #include "common/sandbox/spec.h"
 #include "common/sys/fd.h"
@@ -28,19 +29,17 @@ static const char *const mkfs_paths[] = { "/usr/sbin/mkfs.ext4",
                                           "/usr/bin/mkfs.ext4" };
 
 /* In the child: mkfs gets the image as descriptor 3 and nothing else. */
-static void run_mkfs(int image, uid_t uid)
+static void run_mkfs(int image)
 {
-    char owner[64];
     char *environment[] = { NULL };
     sigset_t none;
-    (void)snprintf(owner, sizeof(owner), "root_owner=%u:%u,nodiscard", uid, uid);
     char *arguments[] = { CONST_CAST(char *, "mkfs.ext4"),
                           CONST_CAST(char *, "-q"),
                           CONST_CAST(char *, "-F"),
                           CONST_CAST(char *, "-m"),
                           CONST_CAST(char *, "0"),
                           CONST_CAST(char *, "-E"),
-                          owner,
+                          CONST_CAST(char *, "root_owner=0:0,nodiscard"),
                           CONST_CAST(char *, "/proc/self/fd/3"),
                           NULL };
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -57,12 +56,12 @@ static void run_mkfs(int image, uid_t uid)
     _exit(127);
 }
 
-static enum err_code format_image(int image, uid_t uid, struct err_info *err)
+static enum err_code format_image(int image, struct err_info *err)
 {
     int status = 0;
     pid_t pid = fork();
     if (pid == 0) {
-        run_mkfs(image, uid);
+        run_mkfs(image);
     }
     if (pid < 0 || waitpid(pid, &status, 0) != pid) {
         return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "workspace image: mkfs.ext4");
@@ -79,7 +78,7 @@ static enum err_code format_image(int image, uid_t uid, struct err_info *err)
     return ERR_OK;
 }
 
-static enum err_code make_image(int dir, uint64_t bytes, uid_t uid, struct err_info *err)
+static enum err_code make_image(int dir, uint64_t bytes, struct err_info *err)
 {
     if (faccessat(dir, SANDBOX_FILE_IMAGE, F_OK, 0) == 0) {
         return ERR_OK;
@@ -89,7 +88,10 @@ static enum err_code make_image(int dir, uint64_t bytes, uid_t uid, struct err_i
     if (image < 0 || ftruncate(image, (off_t)bytes) != 0) {
         return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "workspace image of %" PRIu64 " bytes", bytes);
     }
-    TRY(format_image(image, uid, err));
+    if (!template_copy(dir, bytes, image)) {
+        TRY(format_image(image, err));
+        template_keep(dir, bytes, image);
+    }
     if (renameat(dir, IMAGE_NEW, dir, SANDBOX_FILE_IMAGE) != 0) {
         return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "workspace image: rename");
     }
@@ -99,7 +101,7 @@ static enum err_code make_image(int dir, uint64_t bytes, uid_t uid, struct err_i
 enum err_code workspace_prepare(int dir, uint64_t disk_bytes, uid_t uid, struct err_info *err)
 {
     if (disk_bytes > 0) {
-        return make_image(dir, disk_bytes, uid, err);
+        return make_image(dir, disk_bytes, err);
     }
     if (mkdirat(dir, SANDBOX_FILE_WORKSPACE, 0755) != 0 && errno != EEXIST) {
         return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "workspace: mkdir");

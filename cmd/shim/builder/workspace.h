@@ -12,7 +12,8 @@
 
 /*
  * Makes what is not there yet, in the sandbox's folder (dir, open): the image of disk_bytes, or the
- * folder when that is 0; the owner is uid. An image that exists keeps its content and size.
+ * folder when that is 0, owned by uid; an image becomes uid's when it is first mounted. One that
+ * exists keeps its content and size.
  */
 enum err_code workspace_prepare(int dir, uint64_t disk_bytes, uid_t uid, struct err_info *err)
     MUST_CHECK;

@@ -3,10 +3,13 @@
  * lives nothing is left. $BELAY_TEST_CYCLES asks for more lives than the ordinary run has.
  */
 #include "common/base/cleanup.h"
+#include "common/sys/fd.h"
+#include "common/sys/file.h"
 #include "tests/component/agent_sandbox/fixture.h"
 #include "tests/support/test.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,6 +188,59 @@ static void test_full_places_say_so(void **unused)
     fixture_destroy(fixture);
 }
 
+enum {
+    SUPERBLOCK_ID = 1024 + 0x68, /* of an ext4 image: 16 bytes that mkfs draws */
+    ID_BYTES = 16
+};
+
+static void read_image_id(const struct fixture *fixture, const char *path, char ret_id[ID_BYTES])
+{
+    AUTO_FREE char *whole = mem_printf("%s/sandboxes/%s", fixture->dir, path);
+    AUTO_FD int fd = open(whole, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, ret_id, ID_BYTES, SUPERBLOCK_ID), ID_BYTES);
+}
+
+/* mkfs.ext4 runs once for a size; what came of it is copied, and never written into. */
+static void test_disks_of_one_size_are_copies_that_nobody_shares(void **unused)
+{
+    (void)unused;
+    static const char *const script = "ls -A /sandbox; stat -c %u:%g /sandbox; df -m --output=size "
+                                      "/sandbox | tail -n 1 | tr -d ' '; echo mine >/sandbox/file";
+    static const char *const ids[] = { "first", "second", "third" };
+    struct fixture *fixture = fixture_create();
+    need_native(fixture);
+    char template[ID_BYTES];
+    char said[64] = "";
+    for (size_t i = 0; i < ARRAY_LENGTH(ids); i++) {
+        char id[ID_BYTES];
+        AUTO_FREE char *image = mem_printf("run/%s/workspace.ext4", ids[i]);
+        struct sandbox_spec spec = { .id = ids[i], .disk_bytes = 16 << 20 };
+        fixture_create_sandbox(fixture, &spec);
+        struct recorded_program *program = fixture_shell(fixture, ids[i], script);
+        assert_non_null(strstr(buf_text(&program->out), "1000:1000\n"));
+        assert_null(strstr(buf_text(&program->out), "file"));
+        if (i == 0) {
+            (void)snprintf(said, sizeof(said), "%s", buf_text(&program->out));
+            read_image_id(fixture, "templates/16777216.ext4", template);
+        }
+        assert_string_equal(buf_text(&program->out), said);
+        read_image_id(fixture, image, id);
+        assert_memory_equal(id, template, ID_BYTES);
+    }
+    /* Nothing of a sandbox is in the template: a damaged one is not copied, but made anew by mkfs.
+     */
+    AUTO_FREE char *path = mem_printf("%s/sandboxes/templates/16777216.ext4", fixture->dir);
+    AUTO_BUF struct buf bytes = BUF_INIT(32 << 20);
+    assert_ok(file_read(path, 32 << 20, &bytes, NULL));
+    assert_null(memmem(bytes.data, bytes.len, "mine\n", 5));
+    assert_int_equal(truncate(path, 4096), 0);
+    struct sandbox_spec spec = { .id = "fourth", .disk_bytes = 16 << 20 };
+    fixture_create_sandbox(fixture, &spec);
+    assert_string_equal(buf_text(&fixture_shell(fixture, "fourth", script)->out), said);
+    fixture_destroy(fixture);
+}
+
 static void test_a_flood_of_output_is_cut_and_stops_nobody(void **unused)
 {
     (void)unused;
@@ -319,6 +375,7 @@ int main(void)
         cmocka_unit_test(test_a_spinning_program_gets_its_share),
         cmocka_unit_test(test_a_daemon_that_hears_no_signal_ends_at_a_stop),
         cmocka_unit_test(test_full_places_say_so),
+        cmocka_unit_test(test_disks_of_one_size_are_copies_that_nobody_shares),
         cmocka_unit_test(test_a_flood_of_output_is_cut_and_stops_nobody),
         cmocka_unit_test(test_descriptors_run_out_inside_alone),
         cmocka_unit_test(test_many_lives_leave_nothing),

@@ -159,6 +159,17 @@ static void test_command_sequence_and_erase(void **unused)
     assert_ok(state_save_command_sequence(state, 77, NULL));
     assert_ok(state_load_command_sequence(state, &sequence, NULL));
     assert_int_equal(sequence, 77);
+    assert_ok(file_write_atomic(sequence_file, "78\n", 3, 0600, NULL)); /* as it was written once */
+    assert_ok(state_load_command_sequence(state, &sequence, NULL));
+    assert_int_equal(sequence, 78);
+    for (uint64_t next = 79; next < 82; next++) {
+        assert_ok(state_save_command_sequence(state, next, NULL));
+        assert_ok(state_load_command_sequence(state, &sequence, NULL));
+        assert_int_equal(sequence, next);
+    }
+    assert_ok(state_save_command_sequence(state, UINT64_MAX, NULL));
+    assert_ok(state_load_command_sequence(state, &sequence, NULL));
+    assert_true(sequence == UINT64_MAX);
     assert_ok(file_write_atomic(sequence_file, "7x", 2, 0600, NULL));
     assert_code(ERR_CORRUPT, state_load_command_sequence(state, &sequence, NULL));
     assert_ok(state_load_keys(state, NULL));

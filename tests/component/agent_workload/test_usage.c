@@ -164,8 +164,8 @@ static void test_notes_and_policies(void **state)
                           .policy_error = "no \"such\" thing\n",
                           .missing = "cpu" };
     policy.version = 1;
-    assert_ok(note_save(world->dir, &note, NULL));
-    assert_ok(note_save_policy(world->dir, &policy, NULL));
+    assert_ok(note_save(world->dir, &note, NOTE_SYNCED, NULL));
+    assert_ok(note_save_policy(world->dir, &policy, NOTE_SYNCED, NULL));
     memset(&note, 0, sizeof(note));
     assert_ok(note_load(world->dir, &note, NULL));
     assert_int_equal(note.stopped, 2);

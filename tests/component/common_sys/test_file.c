@@ -197,6 +197,35 @@ static void test_lock_keeps_a_second_process_out(void **state)
     fd_close(&fd);
 }
 
+static void test_overwriting_changes_nothing_but_the_bytes(void **state)
+{
+    struct fixture *fixture = *state;
+    char large[FILE_SECTOR_BYTES + 1] = "";
+    struct stat before;
+    struct stat after;
+    AUTO_BUF struct buf text = BUF_INIT(64);
+    AUTO_FREE char *path = mem_printf("%s/number", fixture->dir);
+    AUTO_FREE char *link = mem_printf("%s/link", fixture->dir);
+    assert_code(ERR_NOT_FOUND, file_overwrite(path, "0001", 4, NULL));
+    assert_false(file_exists(path));
+    assert_ok(file_replace(path, "0001", 4, 0600, NULL));
+    assert_int_equal(stat(path, &before), 0);
+    assert_ok(file_overwrite(path, "0002", 4, NULL));
+    assert_code(ERR_NOT_FOUND, file_overwrite(path, "003", 3, NULL));
+    assert_code(ERR_NOT_FOUND, file_overwrite(path, "00003", 5, NULL));
+    assert_code(ERR_INVALID, file_overwrite(path, large, sizeof(large), NULL));
+    assert_int_equal(symlink(path, link), 0);
+    assert_code(ERR_DENIED, file_overwrite(link, "0004", 4, NULL));
+    assert_ok(file_read(path, 64, &text, NULL));
+    assert_string_equal(buf_text(&text), "0002");
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(after.st_ino, before.st_ino);
+    assert_int_equal(after.st_mode & 07777U, 0600);
+    assert_ok(file_sync(path, NULL));
+    assert_ok(file_sync(fixture->dir, NULL));
+    assert_code(ERR_DENIED, file_sync(link, NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +236,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_read_refuses_what_is_not_a_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_private_files_need_their_mode, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_folders, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_overwriting_changes_nothing_but_the_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lock_keeps_a_second_process_out, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,24 @@
+/*
+ * Brings what describes a sandbox to the disk, on a thread of its own, so that neither a start nor
+ * the loop waits for it. What it guards against is the failure of the host's power alone: files
+ * outlive agent and shim without it. Those of a new sandbox are worth little then, since none lives
+ * on; they say that it was there, and in which boot of the host it ran.
+ *
+ * In a sandbox's folder: its spec, its state, and the caller's files, which begin with "own.".
+ */
+#ifndef CMD_AGENT_SANDBOX_KEEPER_H
+#define CMD_AGENT_SANDBOX_KEEPER_H
+
+#include "common/base/err.h"
+
+struct keeper;
+
+enum err_code keeper_create(struct keeper **ret_keeper, struct err_info *err) MUST_CHECK;
+void keeper_destroy(struct keeper *keeper); /* after all that was added; NULL is allowed */
+
+/* The folder of one sandbox, absolute. */
+void keeper_add(struct keeper *keeper, const char *dir);
+/* It is about to go: what was not begun is left, and a sync that runs waited for. */
+void keeper_forget(struct keeper *keeper, const char *dir);
+
+#endif
