@@ -137,6 +137,14 @@ void keeper_add(struct keeper *keeper, const char *dir)
     lock_cond_signal(&keeper->more);
 }
 
+void keeper_wait(struct keeper *keeper)
+{
+    LOCK_GUARD(&keeper->lock);
+    while (keeper->current != NULL || !list_is_empty(&keeper->jobs)) {
+        lock_cond_wait(&keeper->done, &keeper->lock);
+    }
+}
+
 static void dispose(struct keeper *keeper)
 {
     lock_cond_deinit(&keeper->done);

@@ -20,5 +20,6 @@ void keeper_destroy(struct keeper *keeper); /* after all that was added; NULL is
 void keeper_add(struct keeper *keeper, const char *dir);
 /* It is about to go: what was not begun is left, and a sync that runs waited for. */
 void keeper_forget(struct keeper *keeper, const char *dir);
+void keeper_wait(struct keeper *keeper); /* until all that was added is on the disk */
 
 #endif

@@ -171,6 +171,8 @@ enum err_code sandboxes_open(
     struct err_info *err) MUST_CHECK;
 /* Lets go: the sandboxes run on. NULL is allowed. */
 void sandboxes_close(struct sandboxes *sandboxes);
+/* Waits until all that describes those that were ready is on the disk (keeper.h). */
+void sandboxes_sync(struct sandboxes *sandboxes);
 const struct sandbox_report *sandboxes_report(const struct sandboxes *sandboxes);
 
 /* The spec is on disk when this returns; ready, or ended with a reason, follows. ERR_EXISTS,

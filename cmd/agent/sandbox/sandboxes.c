@@ -332,6 +332,11 @@ void sandboxes_close(struct sandboxes *sandboxes)
     mem_free(all);
 }
 
+void sandboxes_sync(struct sandboxes *sandboxes)
+{
+    keeper_wait(sandboxes->keeper);
+}
+
 const struct sandbox_report *sandboxes_report(const struct sandboxes *sandboxes)
 {
     return &sandboxes->report;

@@ -352,6 +352,7 @@ static void test_many_lives_leave_nothing(void **unused)
     unsigned long cycles = wanted == NULL ? CYCLES : strtoul(wanted, NULL, 10);
     AUTO_FREE char *run = mem_printf("%s/sandboxes/run", fixture->dir);
     live_once(fixture, 0);
+    sandboxes_sync(fixture->all); /* which has descriptors of its own meanwhile */
     size_t fds = count_entries("/proc/self/fd", "");
     for (unsigned long i = 0; i < cycles; i++) {
         live_once(fixture, (unsigned)i);
