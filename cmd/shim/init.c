@@ -22,7 +22,6 @@
 
 enum {
     SOCKET = 3,
-    LISTEN_BACKLOG = 128,
     LOCKED_BYTES_MAX = 64 * 1024 * 1024,
     PRIVATE_FDS = 16 /* what a child needs until its exec lies from here on */
 };
@@ -47,22 +46,6 @@ static void set_limit(int what, rlim_t value)
         limit.rlim_max = value;
         (void)setrlimit((unsigned)what, &limit);
     }
-}
-
-/* In the sandbox's network, before anything of the sandbox runs. */
-static int open_listener(uint64_t port)
-{
-    int on = 1;
-    struct sockaddr_in address = { .sin_family = AF_INET,
-                                   .sin_port = htons((uint16_t)port),
-                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    AUTO_FD int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0
-        || listen(fd, LISTEN_BACKLOG) != 0) {
-        return -1;
-    }
-    return fd_steal(&fd);
 }
 
 static bool set_up(const struct message_setup *setup, unsigned *ret_abi)
@@ -91,14 +74,7 @@ static bool greet(struct init *init)
         return false;
     }
     fds.fds[fds.count++] = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (message.setup.listen_port != 0) {
-        fds.fds[fds.count++] = open_listener(message.setup.listen_port);
-    }
-    bool good = true;
-    for (size_t i = 0; i < fds.count; i++) {
-        good = good && fds.fds[i] >= 0;
-    }
-    good = good && set_up(&message.setup, &abi);
+    bool good = fds.fds[0] >= 0 && set_up(&message.setup, &abi);
     struct message hello = { .type = MESSAGE_HELLO, .hello = { .landlock_abi = abi } };
     good = good && channel_send(SOCKET, &hello, &fds, NULL) == ERR_OK;
     channel_fds_close(&fds);

@@ -1,6 +1,7 @@
 #include "cmd/shim/shim.h"
 
 #include "cmd/shim/builder/workspace.h"
+#include "cmd/shim/listener.h"
 #include "common/base/cleanup.h"
 #include "common/sandbox/process.h"
 #include "common/sys/fd.h"
@@ -415,11 +416,6 @@ static bool is_devpts(int fd)
     return fstatfs(fd, &info) == 0 && info.f_type == DEVPTS_MAGIC;
 }
 
-static bool is_listener(int fd)
-{
-    return is_option(fd, SO_ACCEPTCONN, 1) && is_option(fd, SO_DOMAIN, AF_INET);
-}
-
 /* The first words with init, before anything of the workload runs. */
 static enum err_code greet(struct shim *shim, struct err_info *err)
 {
@@ -427,9 +423,7 @@ static enum err_code greet(struct shim *shim, struct err_info *err)
     struct message message = { .type = MESSAGE_SETUP };
     struct channel_fds fds = CHANNEL_FDS_NONE;
     struct timeval patience = { .tv_sec = HELLO_SECONDS };
-    bool listens = spec->network == SANDBOX_NETWORK_PROXY;
-    message.setup = (struct message_setup){ .listen_port = listens ? SANDBOX_PROXY_PORT : 0,
-                                            .open_files = spec->open_files,
+    message.setup = (struct message_setup){ .open_files = spec->open_files,
                                             .want_landlock = spec->landlock,
                                             .read_only = spec->read_only,
                                             .read_write = spec->read_write };
@@ -437,17 +431,13 @@ static enum err_code greet(struct shim *shim, struct err_info *err)
     TRY(channel_send(shim->built.socket, &message, NULL, err));
     enum err_code code = channel_receive(shim->built.socket, &shim->from_init, &message, &fds, err);
     if (code != ERR_OK) {
-        return ERR_SET(
-            err, ERR_UNSUPPORTED, "init did not answer: Landlock, /dev/pts or the listener failed");
+        return ERR_SET(err, ERR_UNSUPPORTED, "init did not answer: Landlock or /dev/pts failed");
     }
-    bool good = message.type == MESSAGE_HELLO && fds.count == (listens ? 2U : 1U)
-        && is_devpts(fds.fds[0]) && (!listens || is_listener(fds.fds[1]));
-    if (!good) {
+    if (message.type != MESSAGE_HELLO || fds.count != 1 || !is_devpts(fds.fds[0])) {
         channel_fds_close(&fds);
         return ERR_SET(err, ERR_INTERNAL, "init's first words are not as agreed");
     }
     shim->pts = fds.fds[0];
-    shim->listener = listens ? fds.fds[1] : -1;
     return channel_set_nonblocking(shim->built.socket, err);
 }
 
@@ -491,6 +481,9 @@ static enum err_code launch(struct shim *shim, struct err_info *err)
                                               : bwrap_build(&build, &shim->built, err));
     TRY(watch_sandbox(shim, err));
     TRY(greet(shim, err));
+    if (spec->network == SANDBOX_NETWORK_PROXY) { /* its loopback is up, and nothing runs there */
+        TRY(listener_open(shim->built.pid, SANDBOX_PROXY_PORT, &shim->listener, err));
+    }
     shim->started = clock_wall(shim->clock);
     shim->started_mono = loop_now(shim->loop);
     shim->sampled = shim->started_mono;

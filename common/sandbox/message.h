@@ -62,7 +62,7 @@ enum message_type {
     MESSAGE_KILL,
     MESSAGE_DIAL,
     /* init -> shim */
-    MESSAGE_HELLO = 96, /* answers SETUP; with /dev/pts and the egress listener if asked for */
+    MESSAGE_HELLO = 96, /* answers SETUP; with /dev/pts */
     MESSAGE_SPAWNED,
     MESSAGE_REAPED,
     MESSAGE_DIALED, /* as MESSAGE_CONNECTED */
@@ -186,7 +186,6 @@ struct message_large {
 };
 
 struct message_setup {
-    uint64_t listen_port;   /* 0: no egress listener */
     uint64_t open_files;    /* RLIMIT_NOFILE */
     uint64_t want_landlock; /* 0, or 1: needed; 2: if the kernel has it */
     struct message_list read_only;

@@ -5,8 +5,10 @@
 #include "cmd/shim/init.h"
 #include "common/base/cleanup.h"
 #include "common/sandbox/channel.h"
+#include "common/sandbox/spec.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -22,7 +24,7 @@ int honest_main(void); /* the shim's own init_main, under another name here */
 
 /* ---- Words ---- */
 
-static void say_raw(const void *data, size_t bytes, int fd, size_t fd_count)
+static void send_raw(const void *data, size_t bytes, const int *fds, size_t fd_count)
 {
     union {
         char bytes[CMSG_SPACE(sizeof(int) * STRANGE_FDS)];
@@ -38,12 +40,28 @@ static void say_raw(const void *data, size_t bytes, int fd, size_t fd_count)
         rights->cmsg_level = SOL_SOCKET;
         rights->cmsg_type = SCM_RIGHTS;
         rights->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
-        for (size_t i = 0; i < fd_count; i++) {
-            memcpy(CMSG_DATA(rights) + i * sizeof(int), &fd, sizeof(fd));
-        }
+        memcpy(CMSG_DATA(rights), fds, fd_count * sizeof(int));
     }
     ssize_t sent = sendmsg(SOCKET, &header, MSG_NOSIGNAL);
     (void)sent;
+}
+
+/* The same descriptor so many times. */
+static void say_raw(const void *data, size_t bytes, int fd, size_t fd_count)
+{
+    int fds[STRANGE_FDS];
+    for (size_t i = 0; i < fd_count; i++) {
+        fds[i] = fd;
+    }
+    send_raw(data, bytes, fds, fd_count);
+}
+
+static void say_fds(const struct message *message, const int *fds, size_t fd_count)
+{
+    AUTO_BUF struct buf bytes = BUF_INIT(MESSAGE_BYTES_MAX);
+    if (message_encode(message, &bytes, NULL) == ERR_OK) {
+        send_raw(bytes.data, bytes.len, fds, fd_count);
+    }
 }
 
 static void say(const struct message *message, int fd, size_t fd_count)
@@ -128,6 +146,35 @@ static void hello_null(void)
 static void hello_many(void)
 {
     say(&(struct message){ .type = MESSAGE_HELLO }, open("/dev/pts", O_RDONLY), STRANGE_FDS);
+    rest();
+}
+
+/* A listener of its own in place of the one that is made from outside, with a copy to itself. */
+static int listen_first(void)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons(SANDBOX_PROXY_PORT),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0 || listen(fd, 5) != 0) {
+        _exit(1);
+    }
+    return fd;
+}
+
+static void hello_listener(void)
+{
+    struct message message;
+    int fds[] = { open("/dev/pts", O_PATH | O_DIRECTORY), listen_first() };
+    (void)hear(&message);
+    say_fds(&(struct message){ .type = MESSAGE_HELLO }, fds, 2);
+    rest();
+}
+
+static void listener_first(void)
+{
+    (void)listen_first();
+    greet();
     rest();
 }
 
@@ -234,6 +281,8 @@ static const struct {
              { "hello-without", hello_without },
              { "hello-null", hello_null },
              { "hello-many", hello_many },
+             { "hello-listener", hello_listener },
+             { "listener-first", listener_first },
              { "other-first", other_first },
              { "wrong-version", wrong_version },
              { "too-large", too_large },

@@ -39,7 +39,12 @@ static struct fixture *open_with_honest(void)
 static void create(struct fixture *fixture, const char *way)
 {
     struct err_info err = ERR_INFO_INIT;
-    struct sandbox_spec spec = { .id = way, .hostname = way, .driver = fixture->driver };
+    struct sandbox_spec spec = { .id = way,
+                                 .hostname = way,
+                                 .driver = fixture->driver,
+                                 .network = strstr(way, "listener") == NULL
+                                     ? SANDBOX_NETWORK_NONE
+                                     : SANDBOX_NETWORK_PROXY };
     assert_ok_err(err, sandbox_create(fixture->all, &spec, &err));
 }
 
@@ -65,9 +70,11 @@ static size_t count_fds(void)
 static void test_first_words_that_are_not_as_agreed_fail_the_start(void **unused)
 {
     (void)unused;
-    static const char *const ways[] = { "silent",        "leave",         "noise",
-                                        "hello-without", "hello-null",    "hello-many",
-                                        "other-first",   "wrong-version", "too-large" };
+    static const char *const ways[] = {
+        "silent",     "leave",          "noise",          "hello-without",
+        "hello-null", "hello-many",     "other-first",    "wrong-version",
+        "too-large",  "hello-listener", "listener-first",
+    };
     struct fixture *fixture = open_with_honest();
     sandboxes_sync(fixture->all); /* which has descriptors of its own meanwhile */
     size_t fds = count_fds();
