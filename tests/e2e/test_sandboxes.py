@@ -357,6 +357,36 @@ class Reading(SandboxCase):
                      lambda: next(other.WatchSandbox(id=sandbox.metadata.id))):
             self.refused(Code.NOT_FOUND, call, "sandbox not found")
 
+    def test_a_list_reads_no_more_than_it_answers(self):
+        agent = self.offer("large")
+        for name in ("a", "b", "c"):
+            self.create(name, agent, labels={"team": "xyz"["abc".index(name)]})
+        names = lambda **f: [s.metadata.name for s in self.shell.ListSandboxes(**f).sandboxes]
+        text = "repeat('x', 40000000)" if self.server.database.url else "replace(hex(zeroblob(20000000)), '0', 'x')"
+        self.server.database.query(f"UPDATE sandbox SET annotations = '{{\"k\":\"' || {text} || '\"}}' WHERE name <> 'b'")
+        try:
+            self.assertEqual(["b"], names(limit=1, offset=1))
+            self.assertEqual(["b"], names(label_selector="team=y"))
+        finally:
+            self.server.database.query("UPDATE sandbox SET annotations = '{}'")
+
+    def test_a_list_of_many(self):
+        self.create("many", self.offer("many"), labels={"team": "x"})
+        copied = "agent_id, phase, annotations, spec, cpu_millis, memory_bytes, disk_bytes, policy_version, created_by, " \
+            "created_at, changed_at"
+        self.server.database.query(
+            f"INSERT INTO sandbox (workspace_id, id, name, labels, {copied}) WITH RECURSIVE n (i) AS "
+            "(SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1999) SELECT workspace_id, 'sbx_many' || i, 'many-' || i, "
+            "CASE WHEN i % 100 = 0 THEN labels ELSE '{}' END, " + copied + " FROM sandbox, n WHERE name = 'many'")
+        try:
+            names = lambda **f: [s.metadata.name for s in self.shell.ListSandboxes(**f).sandboxes]
+            self.assertEqual(["many"] + [f"many-{i}" for i in range(1000, 1999)], names(limit=1000))
+            self.assertEqual(["many-1998", "many-1999"], names(offset=999))
+            self.assertEqual(["many-1999"], names(offset=1000, all_workspaces=True))
+            self.assertEqual([f"many-{i}" for i in range(1000, 2000, 100)], names(offset=1, label_selector="team=x"))
+        finally:
+            self.server.database.query("DELETE FROM sandbox WHERE name LIKE 'many-%'")
+
     def test_logs_and_watch(self):
         agent = self.offer("logs")
         sandbox = self.ready("logs", agent)

@@ -182,14 +182,3 @@ Openshell__V1__PlatformEvent *map_platform_event(
     event->message = text(record->text);
     return event;
 }
-
-struct str_view labels_of_sandbox(const void *message, struct str_view key)
-{
-    const Openshell__V1__Sandbox *sandbox = message;
-    for (size_t i = 0; i < sandbox->metadata->n_labels; i++) {
-        if (str_equal(str_of(sandbox->metadata->labels[i]->key), key)) {
-            return str_of(sandbox->metadata->labels[i]->value);
-        }
-    }
-    return STR_NONE;
-}

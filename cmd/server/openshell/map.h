@@ -25,7 +25,4 @@ Openshell__V1__SandboxLogLine *map_log_line(
 Openshell__V1__PlatformEvent *map_platform_event(
     const struct map_context *context, const struct event_record *record);
 
-/* Labels of a map_sandbox'ed message, for selectors. */
-struct str_view labels_of_sandbox(const void *message, struct str_view key);
-
 #endif

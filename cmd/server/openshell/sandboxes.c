@@ -2,6 +2,7 @@
 #include "cmd/server/domain/selector.h"
 #include "cmd/server/openshell/handlers.h"
 #include "cmd/server/openshell/map.h"
+#include "cmd/server/sandbox/labels.h"
 #include "cmd/server/sandbox/spec.h"
 #include "common/wire/wire.h"
 
@@ -11,7 +12,9 @@ enum {
     ANNOTATION_BYTES = 64 * 1024,
     LIST_DEFAULT = 100,
     LIST_MAX = 1000,
-    LIST_SCAN = 20000,
+    NAME_BYTES = 256,
+    PAGE_ROWS = 200,
+    PAGE_BYTES = 64 * 1024 * 1024, /* of labels: 25 KiB each at the most, and as they are read */
     SELECTOR_PAIRS = 64
 };
 
@@ -160,40 +163,102 @@ static enum err_code parse_selector(
     return selector_parse(str_of(copy), api->arena, ret_selector, err);
 }
 
+/* One answer: so many of those that match, after so many that are passed over. */
+struct listing {
+    const struct selector *selector;
+    bool is_selected; /* else every sandbox matches */
+    size_t skip;
+    size_t limit;
+    Openshell__V1__ListSandboxesResponse *reply;
+};
+
+static enum err_code add_sandbox(
+    struct api_call *api,
+    struct listing *listing,
+    const struct sandbox_head *head,
+    struct err_info *err)
+{
+    const struct map_context context = map_context_of(api);
+    struct sandbox_record record;
+    TRY(store_sandbox_get(
+        api->work->conn, head->workspace_id, str_of(head->id), api->arena, &record, err));
+    Openshell__V1__Sandbox *sandbox = map_sandbox(&context, &record);
+    if (sandbox == NULL) {
+        return API_OUT_OF_MEMORY(err);
+    }
+    listing->reply->sandboxes[listing->reply->n_sandboxes++] = sandbox;
+    return ERR_OK;
+}
+
+static enum err_code list_page(
+    struct api_call *api,
+    struct listing *listing,
+    const struct store_list *page,
+    struct arena *arena,
+    struct err_info *err)
+{
+    const struct sandbox_head *heads = page->records;
+    for (size_t i = 0; i < page->count && listing->reply->n_sandboxes < listing->limit; i++) {
+        bool matches = !listing->is_selected
+            || selector_matches(
+                listing->selector,
+                labels_find,
+                labels_read(api->work->service->schema, heads[i].labels, arena));
+        if (matches && listing->skip > 0) {
+            listing->skip--;
+        } else if (matches) {
+            TRY(add_sandbox(api, listing, &heads[i], err));
+        }
+    }
+    return ERR_OK;
+}
+
+/* Whole records are read of those alone that are answered. */
+static enum err_code list_all(struct api_call *api, struct listing *listing, struct err_info *err)
+{
+    AUTO_ARENA struct arena *arena = arena_create(PAGE_BYTES);
+    char after_name[NAME_BYTES] = "";
+    int64_t after_workspace = 0;
+    struct store_list page;
+    do {
+        arena_reset(arena);
+        const struct sandbox_head_filter filter = { .after_workspace = after_workspace,
+                                                    .after_name = str_of(after_name),
+                                                    .limit = PAGE_ROWS };
+        TRY(store_sandbox_head_list(
+            api->work->conn, api->workspace_id, &filter, arena, &page, err));
+        TRY(list_page(api, listing, &page, arena, err));
+        if (page.count > 0) {
+            const struct sandbox_head *last = (struct sandbox_head *)page.records + page.count - 1;
+            TRY(str_copy(str_of(last->name), after_name, sizeof(after_name)));
+            after_workspace = last->workspace_id;
+        }
+    } while (page.count == PAGE_ROWS && listing->reply->n_sandboxes < listing->limit);
+    return ERR_OK;
+}
+
 OPENSHELL_HANDLER(list_sandboxes)
 {
     const Openshell__V1__ListSandboxesRequest *request =
         (const Openshell__V1__ListSandboxesRequest *)message;
-    const struct map_context context = map_context_of(api);
     struct selector *selector = NULL;
-    struct store_list list;
-    const struct sandbox_filter filter = { .after_name = STR(""), .limit = LIST_SCAN };
     size_t limit = request->limit == 0 ? LIST_DEFAULT : request->limit;
-    size_t skip = request->offset;
     limit = limit > LIST_MAX ? LIST_MAX : limit;
     TRY(parse_selector(api, request->label_selector, &selector, err));
-    TRY(store_sandbox_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
     Openshell__V1__ListSandboxesResponse *reply =
         wire_new(api->arena, &openshell__v1__list_sandboxes_response__descriptor);
     if (reply == NULL
         || (reply->sandboxes = arena_alloc(api->arena, limit * sizeof(void *))) == NULL) {
         return API_OUT_OF_MEMORY(err);
     }
-    const struct sandbox_record *records = list.records;
-    for (size_t i = 0; i < list.count && reply->n_sandboxes < limit; i++) {
-        Openshell__V1__Sandbox *sandbox = map_sandbox(&context, &records[i]);
-        if (sandbox == NULL) {
-            return API_OUT_OF_MEMORY(err);
-        }
-        if (!selector_matches(selector, labels_of_sandbox, sandbox)) {
-            continue;
-        }
-        if (skip > 0) {
-            skip--;
-            continue;
-        }
-        reply->sandboxes[reply->n_sandboxes++] = sandbox;
-    }
+    struct listing listing = {
+        .selector = selector,
+        .is_selected = request->label_selector[0] != '\0',
+        .skip = request->offset,
+        .limit = limit,
+        .reply = reply,
+    };
+    TRY(list_all(api, &listing, err));
     *ret_reply = &reply->base;
     return ERR_OK;
 }

@@ -1,5 +1,6 @@
 #include "cmd/server/sandbox/place.h"
 
+#include "cmd/server/sandbox/labels.h"
 #include "cmd/server/store/agent.h"
 #include "common/wire/wire.h"
 
@@ -9,35 +10,6 @@ enum {
 };
 
 typedef Agentgateway__V1__Capacity capacity_type;
-
-static struct str_view label_of(const void *labels, struct str_view key)
-{
-    const Openshell__Datamodel__V1__ObjectMeta *meta = labels;
-    for (size_t i = 0; meta != NULL && i < meta->n_labels; i++) {
-        if (str_equal(str_of(meta->labels[i]->key), key)) {
-            return str_of(meta->labels[i]->value);
-        }
-    }
-    return STR_NONE;
-}
-
-static const void *read_labels(struct work *work, const char *json)
-{
-    ProtobufCMessage *meta = NULL;
-    const char *text = arena_printf(work->arena, "{\"labels\":%s}", json);
-    if (text == NULL
-        || wire_from_json(
-               work->service->schema,
-               &openshell__datamodel__v1__object_meta__descriptor,
-               str_of(text),
-               work->arena,
-               &meta,
-               NULL)
-            != ERR_OK) {
-        return NULL;
-    }
-    return meta;
-}
 
 static const capacity_type *read_capacity(struct work *work, struct str_view packed)
 {
@@ -114,7 +86,7 @@ static enum err_code load_agents(
         agents[i] = (struct placement_agent){
             .id = records[i].id,
             .name = records[i].name,
-            .labels = read_labels(work, records[i].labels),
+            .labels = labels_read(work->service->schema, records[i].labels, work->arena),
             .is_online = records[i].last_seen_at >= online_since,
             .is_cordoned = records[i].cordoned,
         };
@@ -148,7 +120,7 @@ enum err_code place_choose(
         .image = facts->image,
         .agent = wish->agent,
         .selector = selector,
-        .lookup = label_of,
+        .lookup = labels_find,
     };
     TRY(placement_choose(&ask, agents, count, &chosen, err));
     *ret_agent_id = chosen->id;

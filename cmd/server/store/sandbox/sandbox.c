@@ -32,6 +32,14 @@ static const struct store_column columns[] = {
 };
 static const struct store_type type = STORE_TYPE(sandbox_record, columns);
 
+static const struct store_column head_columns[] = {
+    STORE_COLUMN(sandbox_head, workspace_id, STORE_INT),
+    STORE_COLUMN(sandbox_head, id, STORE_TEXT),
+    STORE_COLUMN(sandbox_head, name, STORE_TEXT),
+    STORE_COLUMN(sandbox_head, labels, STORE_TEXT),
+};
+static const struct store_type head_type = STORE_TYPE(sandbox_head, head_columns);
+
 static const struct store_column load_columns[] = {
     STORE_COLUMN(sandbox_load, agent_id, STORE_INT),
     STORE_COLUMN(sandbox_load, count, STORE_INT),
@@ -108,10 +116,10 @@ enum err_code store_sandbox_get(
         err);
 }
 
-enum err_code store_sandbox_list(
+enum err_code store_sandbox_head_list(
     struct sql_conn *conn,
     int64_t workspace_id,
-    const struct sandbox_filter *filter,
+    const struct sandbox_head_filter *filter,
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err)
@@ -119,9 +127,13 @@ enum err_code store_sandbox_list(
     return store_select(
         STORE_ASK(
             conn,
-            &SQL_SANDBOX_LIST,
-            SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(filter->after_name), SQL_INT(filter->limit))),
-        &type,
+            &SQL_SANDBOX_HEAD_LIST,
+            SQL_ARGS(
+                SQL_INT(workspace_id),
+                SQL_INT(filter->after_workspace),
+                SQL_VIEW(filter->after_name),
+                SQL_INT(filter->limit))),
+        &head_type,
         arena,
         ret_list,
         err);

@@ -37,7 +37,16 @@ struct sandbox_record {
     const char *workspace;
 };
 
-struct sandbox_filter {
+/* What a list is chosen by. */
+struct sandbox_head {
+    int64_t workspace_id;
+    const char *id;
+    const char *name;
+    const char *labels; /* JSON object */
+};
+
+struct sandbox_head_filter {
+    int64_t after_workspace;
     struct str_view after_name;
     int64_t limit;
 };
@@ -109,11 +118,11 @@ enum err_code store_sandbox_get(
     struct arena *arena,
     struct sandbox_record *ret_record,
     struct err_info *err) MUST_CHECK;
-/* struct sandbox_record, by name; SQL_ALL_WORKSPACES: of all of them, by workspace and name. */
-enum err_code store_sandbox_list(
+/* struct sandbox_head, by workspace and name; SQL_ALL_WORKSPACES: of all of them. */
+enum err_code store_sandbox_head_list(
     struct sql_conn *conn,
     int64_t workspace_id,
-    const struct sandbox_filter *filter,
+    const struct sandbox_head_filter *filter,
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;

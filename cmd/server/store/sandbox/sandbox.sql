@@ -24,17 +24,13 @@ JOIN workspace w ON w.id = s.workspace_id
 LEFT JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
 WHERE s.workspace_id = $1 AND s.name = $2
 
--- name: sandbox_list
--- $1 workspace (-1: all), $2 name after which the page starts, $3 limit
-SELECT s.workspace_id, s.id, s.name, COALESCE(s.agent_id, 0), s.phase, s.labels, s.annotations, s.spec, s.cpu_millis, s.memory_bytes,
-       s.disk_bytes, s.reason, s.message, COALESCE(s.exit_code, -1), s.instance_id, s.report_sequence, s.policy_version, s.policy_loaded,
-       s.created_by, s.created_at, s.changed_at, s.deleting_at, s.revision, COALESCE(a.name, ''), COALESCE(a.last_seen_at, 0), w.name
-FROM sandbox s
-JOIN workspace w ON w.id = s.workspace_id
-LEFT JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
-WHERE (CAST($1 AS bigint) < 0 OR s.workspace_id = $1) AND s.name > $2
-ORDER BY s.workspace_id, s.name
-LIMIT $3
+-- name: sandbox_head_list
+-- $1 workspace (-1: all), $2 workspace and $3 name after which the page starts, $4 limit
+SELECT workspace_id, id, name, labels
+FROM sandbox
+WHERE (CAST($1 AS bigint) < 0 OR workspace_id = $1) AND (workspace_id > $2 OR (workspace_id = $2 AND name > $3))
+ORDER BY workspace_id, name
+LIMIT $4
 
 -- name: sandbox_loads
 -- $1 workspace: what is promised to sandboxes that run or shall run
