@@ -8,6 +8,10 @@
 
 #include <stdio.h>
 
+enum {
+    TEXT_BYTES = 16 * ERR_TEXT_BYTES
+};
+
 static int exit_status_of(enum err_code code)
 {
     switch (code) {
@@ -44,7 +48,9 @@ static int exit_status_of(enum err_code code)
 
 int outcome_fail(enum err_code code, const struct err_info *err)
 {
-    (void)fprintf(stderr, "belay-agent: %s\n", err->text[0] == '\0' ? err_name(code) : err->text);
+    AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
+    buf_append_escaped(&text, str_of(err->text[0] == '\0' ? err_name(code) : err->text), NULL);
+    (void)fprintf(stderr, "belay-agent: %s\n", buf_text(&text));
     return exit_status_of(code);
 }
 

@@ -50,13 +50,14 @@ void *cli_message(struct cli *cli, const ProtobufCMessageDescriptor *type)
     return wire_new(cli->arena, type);
 }
 
-enum err_code cli_copy(struct cli *cli, const ProtobufCMessage *message, void *ret_copy)
+enum err_code cli_copy(
+    struct cli *cli, const ProtobufCMessage *message, struct arena *arena, void *ret_copy)
 {
     AUTO_BUF struct buf packed = BUF_INIT(CLI_ARENA_BYTES / 4);
     ProtobufCMessage *copy = NULL;
     wire_pack(message, &packed);
     TRY(wire_unpack_lenient(
-        cli->schema, message->descriptor, packed.data, packed.len, cli->arena, &copy, &cli->err));
+        cli->schema, message->descriptor, packed.data, packed.len, arena, &copy, &cli->err));
     memcpy(ret_copy, &copy, sizeof(void *));
     return ERR_OK;
 }

@@ -106,8 +106,10 @@ void *cli_timestamp_of(struct cli *cli, struct wall_us time);
 int cli_enum_value(const ProtobufCEnumDescriptor *type, const char *word);
 const char *cli_enum_word(struct cli *cli, const ProtobufCEnumDescriptor *type, int value);
 
-/* A copy of a message that a stream will take back, in the run's arena. */
-enum err_code cli_copy(struct cli *cli, const ProtobufCMessage *message, void *ret_copy) MUST_CHECK;
+/* A copy of a message that a stream will take back. */
+enum err_code cli_copy(
+    struct cli *cli, const ProtobufCMessage *message, struct arena *arena, void *ret_copy)
+    MUST_CHECK;
 
 /* Exit status of an error. */
 enum cli_exit cli_exit_of(enum err_code code);

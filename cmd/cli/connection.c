@@ -2,13 +2,15 @@
 
 #include "common/wire/wire.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 
 enum {
     PAGE_SIZE = 500,
     MESSAGE_BYTES_MAX = 16 * 1024 * 1024,
     KEY_BYTES_MAX = 512,
-    HEADERS_MAX = 2
+    HEADERS_MAX = 2,
+    PATH_BYTES = 128
 };
 
 struct connection {
@@ -21,11 +23,22 @@ struct connection {
 
 /* ---- channel ---- */
 
+/* "127.0.0.1:7443"; "127.0.0.1.elsewhere:7443" is a name that anybody may have. */
+static bool is_loopback(struct str_view endpoint)
+{
+    char host[INET_ADDRSTRLEN];
+    struct in_addr address;
+    struct str_view head = endpoint;
+    struct str_view port = STR_NONE;
+    return str_cut(endpoint, ':', &head, &port) && str_copy(head, host, sizeof(host)) == ERR_OK
+        && inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127;
+}
+
 static bool is_protected(const Belay__Cli__V1__Gateway *gateway)
 {
     struct str_view endpoint = str_of(gateway->endpoint);
     return gateway->ca_pem[0] != 0 || str_has_prefix(endpoint, STR("unix:"))
-        || str_has_prefix(endpoint, STR("127.")) || str_has_prefix(endpoint, STR("[::1]:"))
+        || is_loopback(endpoint) || str_has_prefix(endpoint, STR("[::1]:"))
         || str_has_prefix(endpoint, STR("localhost:"));
 }
 
@@ -168,10 +181,16 @@ enum err_code connection_add_header(struct cli *cli, const char *name, const cha
     return ERR_OK;
 }
 
-static char *path_of(struct cli *cli, const char *method)
+struct path {
+    char text[PATH_BYTES];
+};
+
+static struct path path_of(const char *method)
 {
+    struct path path;
     const char *service = strchr(method, '/') == NULL ? "agentgateway.v1.AgentAdminService/" : "";
-    return arena_printf(cli->arena, "/%s%s", service, method);
+    (void)snprintf(path.text, sizeof(path.text), "/%s%s", service, method);
+    return path;
 }
 
 static struct rpc_call_options call_options(const struct cli *cli)
@@ -193,10 +212,11 @@ enum err_code connection_call(
     TRY(connection_open(cli));
     struct connection *connection = cli->connection;
     struct rpc_call_options options = call_options(cli);
+    const struct path path = path_of(method);
     ProtobufCMessage *reply = NULL;
     TRY(rpc_channel_call(
         connection->channel,
-        path_of(cli, method),
+        path.text,
         request,
         reply_type,
         &options,
@@ -308,9 +328,10 @@ void connection_call_async(
     const struct connection_answer *answer)
 {
     struct rpc_call_options options = call_options(cli);
+    const struct path path = path_of(method);
     rpc_channel_call_async(
         cli->connection->channel,
-        path_of(cli, method),
+        path.text,
         request,
         reply_type,
         &options,
@@ -330,10 +351,11 @@ enum err_code connection_events(
 {
     TRY(connection_open(cli));
     struct rpc_call_options options = call_options(cli);
+    const struct path path = path_of(method);
     options.deadline_us = 0; /* a stream has none unless it is asked for */
     return rpc_client_stream_open(
         cli->connection->channel,
-        path_of(cli, method),
+        path.text,
         reply_type,
         &options,
         listener->executor,

@@ -87,6 +87,21 @@ void output_note(struct cli *cli, const char *format, ...)
     (void)fprintf(cli->io->err, "%s\n", buf_text(&escaped));
 }
 
+enum err_code output_json(struct cli *cli, struct str_view json, bool as_yaml)
+{
+    AUTO_BUF struct buf yaml = BUF_INIT(OUTPUT_BYTES_MAX);
+    AUTO_BUF struct buf text = BUF_INIT(OUTPUT_BYTES_MAX);
+    if (as_yaml) {
+        TRY(yaml_from_json(json, &yaml, &cli->err));
+    }
+    text_escape_quoted(as_yaml ? buf_view(&yaml) : json, as_yaml, &text);
+    if (!as_yaml) {
+        buf_append_char(&text, '\n');
+    }
+    return buf_ok(&text) ? output_text(cli, buf_view(&text))
+                         : ERR_SET(&cli->err, ERR_LIMIT, "more than can be shown at once");
+}
+
 static enum err_code put_json(
     struct cli *cli,
     const ProtobufCMessage *message,
@@ -106,16 +121,10 @@ static enum err_code put_structured(
     AUTO_BUF struct buf json = BUF_INIT(OUTPUT_BYTES_MAX);
     bool yaml = cli->output.format == OUTPUT_YAML;
     TRY(put_json(cli, message, flags, live || yaml ? 0 : WIRE_JSON_INDENT, &json));
-    if (!yaml) {
-        buf_append_char(&json, '\n');
-        return output_text(cli, buf_view(&json));
+    if (live && yaml) {
+        TRY(output_text(cli, STR("---\n")));
     }
-    AUTO_BUF struct buf text = BUF_INIT(OUTPUT_BYTES_MAX);
-    if (live) {
-        buf_append_str(&text, STR("---\n"));
-    }
-    TRY(yaml_from_json(buf_view(&json), &text, &cli->err));
-    return output_text(cli, buf_view(&text));
+    return output_json(cli, buf_view(&json), yaml);
 }
 
 enum err_code output_message(struct cli *cli, const ProtobufCMessage *message, unsigned flags)
@@ -178,14 +187,19 @@ static struct table_options options_of(const struct cli *cli)
     };
 }
 
+enum err_code output_line(struct cli *cli, struct str_view text)
+{
+    AUTO_BUF struct buf line = BUF_INIT(LINE_BYTES_MAX);
+    text_escape(text, &line);
+    buf_append_char(&line, '\n');
+    return output_text(cli, buf_view(&line));
+}
+
 static enum err_code put_name(struct cli *cli, const struct view *view, const void *item)
 {
     AUTO_BUF struct buf name = BUF_INIT(CELL_BYTES_MAX);
-    AUTO_BUF struct buf line = BUF_INIT(LINE_BYTES_MAX);
     view->name(item, &name);
-    text_escape(buf_view(&name), &line);
-    buf_append_char(&line, '\n');
-    return output_text(cli, buf_view(&line));
+    return output_line(cli, buf_view(&name));
 }
 
 static unsigned allowed_columns(const struct cli *cli)

@@ -101,6 +101,12 @@ AUTO_DEFINE(output_live, destroy)
 /* Text as it is; flushed. ERR_CANCELED: nobody reads any more. */
 enum err_code output_text(struct cli *cli, struct str_view text) MUST_CHECK;
 
+/* A line of text that others wrote, escaped. */
+enum err_code output_line(struct cli *cli, struct str_view text) MUST_CHECK;
+
+/* JSON of ours as JSON or YAML, with what a terminal might act on escaped in its strings. */
+enum err_code output_json(struct cli *cli, struct str_view json, bool as_yaml) MUST_CHECK;
+
 /* A line for people on standard error: "belay: ..." is not put in front. */
 void output_note(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

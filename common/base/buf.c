@@ -101,6 +101,38 @@ void buf_append_u64_be(struct buf *buf, uint64_t value)
     buf_append(buf, bytes, sizeof(bytes));
 }
 
+static void append_code(struct buf *buf, uint32_t code)
+{
+    if (code == '\n') {
+        buf_append_str(buf, STR("\\n"));
+    } else if (code == '\r') {
+        buf_append_str(buf, STR("\\r"));
+    } else if (code == '\t') {
+        buf_append_str(buf, STR("\\t"));
+    } else if (code < 0x80) {
+        buf_printf(buf, "\\x%02x", code);
+    } else {
+        buf_printf(buf, "\\u{%x}", code);
+    }
+}
+
+void buf_append_escaped(struct buf *buf, struct str_view text, bool (*is_shown)(uint32_t code))
+{
+    while (text.len > 0) {
+        uint32_t code = 0;
+        size_t length = str_decode_utf8(text, &code);
+        if (length == 0) {
+            buf_printf(buf, "\\x%02x", (unsigned)(unsigned char)text.ptr[0]);
+            length = 1;
+        } else if (str_is_deceptive(code) || (is_shown != NULL && !is_shown(code))) {
+            append_code(buf, code);
+        } else {
+            buf_append(buf, text.ptr, length);
+        }
+        text = str_from(text.ptr + length, text.len - length);
+    }
+}
+
 static void append_json_char(struct buf *buf, unsigned char c)
 {
     switch (c) {

@@ -30,6 +30,12 @@ void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(
 char *buf_extend(struct buf *buf, size_t bytes);
 void buf_append_u64_be(struct buf *buf, uint64_t value);
 
+/*
+ * Text that others wrote, for people: what is deceptive (str_is_deceptive) as \n, \r, \t, \x1b,
+ * \u{202e}, broken bytes as \xff. is_shown may refuse more; NULL: it does not.
+ */
+void buf_append_escaped(struct buf *buf, struct str_view text, bool (*is_shown)(uint32_t code));
+
 /* JSON string with quotes: control characters, quotes and malformed UTF-8 are escaped. */
 void buf_append_json(struct buf *buf, struct str_view text);
 

@@ -225,6 +225,26 @@ bool str_is_utf8(struct str_view text, size_t *ret_chars)
     return true;
 }
 
+size_t str_decode_utf8(struct str_view text, uint32_t *ret_code)
+{
+    const unsigned char *bytes = (const unsigned char *)text.ptr;
+    size_t length = utf8_length(bytes, text.len);
+    uint32_t code = length == 1 ? bytes[0] : bytes[0] & (0x7fU >> length);
+    for (size_t i = 1; i < length; i++) {
+        code = code << 6 | (bytes[i] & 0x3fU);
+    }
+    *ret_code = code;
+    return length;
+}
+
+bool str_is_deceptive(uint32_t code)
+{
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) || (code >= 0x200b && code <= 0x200f)
+        || (code >= 0x202a && code <= 0x202e) || (code >= 0x2060 && code <= 0x206f)
+        || code == 0x061c || code == 0xfeff || (code >= 0xfff9 && code <= 0xfffb)
+        || (code >= 0xe0000 && code <= 0xe007f);
+}
+
 void str_make_utf8(char *text)
 {
     for (size_t left = strlen(text); left > 0;) {

@@ -64,6 +64,14 @@ bool str_is_utf8(struct str_view text, size_t *ret_chars);
  */
 void str_make_utf8(char *text);
 
+/* Length of the well-formed character at the front of text, which is not empty, and its code point;
+ * 0: it is broken. */
+size_t str_decode_utf8(struct str_view text, uint32_t *ret_code);
+
+/* A code point that a terminal acts on (C0, DEL, C1), or that changes the direction of what follows
+ * or hides in it. */
+bool str_is_deceptive(uint32_t code);
+
 /* A word of HTTP (RFC 9110, "token"): a method, a field's name. */
 bool str_is_token(struct str_view text);
 

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 """`belay` against a server, and sandboxes behind it, that answer what no honest one would."""
+import json
 import os
 import signal
 import socket
@@ -213,6 +214,117 @@ class Signals(HostileCase):
                     self.assertTrue(watched.acquire(timeout=harness.TIMEOUT))
                     process.send_signal(number)
                     self.assertEqual(128 + number, process.wait(harness.TIMEOUT))
+
+
+NAME = "evil\033[2J\x9b1m\u202e\U000e0041\"\n: #"
+
+
+class Answers(HostileCase):
+    def values(self, *args):
+        """The same answer as JSON and YAML: clean, and still what the server said."""
+        import yaml
+        found = []
+        for form, read in (("json", json.loads), ("yaml", yaml.safe_load)):
+            run = self.belay(*args, "-o", form)
+            self.is_clean(run.stdout, run.stderr)
+            found.append(read(run.stdout.decode()))
+        self.assertEqual(*found)
+        return found[0]
+
+    def test_names_are_escaped_in_every_format(self):
+        self.does["GetSandbox"] = lambda request, context: openshell.SandboxResponse(sandbox=sandbox(NAME))
+        self.does["CreateSandbox"] = self.does["GetSandbox"]
+        self.assertEqual(NAME, self.values("sandbox", "get", "x")["metadata"]["name"])
+        for form in ("table", "wide", "name", "json", "yaml"):
+            with self.subTest(form=form):
+                run = self.belay("sandbox", "create", "--no-wait", "-o", form)
+                self.is_clean(run.stdout, run.stderr)
+                self.assertNotIn("\u202e".encode(), run.stdout)
+        self.assertEqual(1, self.belay("sandbox", "create", "--no-wait").stdout.count(b"\n"))
+
+    def test_a_forward_names_its_sandbox(self):
+        self.does["GetSandbox"] = lambda request, context: openshell.SandboxResponse(sandbox=sandbox(NAME))
+        for form, lines in (("table", 1), ("json", 1), ("yaml", 4)):
+            process = Signals.start(self, "sandbox", "forward", "x", ":80", "-o", form)
+            shown = b"".join(process.stdout.readline() for _ in range(lines))
+            process.terminate()
+            self.is_clean(shown)
+            self.assertIn(b":80" if form == "table" else b"80", shown)
+            if form == "json":
+                self.assertEqual(NAME, json.loads(shown)["sandbox"])
+
+    def test_a_policy(self):
+        def status(request, context):
+            reply = openshell.GetSandboxPolicyStatusResponse()
+            reply.revision.policy.network_policies["key"].name = NAME
+            return reply
+        self.does["GetSandboxPolicyStatus"] = status
+        self.assertEqual(NAME, self.values("sandbox", "policy", "get", "x")["network_policies"]["key"]["name"])
+
+    def test_a_history_of_several_pages(self):
+        asked = []
+
+        def page(request, context):
+            asked.append((request.offset, request.limit))
+            left = range(request.offset, min(1203, request.offset + request.limit))
+            return openshell.ListSandboxPoliciesResponse(
+                revisions=[openshell.SandboxPolicyRevision(version=1203 - i) for i in left])
+        self.does["ListSandboxPolicies"] = page
+        for limit, count in (("0", 1203), ("700", 700), ("500", 500), ("1000000", 1203)):
+            run = self.belay("sandbox", "policy", "history", "x", "--limit", limit, "-o", "name")
+            self.assertEqual(list(range(1203, 1203 - count, -1)), [int(line) for line in run.stdout.split()])
+        self.assertEqual([(0, 500), (500, 500), (1000, 500)], asked[:3])
+
+    def test_answers_that_lack_what_they_are_about(self):
+        self.does["CreateApiKey"] = lambda request, context: harness.admin.CreateApiKeyResponse(secret="blk_x")
+        self.does["CreateEnrollmentToken"] = lambda request, context: harness.admin.CreateEnrollmentTokenResponse(secret="x")
+        self.does["ConfirmAgent"] = lambda request, context: harness.admin.ConfirmAgentResponse()
+        for words, form, what in (
+                (("apikey", "create", "x", "--scope", "*"), "table", b"no key"),
+                (("apikey", "create", "x", "--scope", "*"), "name", b"no key"),
+                (("enroll", "token"), "name", b"no token"),
+                (("enroll", "confirm", "enr_1", "f"), "table", b"no agent")):
+            with self.subTest(words=words, form=form):
+                run = self.belay(*words, "-o", form, status=1)
+                self.assertIn(what, run.stderr)
+                self.assertEqual(b"", run.stdout)
+
+    def test_a_long_watch_is_not_memory(self):
+        """Its states together are more than a run of belay may hold."""
+        def watch(request, context):
+            for index in range(100):
+                state = sandbox(phase=openshell.SANDBOX_PHASE_READY if index == 99 else openshell.SANDBOX_PHASE_PROVISIONING)
+                state.metadata.annotations["big"] = "x" * (3 << 20)
+                yield openshell.SandboxStreamEvent(sandbox=state)
+        self.does["WatchSandbox"] = watch
+        self.does["CreateSandbox"] = lambda request, context: openshell.SandboxResponse(
+            sandbox=sandbox(phase=openshell.SANDBOX_PHASE_PROVISIONING))
+        self.assertEqual(b"box\n", self.belay("sandbox", "create").stdout)
+
+    def test_tokens_that_are_over_are_not_used_again(self):
+        asked = []
+
+        def token(request, context):
+            asked.append(request.sandbox_id)
+            return openshell.CreateSshSessionResponse(token="t" * (5000 if len(asked) == 3 else 10), expires_at_ms=-(1 << 63))
+        self.does["CreateSshSession"] = token
+        self.does["RevokeSshSession"] = lambda request, context: openshell.RevokeSshSessionResponse()
+        self.does["ForwardTcp"] = lambda inputs, context: context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        process = Signals.start(self, "sandbox", "forward", "box", ":80", "-o", "name")
+        host, port = process.stdout.readline().decode().rsplit(":", 1)
+        for count in (1, 2, 3):
+            with socket.create_connection((host, int(port)), timeout=harness.TIMEOUT):
+                line = process.stderr.readline()
+            self.assertEqual(count, len(asked))
+            self.assertIn(b"too long" if count == 3 else b"gone", line)
+        process.terminate()
+        self.assertEqual(143, process.wait(harness.TIMEOUT))
+
+    def test_a_name_that_only_looks_like_this_machine(self):
+        for endpoint in ("127.0.0.1.elsewhere.example:7443", "127.elsewhere.example:7443", "128.0.0.1:7443"):
+            run = self.belay("gateway", "add", "x", endpoint, "--plaintext", status=3)
+            self.assertIn(b"plaintext is for this machine only", run.stderr)
+        self.belay("gateway", "add", "x", "127.1.2.3:1", "--plaintext", status=69)  # this machine: nobody listens
 
 
 if __name__ == "__main__":

@@ -59,6 +59,9 @@ static enum err_code create(struct cli *cli)
     if (output_is_structured(cli)) {
         return output_message(cli, &reply->base, OUTPUT_SECRETS);
     }
+    if (reply->key == NULL) {
+        return ERR_SET(&cli->err, ERR_CORRUPT, "the server's answer holds no key");
+    }
     if (cli->output.format == OUTPUT_NAME) {
         return output_one(cli, &VIEW_KEYS, &reply->key->base, 0);
     }

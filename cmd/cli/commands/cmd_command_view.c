@@ -186,7 +186,7 @@ static enum err_code take_change(
     if (follow->live != NULL) {
         TRY(output_live_row(follow->live, message));
     }
-    TRY(cli_copy(cli, message, &follow->last));
+    TRY(cli_copy(cli, message, cli->arena, &follow->last));
     *ret_done = cmd_command_is_finished(follow->last);
     return ERR_OK;
 }

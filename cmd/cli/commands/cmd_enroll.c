@@ -70,6 +70,9 @@ static enum err_code create(struct cli *cli)
     if (output_is_structured(cli)) {
         return output_message(cli, &reply->base, OUTPUT_SECRETS);
     }
+    if (cli->output.format == OUTPUT_NAME && reply->token == NULL) {
+        return ERR_SET(&cli->err, ERR_CORRUPT, "the server's answer holds no token");
+    }
     if (cli->output.format == OUTPUT_NAME) {
         return output_one(cli, &VIEW_TOKENS, &reply->token->base, 0);
     }
@@ -138,6 +141,9 @@ static enum err_code confirm(struct cli *cli)
         &reply));
     if (output_is_structured(cli)) {
         return output_message(cli, &reply->base, request.reveal_api_key ? OUTPUT_SECRETS : 0);
+    }
+    if (reply->agent == NULL) {
+        return ERR_SET(&cli->err, ERR_CORRUPT, "the server's answer holds no agent");
     }
     AUTO_BUF struct buf text = BUF_INIT(65536);
     if (request.reveal_api_key) {

@@ -147,6 +147,35 @@ static void bash_pattern(void *context, const struct cli_path *path)
     }
 }
 
+/* What the words and the source before it come to. */
+static void bash_offer(const char *program, struct buf *buf)
+{
+    buf_printf(
+        buf,
+        "--help\"; source=; fi\n"
+        "    fi\n"
+        "    COMPREPLY=()\n"
+        "    if [[ $source == FILES ]]; then\n"
+        "        compopt -o filenames 2>/dev/null\n"
+        "        mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
+        "        return\n"
+        "    fi\n"
+        "    for word in $words; do\n"
+        "        [[ $word == \"$cur\"* ]] && COMPREPLY+=( \"$word\" )\n"
+        "    done\n"
+        "    [[ -z $source ]] && return\n"
+        /* Others chose these names: compgen -W would expand what they hold, $(...) too. */
+        "    while IFS= read -r next; do\n"
+        "        printf -v word %%q \"$next\"\n"
+        "        [[ $next == \"$cur\"* || $word == \"$cur\"* ]] && COMPREPLY+=( \"$word\" )\n"
+        "    done < <(%s $source 2>/dev/null)\n"
+        "}\n"
+        "complete -F _%s %s\n",
+        program,
+        program,
+        program);
+}
+
 void docs_complete_bash(const struct cli_grammar *grammar, struct buf *buf)
 {
     struct script script = { .grammar = grammar, .buf = buf };
@@ -202,30 +231,7 @@ void docs_complete_bash(const struct cli_grammar *grammar, struct buf *buf)
         STR("        esac\n        words+=\" $members\"\n        if [[ $cur == -* ]]; "
             "then words=\"$options "));
     bash_option_names(grammar->globals, grammar->global_count, buf);
-    buf_printf(
-        buf,
-        "--help\"; source=; fi\n"
-        "    fi\n"
-        "    COMPREPLY=()\n"
-        "    if [[ $source == FILES ]]; then\n"
-        "        compopt -o filenames 2>/dev/null\n"
-        "        mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
-        "        return\n"
-        "    fi\n"
-        "    for word in $words; do\n"
-        "        [[ $word == \"$cur\"* ]] && COMPREPLY+=( \"$word\" )\n"
-        "    done\n"
-        "    [[ -z $source ]] && return\n"
-        /* Others chose these names: compgen -W would expand what they hold, $(...) too. */
-        "    while IFS= read -r next; do\n"
-        "        printf -v word %%q \"$next\"\n"
-        "        [[ $next == \"$cur\"* || $word == \"$cur\"* ]] && COMPREPLY+=( \"$word\" )\n"
-        "    done < <(%s $source 2>/dev/null)\n"
-        "}\n"
-        "complete -F _%s %s\n",
-        program,
-        program,
-        program);
+    bash_offer(program, buf);
 }
 
 /* ---- zsh ---- */

@@ -170,7 +170,7 @@ static enum err_code show_made(struct cli *cli, const sandbox_type *sandbox)
     if (output_is_structured(cli) || cli->output.format == OUTPUT_WIDE) {
         return output_row(cli, &VIEW_SANDBOXES, &sandbox->base);
     }
-    return output_text(cli, str_of(arena_printf(cli->arena, "%s\n", sandbox->metadata->name)));
+    return output_line(cli, str_of(sandbox->metadata->name));
 }
 
 static enum err_code failed(struct cli *cli, const sandbox_type *sandbox)

@@ -97,22 +97,54 @@ static enum err_code get(struct cli *cli)
     return policy_file_write(cli, reply->revision->policy);
 }
 
+typedef Openshell__V1__ListSandboxPoliciesResponse list_type;
+
+/* The list comes in pages by offset; they become one answer. */
+static enum err_code read_page(
+    struct cli *cli,
+    Openshell__V1__ListSandboxPoliciesRequest *request,
+    list_type *all,
+    bool *ret_last)
+{
+    list_type *page = NULL;
+    TRY(connection_call(
+        cli,
+        CONNECTION_OPENSHELL "ListSandboxPolicies",
+        &request->base,
+        &openshell__v1__list_sandbox_policies_response__descriptor,
+        &page));
+    size_t count = all->n_revisions + page->n_revisions;
+    revision_type **joined = arena_alloc(cli->arena, (count + 1) * sizeof(void *));
+    if (joined == NULL) {
+        return ERR_SET(&cli->err, ERR_LIMIT, "the list is larger than memory allows; use --limit");
+    }
+    if (all->n_revisions > 0) {
+        memcpy(joined, all->revisions, all->n_revisions * sizeof(void *));
+    }
+    if (page->n_revisions > 0) {
+        memcpy(joined + all->n_revisions, page->revisions, page->n_revisions * sizeof(void *));
+    }
+    *ret_last = page->n_revisions < request->limit;
+    all->revisions = joined;
+    all->n_revisions = count;
+    return ERR_OK;
+}
+
 static enum err_code history(struct cli *cli)
 {
     Openshell__V1__ListSandboxPoliciesRequest request =
         OPENSHELL__V1__LIST_SANDBOX_POLICIES_REQUEST__INIT;
-    Openshell__V1__ListSandboxPoliciesResponse *reply = NULL;
+    list_type *all = cli_message(cli, &openshell__v1__list_sandbox_policies_response__descriptor);
     size_t limit = (size_t)args_number(cli->args, "limit");
     request.workspace = connection_workspace(cli);
     request.name = cli_text(cli, args_word(cli->args, 0));
-    request.limit = (uint32_t)(limit == 0 || limit > PAGE_SIZE ? PAGE_SIZE : limit);
-    TRY(connection_call(
-        cli,
-        CONNECTION_OPENSHELL "ListSandboxPolicies",
-        &request.base,
-        &openshell__v1__list_sandbox_policies_response__descriptor,
-        &reply));
-    return output_list(cli, &VIEW_REVISIONS, &reply->base, reply->revisions, reply->n_revisions);
+    for (bool is_last = false; !is_last && (limit == 0 || all->n_revisions < limit);) {
+        size_t left = limit == 0 ? PAGE_SIZE : limit - all->n_revisions;
+        request.offset = (uint32_t)all->n_revisions;
+        request.limit = (uint32_t)(left < PAGE_SIZE ? left : PAGE_SIZE);
+        TRY(read_page(cli, &request, all, &is_last));
+    }
+    return output_list(cli, &VIEW_REVISIONS, &all->base, all->revisions, all->n_revisions);
 }
 
 static bool is_pending(const revision_type *revision)

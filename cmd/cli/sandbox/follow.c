@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum {
-    MESSAGE_BYTES_MAX = 16 * 1024 * 1024,
+    ARENA_BYTES = 64 * 1024 * 1024, /* of one message: it grows when it is taken apart */
     LINE_BYTES_MAX = 1024 * 1024,
     TAIL_LINES = 2000
 };
@@ -25,6 +25,7 @@ struct follow {
     bool has_progress;
     bool is_ended; /* what was waited for is so; the last lines are read */
     const struct follow_wish *wish;
+    struct arena *arena; /* of last alone: a watch may be long */
     Openshell__V1__Sandbox *last;
 };
 
@@ -86,6 +87,7 @@ struct follow *follow_create(struct cli *cli)
     struct follow *follow = mem_alloc(sizeof(*follow));
     int fd = fileno(cli->io->err);
     follow->cli = cli;
+    follow->arena = arena_create(ARENA_BYTES);
     follow->has_progress = fd >= 0 && isatty(fd) == 1;
     interrupt_claim(cli->io->interrupt, note_signal, follow);
     return follow;
@@ -95,6 +97,7 @@ void follow_destroy(struct follow *follow)
 {
     if (follow != NULL) {
         interrupt_release(follow->cli->io->interrupt);
+        arena_destroy(follow->arena);
         mem_free(follow);
     }
 }
@@ -186,7 +189,9 @@ static enum err_code take(struct follow *follow, const ProtobufCMessage *message
         return ERR_OK;
     }
     Openshell__V1__Sandbox *seen = NULL;
-    TRY(cli_copy(cli, &event->sandbox->base, &seen));
+    follow->last = NULL;
+    arena_reset(follow->arena);
+    TRY(cli_copy(cli, &event->sandbox->base, follow->arena, &seen));
     TRY(sandbox_take(cli, seen, &follow->last));
     show_progress(follow, follow->last);
     follow->is_ended = follow->is_ended || follow->wish->until(follow->last);
@@ -201,7 +206,7 @@ static struct mono_us after(const struct follow *follow, int64_t us)
 static enum err_code read_watch(struct follow *follow, struct rpc_client_stream *stream)
 {
     struct cli *cli = follow->cli;
-    AUTO_ARENA struct arena *arena = arena_create(MESSAGE_BYTES_MAX);
+    AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
     const struct mono_us limit = args_is_set(cli->args, "timeout")
         ? after(follow, args_number(cli->args, "timeout"))
         : (struct mono_us){ INT64_MAX };
@@ -255,6 +260,10 @@ enum err_code follow_run(
         interrupt_claim(cli->io->interrupt, note_signal, follow);
     }
     show_progress(follow, NULL);
-    *ret_last = follow->last;
-    return follow_signal(follow) != 0 ? ERR_SET(&cli->err, ERR_CANCELED, "interrupted") : code;
+    if (follow_signal(follow) != 0) {
+        return ERR_SET(&cli->err, ERR_CANCELED, "interrupted");
+    }
+    TRY(code);
+    *ret_last = NULL;
+    return follow->last == NULL ? ERR_OK : cli_copy(cli, &follow->last->base, cli->arena, ret_last);
 }

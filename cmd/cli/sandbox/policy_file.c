@@ -1,6 +1,5 @@
 #include "cmd/cli/sandbox/policy_file.h"
 
-#include "cmd/cli/term/yaml.h"
 #include "common/config/yaml_json.h"
 #include "common/sys/file.h"
 #include "common/wire/wire.h"
@@ -53,14 +52,8 @@ enum err_code policy_file_write(
     struct cli *cli, const Openshell__Sandbox__V1__SandboxPolicy *policy)
 {
     AUTO_BUF struct buf json = BUF_INIT(JSON_BYTES_MAX);
-    AUTO_BUF struct buf text = BUF_INIT(JSON_BYTES_MAX);
     bool is_json = cli->output.format == OUTPUT_JSON;
     unsigned flags = WIRE_JSON_PROTO_NAMES | (is_json ? WIRE_JSON_INDENT : 0);
     TRY(wire_to_json(cli->schema, &policy->base, flags, &json, &cli->err));
-    if (is_json) {
-        buf_append_char(&json, '\n');
-        return output_text(cli, buf_view(&json));
-    }
-    TRY(yaml_from_json(buf_view(&json), &text, &cli->err));
-    return output_text(cli, buf_view(&text));
+    return output_json(cli, buf_view(&json), !is_json);
 }

@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 enum {
-    BACKLOG = 64
+    BACKLOG = 64,
+    NAME_BYTES_MAX = 65536
 };
 
 struct listener {
@@ -78,37 +79,26 @@ static enum err_code say_address(const struct listener *listener)
     struct cli *cli = listener->forward->cli;
     const char *name = listener->forward->wish->name;
     unsigned remote = listener->spec->remote;
-    AUTO_BUF struct buf line = BUF_INIT(1024);
-    switch (cli->output.format) {
-    case OUTPUT_JSON:
-        buf_printf(
-            &line,
-            "{\"local\":\"%s\",\"sandbox\":\"%s\",\"remote\":%u}\n",
-            listener->address,
-            name,
-            remote);
-        break;
-    case OUTPUT_YAML:
-        buf_printf(
-            &line,
-            "---\nlocal: \"%s\"\nsandbox: \"%s\"\nremote: %u\n",
-            listener->address,
-            name,
-            remote);
-        break;
-    case OUTPUT_NAME:
-        buf_printf(&line, "%s\n", listener->address);
-        break;
-    case OUTPUT_TABLE:
-    case OUTPUT_WIDE:
-        buf_printf(&line, "%s -> %s:%u\n", listener->address, name, remote);
-        break;
-    }
+    AUTO_BUF struct buf line = BUF_INIT(NAME_BYTES_MAX);
     if (!listener->spec->is_loopback) {
         output_note(
             cli, "%s: others on the network can reach it, without a password.", listener->address);
     }
-    return output_text(cli, buf_view(&line));
+    if (cli->output.format == OUTPUT_NAME) {
+        return output_line(cli, str_of(listener->address));
+    }
+    if (!output_is_structured(cli)) {
+        buf_printf(&line, "%s -> %s:%u", listener->address, name, remote);
+        return output_line(cli, buf_view(&line));
+    }
+    buf_printf(&line, "{\"local\":\"%s\",\"sandbox\":", listener->address);
+    buf_append_json(&line, str_of(name));
+    buf_printf(&line, ",\"remote\":%u}", remote);
+    bool is_yaml = cli->output.format == OUTPUT_YAML;
+    if (is_yaml) {
+        TRY(output_text(cli, STR("---\n")));
+    }
+    return output_json(cli, buf_view(&line), is_yaml);
 }
 
 static enum err_code open_listener(struct listener *listener)

@@ -14,11 +14,12 @@ enum {
      * count there. */
     FORWARD_PER_TOKEN = 2,
     FORWARD_CONNECTIONS_MAX = 16,
-    FORWARD_TOKENS_MAX = FORWARD_CONNECTIONS_MAX
+    FORWARD_TOKENS_MAX = FORWARD_CONNECTIONS_MAX,
+    FORWARD_TOKEN_BYTES_MAX = 4096
 };
 
 struct forward_token {
-    char *text; /* of the run's arena; NULL: free */
+    char *text; /* owned; NULL: free */
     unsigned in_use;
     int64_t expires_at_ms;
 };

@@ -1,5 +1,6 @@
 /* Tokens for forwards: each is good for a few connections, so they are shared and kept. */
 #include "cmd/cli/session/forward_private.h"
+#include "common/base/cleanup.h"
 
 enum {
     LEFT_MS = 60 * 1000 /* a token that is over sooner is not used any more */
@@ -16,9 +17,9 @@ static struct forward_token *find_usable(struct forward *forward)
     int64_t now_ms = cli_now(forward->cli).value / US_PER_MS;
     for (size_t i = 0; i < FORWARD_TOKENS_MAX; i++) {
         struct forward_token *token = &forward->tokens[i];
-        bool is_over = token->text != NULL && token->expires_at_ms - LEFT_MS < now_ms;
+        bool is_over = token->text != NULL && token->expires_at_ms < now_ms + LEFT_MS;
         if (is_over && token->in_use == 0) {
-            token->text = NULL;
+            mem_free(STEAL(token->text));
         }
         if (token->text != NULL && !is_over && token->in_use < FORWARD_PER_TOKEN) {
             return token;
@@ -50,8 +51,13 @@ static void on_answer(
         (void)ERR_SET(&full, ERR_LIMIT, "too many connections at once");
         err = &full;
     }
+    if (token != NULL && strlen(reply->token) > FORWARD_TOKEN_BYTES_MAX) {
+        (void)ERR_SET(&full, ERR_CORRUPT, "the server's token is too long");
+        err = &full;
+        token = NULL;
+    }
     if (token != NULL) {
-        token->text = cli_text(forward->cli, reply->token);
+        token->text = mem_strdup(reply->token);
         token->expires_at_ms = reply->expires_at_ms;
         token->in_use = 1;
     }
@@ -110,7 +116,8 @@ void forward_tokens_revoke(struct forward *forward)
         Openshell__V1__RevokeSshSessionRequest message =
             OPENSHELL__V1__REVOKE_SSH_SESSION_REQUEST__INIT;
         if (forward->tokens[i].text != NULL) {
-            message.token = STEAL(forward->tokens[i].text);
+            AUTO_FREE char *text = STEAL(forward->tokens[i].text);
+            message.token = text; /* taken into the request before the call returns */
             forward->pending++;
             connection_call_async(
                 forward->cli,

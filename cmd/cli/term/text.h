@@ -24,6 +24,12 @@ void text_use_utf8(void);
 /* Appends text with everything unprintable escaped: \n, \t, \x1b, \u{202e}; a newline too. */
 void text_escape(struct str_view text, struct buf *buf);
 
+/*
+ * JSON or YAML of ours, where nothing but ASCII stands outside of quotes: the same value, with what
+ * a terminal might act on as \u009b (beyond \uffff: a pair in JSON, \U000e0001 in YAML).
+ */
+void text_escape_quoted(struct str_view text, bool is_yaml, struct buf *buf);
+
 /* Columns of text that was escaped. */
 size_t text_width(struct str_view text);
 

@@ -28,6 +28,23 @@ static void test_what_a_terminal_acts_on_is_escaped(void **state)
     expect_escaped(str_from("a\0b", 3), "a\\x00b");
 }
 
+static void expect_quoted(struct str_view text, bool is_yaml, const char *expected)
+{
+    AUTO_BUF struct buf out = BUF_INIT(4096);
+    text_escape_quoted(text, is_yaml, &out);
+    assert_string_equal(buf_text(&out), expected);
+}
+
+static void test_json_and_yaml_keep_their_value(void **state)
+{
+    (void)state;
+    expect_quoted(STR("{\n  \"a\": \"\xc3\xa4\"\n}"), false, "{\n  \"a\": \"\xc3\xa4\"\n}");
+    expect_quoted(STR("\"\xc2\x9b\xe2\x80\xae\""), false, "\"\\u009b\\u202e\"");
+    expect_quoted(STR("\"\xc2\x9b\xe2\x80\xae\""), true, "\"\\u009b\\u202e\"");
+    expect_quoted(STR("\"\xf3\xa0\x81\x81\""), false, "\"\\udb40\\udc41\"");
+    expect_quoted(STR("\"\xf3\xa0\x81\x81\""), true, "\"\\U000e0041\"");
+}
+
 static void test_broken_utf8_is_escaped_byte_by_byte(void **state)
 {
     (void)state;
@@ -77,6 +94,7 @@ int main(void)
     text_use_utf8();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_a_terminal_acts_on_is_escaped),
+        cmocka_unit_test(test_json_and_yaml_keep_their_value),
         cmocka_unit_test(test_broken_utf8_is_escaped_byte_by_byte),
         cmocka_unit_test(test_letters_of_the_world_stay),
         cmocka_unit_test(test_fit_never_cuts_a_wide_character),
