@@ -94,7 +94,9 @@ void app_apply_limits(struct app *app);
 
 extern const struct command_ops app_command_ops;
 
-/* The local view. */
+/* The local view, and its part about sandboxes (NULL: none are offered), which lists 200 at most
+ * and says how many there are. */
+void app_write_sandboxes(const struct sandboxes *all, struct buf *json, struct buf *text);
 void app_write_status(void *context, struct buf *json, struct buf *text);
 
 #endif

@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 enum {
-    RECENT_COMMANDS = 10
+    RECENT_COMMANDS = 10,
+    SANDBOXES_SHOWN = 200 /* the answer has a bound: status_socket.h */
 };
 
 static const char *const stream_names[] = {
@@ -133,23 +134,23 @@ static const char *const sandbox_states[] = { [SANDBOX_STATUS_STARTING] = "start
                                               [SANDBOX_STATUS_ENDED] = "ended",
                                               [SANDBOX_STATUS_LOST] = "lost" };
 
-static void write_sandboxes(struct writer *writer)
+void app_write_sandboxes(const struct sandboxes *all, struct buf *json, struct buf *text)
 {
     size_t cursor = 0;
     struct sandbox_info info;
-    struct buf *json = writer->json;
     char when[TIME_TEXT_BYTES];
-    const struct sandboxes *all =
-        writer->app->workload == NULL ? NULL : workload_sandboxes(writer->app->workload);
     unsigned count = 0;
     buf_printf(json, ",\"sandboxes\":{\"offered\":%s,\"list\":[", all == NULL ? "false" : "true");
     while (all != NULL && sandbox_next(all, &cursor, &info)) {
+        if (count++ >= SANDBOXES_SHOWN) {
+            continue;
+        }
         const char *state = sandbox_states[info.status];
         const char *driver = info.driver == SANDBOX_DRIVER_NATIVE ? "native" : "bwrap";
         buf_printf(
             json,
             "%s{\"id\":\"%s\",\"state\":\"%s\",\"driver\":\"%s\",\"run\":%" PRIu64,
-            count++ == 0 ? "" : ",",
+            count == 1 ? "" : ",",
             info.id,
             state,
             driver,
@@ -157,7 +158,7 @@ static void write_sandboxes(struct writer *writer)
         json_time(json, "started_at", info.started);
         buf_append_char(json, '}');
         buf_printf(
-            writer->text,
+            text,
             "Sandbox    %s %s, %s, run %" PRIu64 ", since %s\n",
             info.id,
             state,
@@ -165,9 +166,12 @@ static void write_sandboxes(struct writer *writer)
             info.generation,
             info.started.value > 0 ? time_format(info.started, when) : "-");
     }
-    buf_append_str(json, STR("]}"));
+    buf_printf(json, "],\"count\":%u}", count);
+    if (count > SANDBOXES_SHOWN) {
+        buf_printf(text, "Sandboxes  %u here, %d of them above\n", count, SANDBOXES_SHOWN);
+    }
     if (all != NULL && count == 0) {
-        buf_append_str(writer->text, STR("Sandboxes  offered, none here\n"));
+        buf_append_str(text, STR("Sandboxes  offered, none here\n"));
     }
 }
 
@@ -237,7 +241,8 @@ void app_write_status(void *context, struct buf *json, struct buf *text)
         uptime_us / US_PER_MS);
     write_link(&writer);
     write_spool(&writer);
-    write_sandboxes(&writer);
+    app_write_sandboxes(
+        app->workload == NULL ? NULL : workload_sandboxes(app->workload), json, text);
     buf_append_str(json, STR(",\"commands\":["));
     (void)!command_log_each_recent(app->spool, RECENT_COMMANDS, write_command, &writer, NULL);
     buf_append_char(json, ']');

@@ -153,6 +153,10 @@ static const char *find_fault(
         *ret_ack_code = RELAY_ACK(AGENT_INCAPABLE);
         return "the sandbox is not running";
     }
+    if (sandbox_is_behind(bridges->options.sandboxes, order->sandbox_id)) {
+        *ret_ack_code = RELAY_ACK(BUSY);
+        return "the sandbox does not take what is sent to it; try again";
+    }
     if (bridges->count >= RELAYS_MAX) {
         *ret_ack_code = RELAY_ACK(BUSY);
         return "the agent has 64 commands and connections open for operators already; end one";

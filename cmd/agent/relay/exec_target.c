@@ -68,10 +68,25 @@ static void on_output(void *context, const struct message_output *output)
     *sent = output->offset + output->data.len;
 }
 
+/* true: the relay has ended, and the target with it. Frames come as fast as an operator likes; what
+ * the sandbox does not read stays with us. */
+static bool end_if_behind(const struct exec_target *target)
+{
+    bool is_behind = sandbox_is_behind(sandboxes_of(target), target->relay->sandbox_id);
+    if (is_behind) {
+        relay_finish_failure(
+            target->relay, RELAY_ACK(BUSY), "the sandbox does not take what is sent to it");
+    }
+    return is_behind;
+}
+
 static void pass_input(void *state)
 {
     struct exec_target *target = state;
     struct relay *relay = target->relay;
+    if (end_if_behind(target)) {
+        return;
+    }
     while (relay->input.len > 0 && target->is_running) {
         uint64_t room = SANDBOX_INPUT_WINDOW_BYTES - (target->input_sent - target->input_taken);
         size_t bytes = relay->input.len < room ? relay->input.len : (size_t)room;
@@ -145,13 +160,18 @@ static void on_writable(void *state)
 static void on_resize(void *state, uint64_t rows, uint64_t columns)
 {
     struct exec_target *target = state;
-    sandbox_resize(sandboxes_of(target), target->relay->sandbox_id, target->exec, rows, columns);
+    if (!end_if_behind(target)) {
+        sandbox_resize(
+            sandboxes_of(target), target->relay->sandbox_id, target->exec, rows, columns);
+    }
 }
 
 static void on_signal(void *state, int number)
 {
     struct exec_target *target = state;
-    sandbox_signal(sandboxes_of(target), target->relay->sandbox_id, target->exec, number);
+    if (!end_if_behind(target)) {
+        sandbox_signal(sandboxes_of(target), target->relay->sandbox_id, target->exec, number);
+    }
 }
 
 static void on_deadline(void *context)

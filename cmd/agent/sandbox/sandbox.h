@@ -202,6 +202,9 @@ enum err_code sandbox_input(
     uint64_t exec,
     struct str_view data,
     struct err_info *err) MUST_CHECK;
+/* It has not read for a while, and what is said to it waits in memory: who can choose says no more.
+ */
+bool sandbox_is_behind(const struct sandboxes *sandboxes, const char *id);
 /* The rest needs no answer: to what is gone it is said in vain. */
 void sandbox_input_end(struct sandboxes *sandboxes, const char *id, uint64_t exec);
 void sandbox_taken(

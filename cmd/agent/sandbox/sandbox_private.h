@@ -36,6 +36,7 @@ struct sandbox {
     struct loop_watch *watch;
     struct channel_buffer buffer;
     struct list queue; /* of struct pending: what the shim has not read yet */
+    size_t queued_bytes;
     bool blocked;
     struct map *execs; /* not released yet; the values say nothing */
 

@@ -16,7 +16,8 @@
 enum {
     DEFAULT_SLOTS = 1024,
     INSTANCE_RANDOM_BYTES = 8,
-    ERASE_ENTRIES = 256 /* deleted in one turn of the loop */
+    ERASE_ENTRIES = 256, /* deleted in one turn of the loop */
+    QUEUED_BYTES_MAX = 8 * 1024 * 1024
 };
 
 #define DEFAULT_SAMPLE_US (10 * US_PER_SECOND)
@@ -562,6 +563,12 @@ static void say(struct sandboxes *all, const char *id, const struct message *mes
     if (sandbox != NULL && sandbox->fd >= 0 && shim_link_send(sandbox, message, &err) != ERR_OK) {
         log_debug("sandbox_not_told", LOG_STR("sandbox", id), LOG_ERR(&err));
     }
+}
+
+bool sandbox_is_behind(const struct sandboxes *sandboxes, const char *id)
+{
+    const struct sandbox *sandbox = find(sandboxes, id);
+    return sandbox != NULL && sandbox->queued_bytes > QUEUED_BYTES_MAX;
 }
 
 void sandbox_input_end(struct sandboxes *sandboxes, const char *id, uint64_t exec)

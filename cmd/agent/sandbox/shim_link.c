@@ -12,14 +12,19 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+enum {
+    PENDING_OVERHEAD = 256 /* of memory, beside the bytes of a message */
+};
+
 struct pending {
     struct list link;
     struct buf bytes;
 };
 
-static void drop_pending(struct pending *pending)
+static void drop_pending(struct sandbox *sandbox, struct pending *pending)
 {
     list_remove(&pending->link);
+    sandbox->queued_bytes -= pending->bytes.len + PENDING_OVERHEAD;
     buf_deinit(&pending->bytes);
     mem_free(pending);
 }
@@ -28,7 +33,7 @@ void shim_link_close(struct sandbox *sandbox)
 {
     LIST_FOR_EACH(node, &sandbox->queue)
     {
-        drop_pending(LIST_ENTRY(node, struct pending, link));
+        drop_pending(sandbox, LIST_ENTRY(node, struct pending, link));
     }
     loop_watch_remove(sandbox->watch);
     sandbox->watch = NULL;
@@ -60,6 +65,7 @@ enum err_code shim_link_send(
     pending->bytes = bytes;
     bytes = (struct buf)BUF_INIT(0);
     list_append(&sandbox->queue, &pending->link);
+    sandbox->queued_bytes += pending->bytes.len + PENDING_OVERHEAD;
     return watch_room(sandbox, true);
 }
 
@@ -72,7 +78,7 @@ static enum err_code flush(struct sandbox *sandbox)
         if (code != ERR_OK) {
             return code == ERR_BUSY ? ERR_OK : code;
         }
-        drop_pending(pending);
+        drop_pending(sandbox, pending);
     }
     return watch_room(sandbox, false);
 }

@@ -291,12 +291,13 @@ static void add_bytes(
             stream->partial_since = loop_now(logs->loop);
         }
         buf_append_str(&stream->partial, str_from(data.ptr, bytes));
-        stream->next += bytes + (is_whole ? 1 : 0);
+        stream->next += bytes;
         data =
             str_from(data.ptr + bytes + (is_whole ? 1 : 0), data.len - bytes - (is_whole ? 1 : 0));
         if (is_whole || stream->partial.len == LOGS_LINE_BYTES) {
             add_line(logs, source, voice, number);
         }
+        stream->next += is_whole ? 1 : 0; /* not before: a batch may go while the line is added */
     }
 }
 

@@ -27,9 +27,10 @@ enum err_code note_load(const char *dir, struct note *ret_note, struct err_info 
         return ERR_OK;
     }
     TRY(code);
-    if (record_parse(buf_view(&text), &record, err) != ERR_OK) {
+    struct err_info damage = ERR_INFO_INIT;
+    if (record_parse(buf_view(&text), &record, &damage) != ERR_OK) {
         /* No later try finds more in it, and an agent that cannot report cannot be reached. */
-        log_error("sandbox_note_damaged", LOG_STR("path", path), LOG_ERR(err));
+        log_error("sandbox_note_damaged", LOG_STR("path", path), LOG_ERR(&damage));
         *ret_note = note;
         return ERR_OK;
     }

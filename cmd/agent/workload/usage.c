@@ -23,6 +23,7 @@ struct account {
     struct message_sample sums;
     struct egress_count network;
     Agentgateway__V1__SandboxUsage row;
+    bool is_lost; /* the file cannot be read: how much has been charged is not known */
 };
 
 struct usage {
@@ -156,7 +157,9 @@ static struct account *account_of(struct usage *usage, const struct sandbox_info
     (void)snprintf(account->id, sizeof(account->id), "%s", info->id);
     enum err_code code = load(account, info->dir, &err);
     if (code != ERR_OK && code != ERR_NOT_FOUND) {
-        log_warn("sandbox_usage_lost", LOG_STR("sandbox", info->id), LOG_ERR(&err));
+        log_error("sandbox_usage_lost", LOG_STR("sandbox", info->id), LOG_ERR(&err));
+        account->boot[0] = '\0';
+        account->is_lost = true;
     }
     (void)map_put(usage->accounts, str_of(account->id), account);
     return account;
@@ -234,6 +237,17 @@ static void write_row(
     emit(usage, account);
 }
 
+/* The sums count from here on: what came before may have been charged, and nothing is charged
+ * twice. */
+static void begin_anew(
+    struct account *account, const struct message_sample *now, const struct egress_count *network)
+{
+    account->is_lost = false;
+    account->sums = *now;
+    account->network = *network;
+    account->row.until_us = (int64_t)now->time_us;
+}
+
 void usage_resume(struct usage *usage, const struct sandbox_info *info)
 {
     struct account *account = account_of(usage, info);
@@ -249,7 +263,11 @@ void usage_sample(
     const struct message_sample *sample,
     const struct egress_count *network)
 {
-    const struct account *account = account_of(usage, info);
+    struct account *account = account_of(usage, info);
+    if (account->is_lost) {
+        begin_anew(account, sample, network);
+        return;
+    }
     bool is_same_run = account->sums.sequence >> RUN_SHIFT == sample->sequence >> RUN_SHIFT;
     uint64_t since_us = is_same_run ? sample->time_us - account->sums.time_us : sample->run_us;
     if (sample->sequence > account->sums.sequence && since_us >= (uint64_t)USAGE_INTERVAL_US) {
@@ -261,7 +279,12 @@ void usage_close(
     struct usage *usage, const struct sandbox_info *info, const struct egress_count *network)
 {
     const struct message_sample *last = &info->exit->last;
-    if (last->sequence > account_of(usage, info)->sums.sequence) {
+    struct account *account = account_of(usage, info);
+    bool is_lost = account->is_lost;
+    if (is_lost) {
+        begin_anew(account, last, network);
+    }
+    if (last->sequence > account->sums.sequence || (is_lost && last->sequence > 0)) {
         write_row(usage, info, last, network, true);
     }
 }

@@ -24,7 +24,8 @@ struct workload_ops {
     /* To the control stream; false: none takes it now. */
     bool (*report)(void *context, const Agentgateway__V1__SandboxReport *report);
     bool (*is_online)(void *context); /* there is a control stream to try it with */
-    /* To the spool: kept for the server once this says ERR_OK. */
+    /* To the spool: kept for the server once this says ERR_OK. ERR_UNAVAILABLE: it waits in memory,
+     * since the disk refuses. */
     enum err_code (*emit)(
         void *context, const Agentgateway__V1__EventBatch *batch, struct err_info *err);
     /* Whether the spool has room for what may be dropped: log lines. */

@@ -292,13 +292,22 @@ static void test_an_operator_who_goes_ends_the_program(void **unused)
     fixture_destroy(fixture);
 }
 
+static void wait_ended(struct fixture *fixture, const char *id)
+{
+    struct sandbox_info info = { .status = SANDBOX_STATUS_READY };
+    for (int i = 0; i < 3000 && info.status == SANDBOX_STATUS_READY; i++) {
+        fixture_turn(fixture, 10 * US_PER_MS);
+        assert_true(sandbox_find(fixture->sandboxes, id, &info));
+    }
+    assert_int_equal(info.status, SANDBOX_STATUS_ENDED);
+}
+
 /* With all of its output on the way: nobody takes it any more, and its end is heard none the less.
  */
 static void test_a_program_that_is_left_with_its_output_full_is_let_go(void **unused)
 {
     (void)unused;
     struct fixture *fixture = fixture_create();
-    struct sandbox_info info = { .status = SANDBOX_STATUS_READY };
     fixture_start(fixture, "full");
     struct side *side = fixture_shell(fixture, "full", "exec yes");
     side->keeps_nothing = true;
@@ -308,12 +317,7 @@ static void test_a_program_that_is_left_with_its_output_full_is_let_go(void **un
     fixture_cancel(side);
     fixture_wait_idle(fixture);
     assert_ok(sandbox_stop(fixture->sandboxes, "full", 0, NULL));
-    /* A shim that keeps a program for its agent ends minutes after its sandbox. */
-    for (int i = 0; i < 300 && info.status == SANDBOX_STATUS_READY; i++) {
-        fixture_turn(fixture, 100 * US_PER_MS);
-        assert_true(sandbox_find(fixture->sandboxes, "full", &info));
-    }
-    assert_int_equal(info.status, SANDBOX_STATUS_ENDED);
+    wait_ended(fixture, "full"); /* a shim that keeps a program for its agent ends minutes later */
     fixture_destroy(fixture);
 }
 
@@ -400,7 +404,46 @@ static void test_the_end_of_the_sandbox_ends_the_command(void **unused)
     assert_ok(sandbox_stop(fixture->sandboxes, "stop", 0, NULL));
     assert_exit(side, 137);
     fixture_wait_idle(fixture);
+    wait_ended(fixture, "stop");
     assert_failure(fixture_shell(fixture, "stop", "true"), ACK(AGENT_INCAPABLE), "not running");
+    fixture_destroy(fixture);
+}
+
+static pid_t shim_of(const struct fixture *fixture, const char *id)
+{
+    AUTO_FREE char *path = mem_printf("%s/sandboxes/run/%s/state.json", fixture->dir, id);
+    AUTO_BUF struct buf text = BUF_INIT(RECORD_BYTES_MAX);
+    struct record record;
+    assert_ok(file_read(path, RECORD_BYTES_MAX, &text, NULL));
+    assert_ok(record_parse(buf_view(&text), &record, NULL));
+    pid_t shim = (pid_t)record_number(&record, "shim_pid");
+    assert_true(shim > 1);
+    return shim;
+}
+
+/* What is said to a shim that does not read is not kept without bound. */
+static void test_a_shim_that_does_not_read_ends_a_relay_that_talks_on(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    fixture_start(fixture, "stuck");
+    struct side *side = fixture_shell(fixture, "stuck", "echo up; sleep 61");
+    fixture_wait(side, side_has_output);
+    pid_t shim = shim_of(fixture, "stuck");
+    assert_int_equal(kill(shim, SIGSTOP), 0);
+    for (unsigned i = 0; i < 1000 && !side_has_failed(side); i++) {
+        for (unsigned j = 0; j < 100; j++) {
+            resize(side, 80, 1 + j);
+        }
+        fixture_turn(fixture, 5 * US_PER_MS);
+    }
+    assert_failure(side, ACK(BUSY), "does not take");
+    assert_failure(fixture_shell(fixture, "stuck", "true"), ACK(BUSY), "does not take");
+    assert_int_equal(kill(shim, SIGCONT), 0);
+    for (int i = 0; i < 3000 && sandbox_is_behind(fixture->sandboxes, "stuck"); i++) {
+        fixture_turn(fixture, 10 * US_PER_MS);
+    }
+    wait_gone(fixture, "stuck", "sleep");
     fixture_destroy(fixture);
 }
 
@@ -411,14 +454,7 @@ static void test_a_shim_that_dies_is_told(void **unused)
     fixture_start(fixture, "dies");
     struct side *side = fixture_shell(fixture, "dies", "echo up; sleep 61");
     fixture_wait(side, side_has_output);
-    AUTO_FREE char *path = mem_printf("%s/sandboxes/run/dies/state.json", fixture->dir);
-    AUTO_BUF struct buf text = BUF_INIT(RECORD_BYTES_MAX);
-    struct record record;
-    assert_ok(file_read(path, RECORD_BYTES_MAX, &text, NULL));
-    assert_ok(record_parse(buf_view(&text), &record, NULL));
-    pid_t shim = (pid_t)record_number(&record, "shim_pid");
-    assert_true(shim > 1);
-    assert_int_equal(kill(shim, SIGKILL), 0);
+    assert_int_equal(kill(shim_of(fixture, "dies"), SIGKILL), 0);
     assert_failure(side, ACK(INTERNAL), "ended before the command");
     fixture_destroy(fixture);
 }
@@ -752,6 +788,7 @@ int main(void)
         cmocka_unit_test(test_a_terminal),
         cmocka_unit_test(test_signals),
         cmocka_unit_test(test_the_end_of_the_sandbox_ends_the_command),
+        cmocka_unit_test(test_a_shim_that_does_not_read_ends_a_relay_that_talks_on),
         cmocka_unit_test(test_a_shim_that_dies_is_told),
         cmocka_unit_test(test_what_is_not_signed_for_us_does_not_act),
         cmocka_unit_test(test_an_order_acts_once),

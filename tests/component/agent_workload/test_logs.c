@@ -112,6 +112,21 @@ static void test_lines_are_gathered_and_taken_when_kept(void **state)
     assert_int_equal(world->taken[0], 12);
 }
 
+/* The agent may be killed right after it: what is told as taken does not come again. */
+static void test_a_batch_that_goes_in_between_takes_whole_lines(void **state)
+{
+    struct world *world = *state;
+    AUTO_BUF struct buf text = BUF_INIT(65536);
+    for (unsigned i = 0; i < 257; i++) { /* one more than a batch has */
+        buf_append_str(&text, STR("ab\n"));
+    }
+    say(world, 1, 0, buf_text(&text));
+    assert_int_equal(world->batches, 1);
+    assert_int_equal(world->taken[0], 256 * 3);
+    pass(world, 200 * US_PER_MS);
+    assert_int_equal(world->taken[0], 257 * 3);
+}
+
 static void test_what_comes_again_is_known(void **state)
 {
     struct world *world = *state;
@@ -295,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_lines_are_gathered_and_taken_when_kept),
+        TEST(test_a_batch_that_goes_in_between_takes_whole_lines),
         TEST(test_what_comes_again_is_known),
         TEST(test_the_end_brings_the_last_words),
         TEST(test_bytes_that_are_no_text),

@@ -4,6 +4,7 @@
 #include "cmd/agent/workload/sequence.h"
 #include "cmd/agent/workload/usage.h"
 #include "common/base/cleanup.h"
+#include "common/sys/file.h"
 #include "tests/support/test.h"
 
 #include <stdio.h>
@@ -121,6 +122,40 @@ static void test_a_new_run_begins_with_nothing_and_a_new_boot_keeps_the_old_key(
     assert_int_equal(world->row.from_us, 1000000000);
 }
 
+/* Nobody knows how much of it was charged: nothing is charged twice. */
+static void test_a_damaged_account_charges_nothing_twice(void **state)
+{
+    struct world *world = *state;
+    struct sandbox_exit exit = { .last = sample_at(1, 250) };
+    struct sandbox_info info = { .id = "s", .dir = world->dir, .exit = &exit };
+    AUTO_FREE char *path = mem_printf("%s/own.usage.json", world->dir);
+    const struct egress_count network = { 0, 0 };
+    for (unsigned life = 0; life < 2; life++) {
+        struct message_sample sample = sample_at(1, 60 + life * 60);
+        usage_sample(world->usage, &info, &sample, &network);
+        assert_int_equal(
+            world->count, 1); /* of 60 s; after the damage nothing until there is more */
+        if (life == 1) {
+            sample = sample_at(1, 180);
+            usage_sample(world->usage, &info, &sample, &network);
+            assert_int_equal(world->count, 2);
+            assert_int_equal(world->row.from_us, 1120000000);
+            assert_int_equal(world->row.cpu_us, 60000);
+        }
+        usage_destroy(world->usage);
+        assert_ok(file_write_atomic(path, "{\"boot\": ", 9, 0600, NULL));
+        world->usage = usage_create("boot-1", &ops, world);
+        usage_resume(world->usage, &info);
+    }
+    usage_close(world->usage, &info, &network);
+    assert_int_equal(world->count, 3);
+    assert_true(world->row.is_final);
+    assert_int_equal(world->row.cpu_us, 0);
+    assert_int_equal(world->cpu_us, 120000); /* of 250000, and no more than that */
+    usage_close(world->usage, &info, &network);
+    assert_int_equal(world->count, 3);
+}
+
 static void test_numbers_rise_over_restarts(void **state)
 {
     struct world *world = *state;
@@ -185,6 +220,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_rows_add_up_over_everything),
         TEST(test_a_new_run_begins_with_nothing_and_a_new_boot_keeps_the_old_key),
+        TEST(test_a_damaged_account_charges_nothing_twice),
         TEST(test_numbers_rise_over_restarts),
         TEST(test_notes_and_policies),
     };
