@@ -19,6 +19,7 @@
 enum {
     NUMBER_TEXT_BYTES = 24,
     OWED_FIRST = 8,
+    LATER_MAX = 8, /* a transaction that wants more waits for an answer between */
     POLL_MAX_MS = 60000
 };
 
@@ -46,6 +47,21 @@ struct opening {
     char workspace[NUMBER_TEXT_BYTES];
 };
 
+/* A statement that waits for what comes next. */
+struct later {
+    const struct sql_statement *statement;
+    struct postgres_args args;
+    size_t arg_count;
+};
+
+/* What a pipeline has before its own statement, to name what failed. */
+struct ahead {
+    unsigned opening; /* results of the opening */
+    unsigned count;
+    const char *names[LATER_MAX];
+    const char *failed; /* NULL: not one of these */
+};
+
 /* Notifications that go out with the commit, column by column. */
 struct owed {
     size_t count;
@@ -66,6 +82,9 @@ struct postgres_conn {
     PGconn *pg;           /* NULL: a reconnect failed */
     struct map *prepared; /* name to a pointer to its text, which is static */
     struct opening opening;
+    struct later later[LATER_MAX];
+    unsigned later_count;
+    struct ahead ahead; /* of the pipeline under way */
     struct owed owed;
     struct postgres_args args;
     PGresult *result; /* of the open rows */
@@ -198,9 +217,19 @@ static void forget_owed(struct owed *owed)
     owed->count = 0;
 }
 
+/* What waited is void. */
+static void forget_later(struct postgres_conn *conn)
+{
+    for (unsigned i = 0; i < conn->later_count; i++) {
+        postgres_args_trim(&conn->later[i].args);
+    }
+    conn->later_count = 0;
+}
+
 static void disconnect(struct postgres_conn *conn)
 {
     conn->opening.kind = SQL_TRANSACTION_NONE;
+    forget_later(conn);
     forget_owed(&conn->owed);
     map_destroy(conn->prepared, mem_free);
     conn->prepared = NULL;
@@ -224,6 +253,9 @@ static void postgres_close(struct sql_conn *base)
     struct postgres_conn *conn = cast(base);
     disconnect(conn);
     postgres_args_deinit(&conn->args);
+    for (unsigned i = 0; i < LATER_MAX; i++) {
+        postgres_args_deinit(&conn->later[i].args);
+    }
     mem_free(conn->owed.channels);
     mem_free(conn->owed.payloads);
     explicit_bzero(conn->url, strlen(conn->url));
@@ -263,6 +295,10 @@ static enum err_code postgres_open(
     };
     conn->base.is_pooled = options->no_prepared_statements;
     postgres_args_init(&conn->args);
+    for (unsigned i = 0; i < LATER_MAX; i++) {
+        postgres_args_init(&conn->later[i].args);
+        conn->later[i].args.keeps_blobs = true;
+    }
     enum err_code code = postgres_reconnect(&conn->base, err);
     if (code != ERR_OK) {
         postgres_close(&conn->base);
@@ -300,11 +336,13 @@ static enum err_code postgres_prepare(
     return ERR_OK;
 }
 
-/* Its arguments are set. 1: sent. */
+/* 1: sent. */
 static int send_statement(
-    struct postgres_conn *conn, const struct sql_statement *statement, size_t arg_count)
+    struct postgres_conn *conn,
+    const struct sql_statement *statement,
+    const struct postgres_args *sent,
+    size_t arg_count)
 {
-    const struct postgres_args *sent = &conn->args;
     if (conn->settings.is_pooled) {
         return PQsendQueryParams(
             conn->pg,
@@ -336,9 +374,12 @@ static int send_wall(const struct postgres_conn *conn)
     return PQsendQueryPrepared(conn->pg, wall_of(conn)->name, 1, values, NULL, NULL, 1);
 }
 
-/* What stands before the first statement of a transaction. The connection is in pipeline mode. */
+/* The beginning of a transaction, if it was not said yet. The connection is in pipeline mode. */
 static bool send_opening(struct postgres_conn *conn)
 {
+    conn->ahead.opening = conn->opening.kind == SQL_TRANSACTION_NONE ? 0
+        : conn->opening.kind == SQL_TRANSACTION_LOOKUP               ? 1
+                                                                     : 2;
     /* A reader sees one moment, as on SQLite. */
     bool read_only = conn->opening.kind == SQL_TRANSACTION_READ || conn->settings.read_only;
     const char *begin = read_only ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN";
@@ -350,10 +391,38 @@ static bool send_opening(struct postgres_conn *conn)
     return is_sent;
 }
 
+/* What goes before a statement or a commit; the connection is in pipeline mode. */
+static bool send_ahead(struct postgres_conn *conn)
+{
+    bool is_sent = send_opening(conn);
+    conn->ahead.count = conn->later_count;
+    for (unsigned i = 0; i < conn->later_count; i++) {
+        const struct later *later = &conn->later[i];
+        conn->ahead.names[i] = later->statement->name;
+        is_sent =
+            is_sent && send_statement(conn, later->statement, &later->args, later->arg_count) == 1;
+    }
+    forget_later(conn);
+    return is_sent;
+}
+
+static bool has_ahead(const struct postgres_conn *conn)
+{
+    return conn->opening.kind != SQL_TRANSACTION_NONE || conn->later_count > 0;
+}
+
+/* place: of the result that failed, counted from the first one. */
+static void note_failure(struct ahead *ahead, unsigned place)
+{
+    bool is_later = place >= ahead->opening && place < ahead->opening + ahead->count;
+    ahead->failed = is_later ? ahead->names[place - ahead->opening] : NULL;
+}
+
 /* The result that a pipeline is about: its first failure, else its last. */
 static PGresult *drain_pipeline(struct postgres_conn *conn)
 {
     PGresult *kept = NULL;
+    unsigned place = 0;
     struct mono_us deadline = answer_deadline(conn);
     for (;;) {
         if (!postgres_wait(conn->pg, deadline)) {
@@ -373,6 +442,10 @@ static PGresult *drain_pipeline(struct postgres_conn *conn)
         } else {
             PQclear(kept);
             kept = result;
+            if (status == PGRES_FATAL_ERROR) {
+                note_failure(&conn->ahead, place);
+            }
+            place++;
         }
         if (is_end || (kept != NULL && postgres_is_copy(kept))) {
             return kept;
@@ -383,6 +456,7 @@ static PGresult *drain_pipeline(struct postgres_conn *conn)
 /* Ends what was sent in pipeline mode and takes its result; NULL: the connection is lost. */
 static PGresult *take_pipeline(struct postgres_conn *conn, bool is_sent)
 {
+    conn->ahead.failed = NULL;
     PGresult *result = is_sent && PQpipelineSync(conn->pg) == 1 ? drain_pipeline(conn) : NULL;
     conn->is_lost = conn->is_lost || result == NULL
         || (!postgres_is_copy(result) && PQexitPipelineMode(conn->pg) != 1);
@@ -394,6 +468,12 @@ static enum err_code prepare_opening(struct postgres_conn *conn, struct err_info
     return conn->opening.kind == SQL_TRANSACTION_NONE
         ? ERR_OK
         : postgres_prepare(&conn->base, wall_of(conn), err);
+}
+
+/* Which statement of the pipeline that was taken has failed; else the last one's name. */
+static const char *name_of_failure(const struct postgres_conn *conn, const char *last)
+{
+    return conn->ahead.failed != NULL ? conn->ahead.failed : last;
 }
 
 /* ret_result is set on success only. */
@@ -409,20 +489,21 @@ static enum err_code run_statement(
     TRY(prepare_opening(conn, err));
     TRY(postgres_args_set(&conn->args, args, arg_count, err));
     AUTO_RESULT PGresult *result = NULL;
-    if (conn->opening.kind == SQL_TRANSACTION_NONE) {
-        result = take_answer(conn, send_statement(conn, statement, arg_count));
+    const char *name = statement->name;
+    if (!has_ahead(conn)) {
+        result = take_answer(conn, send_statement(conn, statement, &conn->args, arg_count));
     } else {
-        bool is_sent = PQenterPipelineMode(conn->pg) == 1 && send_opening(conn)
-            && send_statement(conn, statement, arg_count) == 1;
+        bool is_sent = PQenterPipelineMode(conn->pg) == 1 && send_ahead(conn)
+            && send_statement(conn, statement, &conn->args, arg_count) == 1;
         result = take_pipeline(conn, is_sent);
+        name = name_of_failure(conn, name);
     }
     postgres_args_trim(&conn->args);
     if (!is_good(result) && !conn->settings.is_pooled && is_stale(result)) {
         conn->is_lost = true;
-        return ERR_SET(
-            err, ERR_UNAVAILABLE, "%s: the schema has changed, reconnect", statement->name);
+        return ERR_SET(err, ERR_UNAVAILABLE, "%s: the schema has changed, reconnect", name);
     }
-    TRY(check_result(conn, result, statement->name, false, err));
+    TRY(check_result(conn, result, name, false, err));
     *ret_result = STEAL(result);
     return ERR_OK;
 }
@@ -430,13 +511,13 @@ static enum err_code run_statement(
 /* Says what was put off, for what does not go through run_statement. */
 static enum err_code open_now(struct postgres_conn *conn, struct err_info *err)
 {
-    if (conn->opening.kind == SQL_TRANSACTION_NONE) {
+    if (!has_ahead(conn)) {
         return ERR_OK;
     }
     TRY(prepare_opening(conn, err));
     AUTO_RESULT PGresult *result =
-        take_pipeline(conn, PQenterPipelineMode(conn->pg) == 1 && send_opening(conn));
-    return check_result(conn, result, "begin", false, err);
+        take_pipeline(conn, PQenterPipelineMode(conn->pg) == 1 && send_ahead(conn));
+    return check_result(conn, result, name_of_failure(conn, "begin"), false, err);
 }
 
 /* Rows read do not count as changed. */
@@ -461,6 +542,27 @@ static enum err_code postgres_exec(
     AUTO_RESULT PGresult *result = NULL;
     TRY(run_statement(cast(base), statement, args, arg_count, &result, err));
     *ret_changed = read_changed(result);
+    return ERR_OK;
+}
+
+static enum err_code postgres_exec_later(
+    struct sql_conn *base,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    struct err_info *err)
+{
+    struct postgres_conn *conn = cast(base);
+    if (conn->later_count == LATER_MAX) {
+        int64_t changed = 0;
+        return postgres_exec(base, statement, args, arg_count, &changed, err);
+    }
+    struct later *later = &conn->later[conn->later_count];
+    TRY(postgres_prepare(base, statement, err));
+    TRY(postgres_args_set(&later->args, args, arg_count, err));
+    later->statement = statement;
+    later->arg_count = arg_count;
+    conn->later_count++;
     return ERR_OK;
 }
 
@@ -527,6 +629,7 @@ static void postgres_rollback(struct sql_conn *base)
 {
     struct postgres_conn *conn = cast(base);
     conn->opening.kind = SQL_TRANSACTION_NONE;
+    forget_later(conn);
     forget_owed(&conn->owed);
     if (PQtransactionStatus(conn->pg) == PQTRANS_IDLE) {
         return;
@@ -549,14 +652,17 @@ static enum err_code postgres_begin(
     return ERR_OK;
 }
 
-/* Notifications and commit in one round trip: when one of them fails, there is no commit. */
+/* What waits, notifications and commit in one round trip: when one of them fails, there is no
+ * commit. */
 static PGresult *send_commit(struct postgres_conn *conn)
 {
-    if (conn->owed.count == 0) {
+    bool notifies = conn->owed.count > 0;
+    if (!notifies && !has_ahead(conn)) {
+        conn->ahead.failed = NULL;
         return take_answer(conn, PQsendQuery(conn->pg, "COMMIT"));
     }
-    bool is_sent = PQenterPipelineMode(conn->pg) == 1 && send_opening(conn)
-        && send_statement(conn, &notify_all, 2) == 1
+    bool is_sent = PQenterPipelineMode(conn->pg) == 1 && send_ahead(conn)
+        && (!notifies || send_statement(conn, &notify_all, &conn->args, 2) == 1)
         && PQsendQueryParams(conn->pg, "COMMIT", 0, NULL, NULL, NULL, NULL, 1) == 1;
     return take_pipeline(conn, is_sent);
 }
@@ -567,7 +673,6 @@ static enum err_code ready_owed(struct postgres_conn *conn, struct err_info *err
     const struct sql_value args[] = { SQL_TEXTS(owed->channels, owed->count),
                                       SQL_TEXTS(owed->payloads, owed->count) };
     TRY(postgres_prepare(&conn->base, &notify_all, err));
-    TRY(prepare_opening(conn, err));
     return postgres_args_set(&conn->args, args, ARRAY_LENGTH(args), err);
 }
 
@@ -575,16 +680,19 @@ static enum err_code postgres_commit(struct sql_conn *base, struct err_info *err
 {
     struct postgres_conn *conn = cast(base);
     if (base->transaction == SQL_TRANSACTION_LOOKUP
-        || (conn->opening.kind != SQL_TRANSACTION_NONE && conn->owed.count == 0)) {
+        || (conn->opening.kind != SQL_TRANSACTION_NONE && conn->owed.count == 0
+            && conn->later_count == 0)) {
         conn->opening.kind = SQL_TRANSACTION_NONE; /* nothing was done */
         return ERR_OK;
     }
+    TRY(prepare_opening(conn, err));
     if (conn->owed.count > 0) {
         TRY(ready_owed(conn, err));
     }
     AUTO_RESULT PGresult *result = send_commit(conn);
     forget_owed(&conn->owed);
-    enum err_code code = check_result(conn, result, "commit", false, err);
+    const char *name = name_of_failure(conn, "commit");
+    enum err_code code = check_result(conn, result, name, false, err);
     if (code != ERR_OK && conn->is_lost && base->transaction == SQL_TRANSACTION_WRITE) {
         return ERR_SET(
             err,
@@ -693,6 +801,7 @@ const struct sql_driver sql_driver_postgres = {
     .commit = postgres_commit,
     .rollback = postgres_rollback,
     .exec = postgres_exec,
+    .exec_later = postgres_exec_later,
     .query = postgres_query,
     .next = postgres_next,
     .close_rows = postgres_close_rows,

@@ -156,6 +156,9 @@ enum err_code postgres_args_set(
     buf_clear(&args->bytes);
     for (size_t i = 0; i < count; i++) {
         starts[i] = args->bytes.len;
+        if (args->keeps_blobs && values[i].type == SQL_TYPE_BLOB) {
+            buf_append(&args->bytes, values[i].as.data, values[i].count);
+        }
         append_value(&args->bytes, &values[i]);
     }
     if (!buf_ok(&args->bytes)) {
@@ -169,7 +172,7 @@ enum err_code postgres_args_set(
         args->values[i] = args->bytes.data + starts[i];
         if (values[i].type == SQL_TYPE_NULL) {
             args->values[i] = NULL;
-        } else if (is_blob && values[i].count > 0) {
+        } else if (is_blob && values[i].count > 0 && !args->keeps_blobs) {
             args->values[i] = values[i].as.data;
         }
     }

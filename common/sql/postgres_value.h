@@ -12,7 +12,8 @@
 #include <libpq-fe.h>
 
 struct postgres_args {
-    struct buf bytes; /* what the pointers of values lead into, but for blobs: those are borrowed */
+    struct buf bytes; /* what the pointers of values lead into, but for blobs that are borrowed */
+    bool keeps_blobs; /* they are copied too */
     const char *values[SQL_ARGS_MAX];
     int lengths[SQL_ARGS_MAX];
     int formats[SQL_ARGS_MAX];

@@ -250,7 +250,9 @@ enum err_code sql_attempt(
         return ERR_SET(err, ERR_INTERNAL, "attempt: there is no transaction for writing");
     }
     TRY(run_script(conn, "SAVEPOINT attempt", err));
+    conn->is_attempting = true;
     enum err_code code = fn(conn, context, err);
+    conn->is_attempting = false;
     if (code == ERR_OK) {
         return run_script(conn, "RELEASE SAVEPOINT attempt", err);
     }
@@ -366,6 +368,22 @@ enum err_code sql_exec(
         *ret_changed = changed;
     }
     return ERR_OK;
+}
+
+enum err_code sql_exec_later(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    struct err_info *err)
+{
+    if (conn->driver->exec_later == NULL || conn->transaction != SQL_TRANSACTION_WRITE
+        || conn->is_attempting) {
+        return sql_exec(conn, statement, args, arg_count, NULL, err);
+    }
+    TRY(check_statement(conn, statement, err));
+    TRY(check_args(statement->name, args, arg_count, err));
+    return note(conn, conn->driver->exec_later(conn, statement, args, arg_count, err));
 }
 
 enum err_code sql_query(

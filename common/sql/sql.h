@@ -181,6 +181,19 @@ enum err_code sql_exec(
     struct err_info *err) MUST_CHECK;
 
 /*
+ * As sql_exec, in a transaction for writing, when nobody needs the answer now: on PostgreSQL the
+ * statement goes out with what comes next on the connection, a statement or the commit, in the same
+ * round trip. When it fails, that one fails with its error: so it is not for a statement whose
+ * failure a caller tells from another's. Arguments are copied. Inside sql_attempt as sql_exec.
+ */
+enum err_code sql_exec_later(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const struct sql_value *args,
+    size_t arg_count,
+    struct err_info *err) MUST_CHECK;
+
+/*
  * Text is UTF-8 without NUL, else ERR_INVALID. On PostgreSQL the server derives the types of the
  * parameters from the statement: write CAST($1 AS bigint) where the context does not tell, and
  * CAST($1 AS bigint[]) for arrays. Writing in sql_begin_read's transaction is ERR_DENIED.

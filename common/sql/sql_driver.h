@@ -35,6 +35,7 @@ struct sql_conn {
     enum sql_transaction transaction;
     bool transaction_failed; /* only a rollback may follow */
     bool has_looked_up;      /* SQL_TRANSACTION_LOOKUP: its query was made */
+    bool is_attempting;      /* inside sql_attempt: nothing is put off */
     bool is_pooled;          /* the session changes with each transaction (PgBouncer) */
     struct sql_rows rows;    /* one set at a time */
 };
@@ -69,6 +70,14 @@ struct sql_driver {
         const struct sql_value *args,
         size_t arg_count,
         int64_t *ret_changed,
+        struct err_info *err);
+    /* As exec, without the answer; the driver may put it off until the next statement or the
+     * commit. NULL: exec. */
+    enum err_code (*exec_later)(
+        struct sql_conn *conn,
+        const struct sql_statement *statement,
+        const struct sql_value *args,
+        size_t arg_count,
         struct err_info *err);
     enum err_code (*query)(
         struct sql_conn *conn,

@@ -237,11 +237,10 @@ enum err_code store_agent_take_key(
     struct str_view hash,
     struct err_info *err)
 {
-    return sql_exec(
+    return sql_exec_later(
         conn,
         &SQL_AGENT_TAKE_KEY,
         SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id), SQL_BLOB(hash.ptr, hash.len)),
-        NULL,
         err);
 }
 

@@ -124,7 +124,7 @@ static enum err_code add_entry(
     uint8_t hash[HASH_BLAKE2B_BYTES];
     TRY(take_head(conn, entry->workspace_id, &sequence, previous, &previous_bytes, err));
     audit_hash(str_from((const char *)previous, previous_bytes), sequence, buf_view(&record), hash);
-    TRY(sql_exec(
+    TRY(sql_exec_later(
         conn,
         &SQL_AUDIT_INSERT,
         SQL_ARGS(
@@ -140,7 +140,6 @@ static enum err_code add_entry(
             SQL_TEXT(entry->source),
             SQL_VIEW(buf_view(&record)),
             SQL_BLOB(hash, sizeof(hash))),
-        NULL,
         err));
     if (sql_engine_of(conn) == SQL_POSTGRES) {
         return ERR_OK; /* the insert has moved the head */

@@ -25,7 +25,7 @@ enum err_code store_device_put(
 {
     int64_t id = 0;
     TRY(store_select_int(STORE_ASK(conn, &SQL_DEVICE_NEXT_ID, SQL_NO_ARGS), &id, err));
-    return sql_exec(
+    return sql_exec_later(
         conn,
         &SQL_DEVICE_PUT,
         SQL_ARGS(
@@ -37,7 +37,6 @@ enum err_code store_device_put(
             SQL_TEXT(record->labels),
             SQL_TEXT(record->facts),
             SQL_TIME(now)),
-        NULL,
         err);
 }
 

@@ -24,7 +24,7 @@ enum err_code store_enrollment_add(
     const uint8_t token_hash[32],
     struct err_info *err)
 {
-    return sql_exec(
+    return sql_exec_later(
         conn,
         &SQL_ENROLLMENT_INSERT,
         SQL_ARGS(
@@ -37,7 +37,6 @@ enum err_code store_enrollment_add(
             SQL_TEXT(record->created_by),
             SQL_INT(record->created_at),
             SQL_INT(record->expires_at)),
-        NULL,
         err);
 }
 

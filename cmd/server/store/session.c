@@ -28,7 +28,7 @@ enum err_code store_session_put(
     struct wall_us now,
     struct err_info *err)
 {
-    return sql_exec(
+    return sql_exec_later(
         conn,
         &SQL_SESSION_PUT,
         SQL_ARGS(
@@ -38,7 +38,6 @@ enum err_code store_session_put(
             SQL_INT(record->epoch),
             SQL_TIME(now),
             SQL_INT(record->expires_at)),
-        NULL,
         err);
 }
 
@@ -74,7 +73,10 @@ enum err_code store_challenge_add(
     struct wall_us now,
     struct err_info *err)
 {
-    TRY(sql_exec(
+    if (sql_engine_of(conn) == SQL_POSTGRES) {
+        TRY(sql_exec_later(conn, &SQL_CHALLENGE_UNFORCED, SQL_NO_ARGS, err));
+    }
+    TRY(sql_exec_later(
         conn,
         &SQL_CHALLENGE_INSERT,
         SQL_ARGS(
@@ -83,9 +85,8 @@ enum err_code store_challenge_add(
             SQL_INT(record->agent_id),
             SQL_BLOB(record->api_key_hash.ptr, record->api_key_hash.len),
             SQL_INT(record->expires_at)),
-        NULL,
         err));
-    return sql_exec(
+    return sql_exec_later(
         conn,
         &SQL_CHALLENGE_TRIM,
         SQL_ARGS(
@@ -93,7 +94,6 @@ enum err_code store_challenge_add(
             SQL_INT(record->agent_id),
             SQL_TIME(now),
             SQL_INT(CHALLENGES_PER_AGENT)),
-        NULL,
         err);
 }
 

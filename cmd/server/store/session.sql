@@ -17,6 +17,10 @@ WHERE s.token_hash = $1 AND s.expires_at > $2 AND a.state = 2
 -- $1 workspace, $2 agent
 DELETE FROM session WHERE workspace_id = $1 AND agent_id = $2
 
+-- name: challenge_unforced [postgres]
+-- A challenge that is lost with the machine is asked for again: its commit does not wait for the disk
+SELECT set_config('synchronous_commit', 'off', true)
+
 -- name: challenge_insert
 -- $1 hash, $2 workspace, $3 agent, $4 api key hash, $5 expires_at
 INSERT INTO challenge (hash, workspace_id, agent_id, api_key_hash, expires_at) VALUES ($1, $2, $3, $4, $5)

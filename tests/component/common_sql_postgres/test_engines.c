@@ -599,6 +599,125 @@ static void test_script_errors(void **state)
     assert_ok_err(err, sql_exec_script(conn, "DELETE FROM value; DELETE FROM child;", &err));
 }
 
+static enum err_code add_later(struct sql_conn *conn, int64_t id, struct err_info *err)
+{
+    uint8_t bytes[3] = { 1, 0, 2 };
+    enum err_code code = sql_exec_later(
+        conn,
+        &VALUE_ADD,
+        SQL_ARGS(
+            SQL_INT(id), SQL_INT(7), SQL_NULL, SQL_TEXT("later"), SQL_BLOB(bytes, sizeof(bytes))),
+        err);
+    memset(bytes, 9, sizeof(bytes)); /* copied by then */
+    return code;
+}
+
+static void test_what_is_put_off_stands_before_what_comes_next(void **state)
+{
+    struct sql_conn *conn = conn_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    assert_ok_err(err, sql_begin(conn, 1, &err));
+    assert_ok_err(err, add_later(conn, 1, &err));
+    assert_ok_err(err, add_later(conn, 2, &err));
+    assert_int_equal(count_values(conn), 2);
+    struct sql_rows *rows = get_value(conn, 2);
+    assert_int_equal(sql_int(rows, 0), 7);
+    assert_true(sql_is_null(rows, 1));
+    assert_true(str_equal(sql_text(rows, 2), STR("later")));
+    assert_true(str_equal(sql_blob(rows, 3), str_from("\1\0\2", 3)));
+    sql_rows_close(rows);
+    assert_ok_err(err, add_later(conn, 3, &err));
+    assert_ok_err(err, sql_exec(conn, &VALUE_REMOVE_ABOVE, SQL_ARGS(SQL_INT(2)), NULL, &err));
+    assert_ok_err(err, sql_commit(conn, &err));
+    assert_int_equal(count_values(conn), 2);
+    assert_ok_err(err, add_later(conn, 4, &err)); /* outside: at once */
+    assert_int_equal(count_values(conn), 3);
+}
+
+static void test_a_commit_takes_what_was_put_off(void **state)
+{
+    struct sql_conn *conn = conn_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    assert_ok_err(err, sql_begin(conn, 1, &err));
+    assert_ok_err(err, add_later(conn, 1, &err));
+    assert_ok_err(err, sql_commit(conn, &err));
+    assert_int_equal(count_values(conn), 1);
+    assert_ok_err(err, sql_begin(conn, 1, &err));
+    for (int64_t id = 2; id <= 40; id++) { /* more than wait at once */
+        assert_ok_err(err, add_later(conn, id, &err));
+    }
+    assert_ok_err(err, sql_commit(conn, &err));
+    assert_int_equal(count_values(conn), 40);
+}
+
+static void test_a_rollback_drops_what_was_put_off(void **state)
+{
+    struct sql_conn *conn = conn_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    assert_ok_err(err, sql_begin(conn, 1, &err));
+    assert_ok_err(err, add_later(conn, 1, &err));
+    sql_rollback(conn);
+    assert_ok_err(err, sql_begin(conn, 1, &err));
+    assert_ok_err(err, add_id(conn, 1, &err));
+    assert_ok_err(err, add_later(conn, 2, &err));
+    sql_rollback(conn);
+    assert_ok_err(err, sql_begin(conn, 1, &err));
+    assert_ok_err(err, add_id(conn, 3, &err));
+    assert_ok_err(err, sql_commit(conn, &err));
+    assert_int_equal(count_values(conn), 1);
+}
+
+static enum err_code add_parent_later(struct sql_conn *conn, struct err_info *err)
+{
+    return sql_exec_later(conn, &PARENT_ADD, SQL_ARGS(SQL_INT(1), SQL_TEXT("one")), err);
+}
+
+/* The same parent twice; the first failure, and whose it is. */
+static enum err_code fail_late(struct sql_conn *conn, bool at_commit, struct err_info *err)
+{
+    TRY(sql_begin(conn, 1, err));
+    TRY(add_parent_later(conn, err));
+    TRY(add_parent_later(conn, err));
+    return at_commit ? sql_commit(conn, err) : add_id(conn, 1, err);
+}
+
+static void test_what_was_put_off_and_fails_is_named(void **state)
+{
+    struct sql_conn *conn = conn_of(state);
+    for (unsigned i = 0; i < 2; i++) {
+        struct err_info err = ERR_INFO_INIT;
+        assert_code(ERR_EXISTS, fail_late(conn, i == 1, &err));
+        assert_non_null(strstr(err.text, "parent_add"));
+        if (i == 0) {
+            assert_code(ERR_PRECONDITION, add_id(conn, 2, &err));
+        }
+        sql_rollback(conn);
+        assert_int_equal(count_values(conn), 0);
+        assert_ok_err(err, sql_begin(conn, 1, &err));
+        assert_ok_err(err, add_parent_later(conn, &err));
+        sql_rollback(conn);
+    }
+}
+
+static enum err_code add_parent_twice(struct sql_conn *conn, void *context, struct err_info *err)
+{
+    (void)context;
+    TRY(add_parent_later(conn, err));
+    return add_parent_later(conn, err);
+}
+
+static void test_an_attempt_puts_nothing_off(void **state)
+{
+    struct sql_conn *conn = conn_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    assert_ok_err(err, sql_begin(conn, 1, &err));
+    assert_ok_err(err, add_later(conn, 1, &err));
+    assert_code(ERR_EXISTS, sql_attempt(conn, add_parent_twice, NULL, &err));
+    assert_ok_err(err, add_later(conn, 2, &err));
+    assert_ok_err(err, sql_commit(conn, &err));
+    assert_int_equal(count_values(conn), 2);
+}
+
 /* Deferred to the commit, so that it is the commit that fails. */
 static void test_commit_fails(void **state)
 {
@@ -618,28 +737,35 @@ static void test_commit_fails(void **state)
     assert_ok_err(err, sql_commit(conn, &err));
 }
 
-#define BOTH_TESTS(setup)                                                                \
-    cmocka_unit_test_setup_teardown(test_numbers, setup, teardown),                      \
-        cmocka_unit_test_setup_teardown(test_text_and_bytes, setup, teardown),           \
-        cmocka_unit_test_setup_teardown(test_large_bytes, setup, teardown),              \
-        cmocka_unit_test_setup_teardown(test_nulls, setup, teardown),                    \
-        cmocka_unit_test_setup_teardown(test_values_are_not_converted, setup, teardown), \
-        cmocka_unit_test_setup_teardown(test_aggregates, setup, teardown),               \
-        cmocka_unit_test_setup_teardown(test_booleans, setup, teardown),                 \
-        cmocka_unit_test_setup_teardown(test_rows_in_order_and_counts, setup, teardown), \
-        cmocka_unit_test_setup_teardown(test_returning, setup, teardown),                \
-        cmocka_unit_test_setup_teardown(test_constraints, setup, teardown),              \
-        cmocka_unit_test_setup_teardown(test_unsound_text_is_refused, setup, teardown),  \
-        cmocka_unit_test_setup_teardown(test_commit_and_rollback, setup, teardown),      \
-        cmocka_unit_test_setup_teardown(test_failed_transaction, setup, teardown),       \
-        cmocka_unit_test_setup_teardown(                                                 \
-            test_an_attempt_that_fails_leaves_the_transaction_whole, setup, teardown),   \
-        cmocka_unit_test_setup_teardown(test_reading_transaction, setup, teardown),      \
-        cmocka_unit_test_setup_teardown(test_a_lookup_is_one_query, setup, teardown),    \
-        cmocka_unit_test_setup_teardown(test_one_set_of_rows, setup, teardown),          \
-        cmocka_unit_test_setup_teardown(test_statements_of_one_engine, setup, teardown), \
-        cmocka_unit_test_setup_teardown(test_transact_retries, setup, teardown),         \
-        cmocka_unit_test_setup_teardown(test_script_errors, setup, teardown),            \
+#define BOTH_TESTS(setup)                                                                         \
+    cmocka_unit_test_setup_teardown(test_numbers, setup, teardown),                               \
+        cmocka_unit_test_setup_teardown(test_text_and_bytes, setup, teardown),                    \
+        cmocka_unit_test_setup_teardown(test_large_bytes, setup, teardown),                       \
+        cmocka_unit_test_setup_teardown(test_nulls, setup, teardown),                             \
+        cmocka_unit_test_setup_teardown(test_values_are_not_converted, setup, teardown),          \
+        cmocka_unit_test_setup_teardown(test_aggregates, setup, teardown),                        \
+        cmocka_unit_test_setup_teardown(test_booleans, setup, teardown),                          \
+        cmocka_unit_test_setup_teardown(test_rows_in_order_and_counts, setup, teardown),          \
+        cmocka_unit_test_setup_teardown(test_returning, setup, teardown),                         \
+        cmocka_unit_test_setup_teardown(test_constraints, setup, teardown),                       \
+        cmocka_unit_test_setup_teardown(test_unsound_text_is_refused, setup, teardown),           \
+        cmocka_unit_test_setup_teardown(test_commit_and_rollback, setup, teardown),               \
+        cmocka_unit_test_setup_teardown(test_failed_transaction, setup, teardown),                \
+        cmocka_unit_test_setup_teardown(                                                          \
+            test_an_attempt_that_fails_leaves_the_transaction_whole, setup, teardown),            \
+        cmocka_unit_test_setup_teardown(test_reading_transaction, setup, teardown),               \
+        cmocka_unit_test_setup_teardown(test_a_lookup_is_one_query, setup, teardown),             \
+        cmocka_unit_test_setup_teardown(test_one_set_of_rows, setup, teardown),                   \
+        cmocka_unit_test_setup_teardown(test_statements_of_one_engine, setup, teardown),          \
+        cmocka_unit_test_setup_teardown(test_transact_retries, setup, teardown),                  \
+        cmocka_unit_test_setup_teardown(test_script_errors, setup, teardown),                     \
+        cmocka_unit_test_setup_teardown(                                                          \
+            test_what_is_put_off_stands_before_what_comes_next, setup, teardown),                 \
+        cmocka_unit_test_setup_teardown(test_a_commit_takes_what_was_put_off, setup, teardown),   \
+        cmocka_unit_test_setup_teardown(test_a_rollback_drops_what_was_put_off, setup, teardown), \
+        cmocka_unit_test_setup_teardown(                                                          \
+            test_what_was_put_off_and_fails_is_named, setup, teardown),                           \
+        cmocka_unit_test_setup_teardown(test_an_attempt_puts_nothing_off, setup, teardown),       \
         cmocka_unit_test_setup_teardown(test_commit_fails, setup, teardown)
 
 int main(void)
