@@ -11,22 +11,22 @@ enum {
     TEXT_BYTES = 480
 };
 
-enum hindrance {
-    NOT_ASKED_FOR, /* another agent was named */
-    OFFLINE,
-    CORDONED,
-    NO_DRIVER,
-    NO_LABELS,
-    NO_IMAGE,
-    NO_SLOT,
-    NO_CPU,
-    NO_MEMORY,
-    NO_DISK,
-    HINDRANCE_COUNT,
-    NONE = HINDRANCE_COUNT
+enum {
+    NONE = PLACEMENT_HINDRANCE_COUNT
 };
 
-static const char *const hindrance_texts[HINDRANCE_COUNT] = {
+#define NOT_ASKED_FOR PLACEMENT_NOT_ASKED_FOR
+#define OFFLINE       PLACEMENT_OFFLINE
+#define CORDONED      PLACEMENT_CORDONED
+#define NO_DRIVER     PLACEMENT_NO_DRIVER
+#define NO_LABELS     PLACEMENT_NO_LABELS
+#define NO_IMAGE      PLACEMENT_NO_IMAGE
+#define NO_SLOT       PLACEMENT_NO_SLOT
+#define NO_CPU        PLACEMENT_NO_CPU
+#define NO_MEMORY     PLACEMENT_NO_MEMORY
+#define NO_DISK       PLACEMENT_NO_DISK
+
+static const char *const hindrance_texts[PLACEMENT_HINDRANCE_COUNT] = {
     [NOT_ASKED_FOR] = "not the agent asked for",
     [OFFLINE] = "offline",
     [CORDONED] = "cordoned",
@@ -57,24 +57,32 @@ static bool is_named(const struct placement_ask *ask, const struct placement_age
         || str_equal(str_of(ask->agent), str_of(id));
 }
 
-static enum hindrance room_of(const struct placement_ask *ask, const struct placement_agent *agent)
+static int room_of(
+    const struct placement_room *asked,
+    const struct placement_room *offered,
+    const struct placement_room *promised)
 {
-    const struct placement_room *offered = &agent->offered;
-    const struct placement_room *promised = &agent->promised;
-    if (promised->sandboxes + ask->room.sandboxes > offered->sandboxes) {
+    if (promised->sandboxes + asked->sandboxes > offered->sandboxes) {
         return NO_SLOT;
     }
-    if (ask->room.cpu_millis > offered->cpu_millis - promised->cpu_millis) {
+    if (asked->cpu_millis > offered->cpu_millis - promised->cpu_millis) {
         return NO_CPU;
     }
-    if (ask->room.memory_bytes > offered->memory_bytes - promised->memory_bytes) {
+    if (asked->memory_bytes > offered->memory_bytes - promised->memory_bytes) {
         return NO_MEMORY;
     }
-    return ask->room.disk_bytes > offered->disk_bytes - promised->disk_bytes ? NO_DISK : NONE;
+    return asked->disk_bytes > offered->disk_bytes - promised->disk_bytes ? NO_DISK : NONE;
 }
 
-static enum hindrance hindrance_of(
-    const struct placement_ask *ask, const struct placement_agent *agent)
+bool placement_fits(
+    const struct placement_room *asked,
+    const struct placement_room *offered,
+    const struct placement_room *promised)
+{
+    return room_of(asked, offered, promised) == NONE;
+}
+
+static int hindrance_of(const struct placement_ask *ask, const struct placement_agent *agent)
 {
     bool any_driver = ask->driver[0] == '\0';
     if (!is_named(ask, agent)) {
@@ -96,7 +104,7 @@ static enum hindrance hindrance_of(
     if (ask->image[0] != '\0' && !holds(agent->images, agent->image_count, ask->image)) {
         return NO_IMAGE;
     }
-    return room_of(ask, agent);
+    return room_of(&ask->room, &agent->offered, &agent->promised);
 }
 
 static double share(int64_t promised, int64_t asked, int64_t offered)
@@ -122,13 +130,7 @@ static double fullness(const struct placement_ask *ask, const struct placement_a
     return most;
 }
 
-struct free_room { /* the most any agent has left */
-    int64_t cpu_millis;
-    int64_t memory_bytes;
-    int64_t disk_bytes;
-};
-
-static void note_free(struct free_room *most, const struct placement_agent *agent)
+static void note_free(struct placement_room *most, const struct placement_agent *agent)
 {
     int64_t cpu = agent->offered.cpu_millis - agent->promised.cpu_millis;
     int64_t memory = agent->offered.memory_bytes - agent->promised.memory_bytes;
@@ -140,12 +142,12 @@ static void note_free(struct free_room *most, const struct placement_agent *agen
 
 static void describe(
     const struct placement_ask *ask,
-    const size_t hindered[HINDRANCE_COUNT],
-    const struct free_room *most,
+    const size_t hindered[PLACEMENT_HINDRANCE_COUNT],
+    const struct placement_room *most,
     struct buf *out)
 {
     const char *separator = "";
-    for (int i = 0; i < HINDRANCE_COUNT; i++) {
+    for (int i = 0; i < PLACEMENT_HINDRANCE_COUNT; i++) {
         if (hindered[i] == 0) {
             continue;
         }
@@ -168,41 +170,38 @@ static void describe(
     }
 }
 
-enum err_code placement_choose(
-    const struct placement_ask *ask,
-    const struct placement_agent *agents,
-    size_t count,
-    const struct placement_agent **ret_agent,
-    struct err_info *err)
+void placement_look(struct placement_search *search, const struct placement_agent *agent)
 {
-    size_t hindered[HINDRANCE_COUNT] = { 0 };
-    struct free_room most = { 0, 0, 0 };
-    const struct placement_agent *best = NULL;
-    double best_fullness = 0;
-    for (size_t i = 0; i < count; i++) {
-        enum hindrance hindrance = hindrance_of(ask, &agents[i]);
-        if (hindrance != NONE) {
-            hindered[hindrance]++;
-            if (hindrance >= NO_SLOT) {
-                note_free(&most, &agents[i]);
-            }
-            continue;
+    int hindrance = hindrance_of(search->ask, agent);
+    search->count++;
+    if (hindrance != NONE) {
+        search->hindered[hindrance]++;
+        if (hindrance >= NO_SLOT) {
+            note_free(&search->most, agent);
         }
-        double full = fullness(ask, &agents[i]);
-        if (best == NULL || full < best_fullness) {
-            best = &agents[i];
-            best_fullness = full;
-        }
+        return;
     }
-    if (best != NULL) {
-        *ret_agent = best;
+    double full = fullness(search->ask, agent);
+    if (!search->has_best || full < search->best_fullness) {
+        search->has_best = true;
+        search->best_fullness = full;
+        search->best_id = agent->id;
+        search->best_offered = agent->offered;
+    }
+}
+
+enum err_code placement_end(
+    const struct placement_search *search, int64_t *ret_agent_id, struct err_info *err)
+{
+    if (search->has_best) {
+        *ret_agent_id = search->best_id;
         return ERR_OK;
     }
-    if (count == 0) {
+    if (search->count == 0) {
         return ERR_SET(err, ERR_PRECONDITION, "no agent fits: the workspace has no agents");
     }
     AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
-    describe(ask, hindered, &most, &text);
+    describe(search->ask, search->hindered, &search->most, &text);
     return ERR_SET(
-        err, ERR_PRECONDITION, "no agent fits: of %zu agents %s", count, buf_text(&text));
+        err, ERR_PRECONDITION, "no agent fits: of %zu agents %s", search->count, buf_text(&text));
 }

@@ -38,15 +38,50 @@ struct placement_ask {
     selector_lookup_fn lookup;
 };
 
+enum placement_hindrance {
+    PLACEMENT_NOT_ASKED_FOR, /* another agent was named */
+    PLACEMENT_OFFLINE,
+    PLACEMENT_CORDONED,
+    PLACEMENT_NO_DRIVER,
+    PLACEMENT_NO_LABELS,
+    PLACEMENT_NO_IMAGE,
+    PLACEMENT_NO_SLOT,
+    PLACEMENT_NO_CPU,
+    PLACEMENT_NO_MEMORY,
+    PLACEMENT_NO_DISK,
+    PLACEMENT_HINDRANCE_COUNT
+};
+
+/* A look at one agent after the other; nothing of an agent is kept but its numbers. */
+struct placement_search {
+    const struct placement_ask *ask;
+    size_t count;
+    size_t hindered[PLACEMENT_HINDRANCE_COUNT];
+    struct placement_room most; /* the most any agent without room has left */
+    bool has_best;
+    double best_fullness;
+    int64_t best_id;
+    struct placement_room best_offered;
+};
+
+#define PLACEMENT_SEARCH_INIT(asked) \
+    {                                \
+        .ask = (asked)               \
+    }
+
+void placement_look(struct placement_search *search, const struct placement_agent *agent);
+
 /*
  * ERR_PRECONDITION tells how many agents there are and what kept each of them out ("no agent fits:
  * of 3 agents 1 is offline, 2 have too little memory (256 MiB asked, at most 100 MiB free)").
  */
-enum err_code placement_choose(
-    const struct placement_ask *ask,
-    const struct placement_agent *agents,
-    size_t count,
-    const struct placement_agent **ret_agent,
-    struct err_info *err) MUST_CHECK;
+enum err_code placement_end(
+    const struct placement_search *search, int64_t *ret_agent_id, struct err_info *err) MUST_CHECK;
+
+/* Whether what is asked for fits beside what is promised. */
+bool placement_fits(
+    const struct placement_room *asked,
+    const struct placement_room *offered,
+    const struct placement_room *promised);
 
 #endif

@@ -4,14 +4,19 @@
 #include "cmd/server/store/agent.h"
 #include "common/wire/wire.h"
 
+#include <stdlib.h>
+
 enum {
-    AGENTS_MAX = 20000,
+    PAGE_ROWS = 50,
+    PAGE_BYTES = 32 * 1024 * 1024,  /* of agents, with a hello of up to 256 KiB each */
+    OFFER_BYTES = 16 * 1024 * 1024, /* of one hello unpacked, and its labels */
     MILLIS = 1000
 };
 
 typedef Agentgateway__V1__Capacity capacity_type;
 
-static const capacity_type *read_capacity(struct work *work, struct str_view packed)
+static const capacity_type *read_capacity(
+    struct work *work, struct str_view packed, struct arena *arena)
 {
     ProtobufCMessage *hello = NULL;
     if (packed.len == 0
@@ -20,7 +25,7 @@ static const capacity_type *read_capacity(struct work *work, struct str_view pac
                &agentgateway__v1__control_hello__descriptor,
                packed.ptr,
                packed.len,
-               work->arena,
+               arena,
                &hello,
                NULL)
             != ERR_OK) {
@@ -46,56 +51,91 @@ static void fill_offer(struct placement_agent *agent, const capacity_type *capac
     agent->image_count = capacity->n_sandbox_images;
 }
 
-static void fill_promises(
-    struct placement_agent *agents, size_t count, const struct store_list *loads)
+static struct placement_room room_of(const struct sandbox_load *load)
 {
-    const struct sandbox_load *load = loads->records;
-    for (size_t i = 0; i < loads->count; i++) {
-        for (size_t k = 0; k < count; k++) {
-            if (agents[k].id == load[i].agent_id) {
-                agents[k].promised = (struct placement_room){
-                    .cpu_millis = load[i].cpu_millis,
-                    .memory_bytes = load[i].memory_bytes,
-                    .disk_bytes = load[i].disk_bytes,
-                    .sandboxes = load[i].count,
-                };
-            }
-        }
-    }
+    return (struct placement_room){
+        .cpu_millis = load->cpu_millis,
+        .memory_bytes = load->memory_bytes,
+        .disk_bytes = load->disk_bytes,
+        .sandboxes = load->count,
+    };
 }
 
-static enum err_code load_agents(
+static int compare_loads(const void *a, const void *b)
+{
+    int64_t left = ((const struct sandbox_load *)a)->agent_id;
+    int64_t right = ((const struct sandbox_load *)b)->agent_id;
+    return left < right ? -1 : left > right;
+}
+
+/* What was promised to an agent's sandboxes; loads are by agent. */
+static struct placement_room find_promised(const struct store_list *loads, int64_t agent_id)
+{
+    const struct sandbox_load key = { .agent_id = agent_id };
+    const struct sandbox_load *load = loads->count == 0
+        ? NULL
+        : bsearch(&key, loads->records, loads->count, sizeof(key), compare_loads);
+    return load == NULL ? (struct placement_room){ 0, 0, 0, 0 } : room_of(load);
+}
+
+static void look_at(
     const struct lifecycle *self,
-    struct placement_agent **ret_agents,
-    size_t *ret_count,
-    struct err_info *err)
+    struct placement_search *search,
+    const struct agent_offer *offer,
+    const struct store_list *loads,
+    struct arena *arena)
 {
     struct work *work = self->work;
-    struct store_list list;
+    struct placement_agent agent = {
+        .id = offer->id,
+        .name = offer->name,
+        .labels = labels_read(work->service->schema, offer->labels, arena),
+        .is_online = offer->last_seen_at >= work->now.value - lifecycle_grace_us(work->service),
+        .is_cordoned = offer->cordoned,
+        .promised = find_promised(loads, offer->id),
+    };
+    fill_offer(&agent, read_capacity(work, offer->hello, arena));
+    placement_look(search, &agent);
+}
+
+/* Page by page: the hellos of a thousand agents need not fit into memory together. */
+static enum err_code look_at_all(
+    const struct lifecycle *self, struct placement_search *search, struct err_info *err)
+{
+    struct work *work = self->work;
+    AUTO_ARENA struct arena *page_arena = arena_create(PAGE_BYTES);
+    AUTO_ARENA struct arena *offer_arena = arena_create(OFFER_BYTES);
     struct store_list loads;
-    const struct agent_filter filter = { .state = AGENT_CONFIRMED, .limit = AGENTS_MAX };
-    TRY(store_agent_list(work->conn, self->workspace_id, &filter, work->arena, &list, err));
-    TRY(store_sandbox_loads(work->conn, self->workspace_id, work->arena, &loads, err));
-    struct placement_agent *agents = arena_alloc(work->arena, (list.count + 1) * sizeof(*agents));
-    if (agents == NULL) {
-        return ERR_SET(err, ERR_LIMIT, "the workspace has too many agents to choose from");
-    }
-    const struct agent_record *records = list.records;
-    int64_t online_since = work->now.value - lifecycle_grace_us(work->service);
-    for (size_t i = 0; i < list.count; i++) {
-        agents[i] = (struct placement_agent){
-            .id = records[i].id,
-            .name = records[i].name,
-            .labels = labels_read(work->service->schema, records[i].labels, work->arena),
-            .is_online = records[i].last_seen_at >= online_since,
-            .is_cordoned = records[i].cordoned,
-        };
-        fill_offer(&agents[i], read_capacity(work, records[i].hello));
-    }
-    fill_promises(agents, list.count, &loads);
-    *ret_agents = agents;
-    *ret_count = list.count;
+    struct store_list page;
+    struct agent_filter filter = { .limit = PAGE_ROWS };
+    TRY(store_sandbox_loads(work->conn, self->workspace_id, 0, work->arena, &loads, err));
+    do {
+        arena_reset(page_arena);
+        TRY(store_agent_offers(work->conn, self->workspace_id, &filter, page_arena, &page, err));
+        const struct agent_offer *offers = page.records;
+        for (size_t i = 0; i < page.count; i++) {
+            arena_reset(offer_arena);
+            look_at(self, search, &offers[i], &loads, offer_arena);
+            filter.after_id = offers[i].id;
+        }
+    } while (page.count == PAGE_ROWS);
     return ERR_OK;
+}
+
+/* Others may have been placed there meanwhile; from here on none is until the transaction ends. */
+static enum err_code confirm_room(
+    const struct lifecycle *self, const struct placement_search *search, struct err_info *err)
+{
+    struct work *work = self->work;
+    struct agent_marks marks;
+    struct store_list loads;
+    int64_t agent_id = search->best_id;
+    TRY(store_agent_marks(work->conn, self->workspace_id, agent_id, &marks, err));
+    TRY(store_sandbox_loads(work->conn, self->workspace_id, agent_id, work->arena, &loads, err));
+    const struct placement_room promised = find_promised(&loads, agent_id);
+    return placement_fits(&search->ask->room, &search->best_offered, &promised)
+        ? ERR_OK
+        : ERR_SET(err, ERR_BUSY, "the agents' room was taken at the same time; try again");
 }
 
 enum err_code place_choose(
@@ -106,14 +146,10 @@ enum err_code place_choose(
     struct err_info *err)
 {
     struct selector *selector = NULL;
-    struct placement_agent *agents = NULL;
-    const struct placement_agent *chosen = NULL;
-    size_t count = 0;
     if (selector_parse(str_of(wish->selector), self->work->arena, &selector, err) != ERR_OK) {
         err_prefix(err, "annotations[" SPEC_SELECTOR_ANNOTATION "]");
         return ERR_INVALID;
     }
-    TRY(load_agents(self, &agents, &count, err));
     const struct placement_ask ask = {
         .room = facts->room,
         .driver = facts->driver,
@@ -122,7 +158,8 @@ enum err_code place_choose(
         .selector = selector,
         .lookup = labels_find,
     };
-    TRY(placement_choose(&ask, agents, count, &chosen, err));
-    *ret_agent_id = chosen->id;
-    return ERR_OK;
+    struct placement_search search = PLACEMENT_SEARCH_INIT(&ask);
+    TRY(look_at_all(self, &search, err));
+    TRY(placement_end(&search, ret_agent_id, err));
+    return confirm_room(self, &search, err);
 }

@@ -5,7 +5,8 @@
 #include "cmd/server/sandbox/lifecycle.h"
 #include "cmd/server/sandbox/spec.h"
 
-/* Inside a transaction. ERR_PRECONDITION: none fits, and why; ERR_INVALID: the selector. */
+/* Inside a transaction, which keeps the agent to itself from then on. ERR_PRECONDITION: none fits,
+ * and why; ERR_INVALID: the selector. */
 enum err_code place_choose(
     const struct lifecycle *self,
     const struct lifecycle_wish *wish,

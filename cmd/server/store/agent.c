@@ -144,6 +144,35 @@ enum err_code store_agent_list(
         err);
 }
 
+static const struct store_column offer_columns[] = {
+    STORE_COLUMN(agent_offer, id, STORE_INT),
+    STORE_COLUMN(agent_offer, name, STORE_TEXT),
+    STORE_COLUMN(agent_offer, labels, STORE_TEXT),
+    STORE_COLUMN(agent_offer, cordoned, STORE_BOOL),
+    STORE_COLUMN(agent_offer, last_seen_at, STORE_INT),
+    STORE_COLUMN(agent_offer, hello, STORE_BLOB),
+};
+static const struct store_type offer_type = STORE_TYPE(agent_offer, offer_columns);
+
+enum err_code store_agent_offers(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct agent_filter *filter,
+    struct arena *arena,
+    struct store_list *ret_list,
+    struct err_info *err)
+{
+    return store_select(
+        STORE_ASK(
+            conn,
+            &SQL_AGENT_OFFERS,
+            SQL_ARGS(SQL_INT(workspace_id), SQL_INT(filter->after_id), SQL_INT(filter->limit))),
+        &offer_type,
+        arena,
+        ret_list,
+        err);
+}
+
 enum err_code store_agent_last_seen(struct sql_conn *conn, int64_t *ret_time, struct err_info *err)
 {
     return store_select_int(STORE_ASK(conn, &SQL_AGENT_LAST_SEEN, SQL_NO_ARGS), ret_time, err);

@@ -101,6 +101,25 @@ enum err_code store_agent_list(
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
+
+/* What placement looks at. */
+struct agent_offer {
+    int64_t id;
+    const char *name;
+    const char *labels; /* JSON object */
+    bool cordoned;
+    int64_t last_seen_at;
+    struct str_view hello; /* packed ControlHello, up to 256 KiB */
+};
+
+/* struct agent_offer of confirmed agents, by id. */
+enum err_code store_agent_offers(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct agent_filter *filter, /* after_id and limit */
+    struct arena *arena,
+    struct store_list *ret_list,
+    struct err_info *err) MUST_CHECK;
 /* Of the agents of all workspaces; 0: none was ever seen. */
 enum err_code store_agent_last_seen(struct sql_conn *conn, int64_t *ret_time, struct err_info *err)
     MUST_CHECK;

@@ -46,6 +46,14 @@ WHERE a.workspace_id = $1 AND (CAST($2 AS bigint) = 0 OR a.state = $2)
 ORDER BY a.id
 LIMIT $7
 
+-- name: agent_offers
+-- $1 workspace, $2 id after which the page starts, $3 limit: what placement looks at, of confirmed agents
+SELECT id, name, labels, cordoned, last_seen_at, hello
+FROM agent
+WHERE workspace_id = $1 AND state = 2 AND id > $2
+ORDER BY id
+LIMIT $3
+
 -- name: agent_last_seen
 -- when the last of all agents was seen; 0: none ever
 SELECT COALESCE(MAX(last_seen_at), 0) FROM agent

@@ -14,7 +14,10 @@ enum {
     LARGE_COUNT = 60,
     MANY = 1100,
     HELLO_BYTES = 48 * 1024 * 1024, /* what a control stream's event has */
-    TASK_BYTES = 1024 * 1024,       /* what a task of housekeeping has */
+    TALKERS = 200,
+    TALK_BYTES = 250 * 1024, /* together more than a call has */
+    CALL_BYTES = 64 * 1024 * 1024,
+    TASK_BYTES = 1024 * 1024, /* what a task of housekeeping has */
 };
 
 struct bench {
@@ -291,6 +294,90 @@ static void test_strangers_go(void **state)
     bench_deinit(&bench);
 }
 
+/* The agent has room for so many sandboxes, and says it at some length. */
+static void offer(struct bench *bench, int64_t agent, uint32_t sandboxes, size_t hello_bytes)
+{
+    struct err_info err = ERR_INFO_INIT;
+    static const char *drivers[] = { "native" };
+    Agentgateway__V1__ControlHello message = AGENTGATEWAY__V1__CONTROL_HELLO__INIT;
+    Agentgateway__V1__Capacity capacity = AGENTGATEWAY__V1__CAPACITY__INIT;
+    AUTO_BUF struct buf packed = BUF_INIT(2 * TASK_BYTES);
+    capacity.cpus = 64;
+    capacity.memory_bytes = UINT64_C(1) << 40;
+    capacity.disk_bytes = UINT64_C(1) << 40;
+    capacity.sandboxes = sandboxes;
+    capacity.n_sandbox_drivers = 1;
+    capacity.sandbox_drivers = (char **)(uintptr_t)drivers;
+    message.capacity = &capacity;
+    message.boot_id = mem_alloc(hello_bytes + 1);
+    memset(message.boot_id, 'b', hello_bytes);
+    wire_pack(&message.base, &packed);
+    mem_free(message.boot_id);
+    const struct agent_hello said = { .packed = buf_view(&packed), .version = STR("1") };
+    place_begin(bench->place, WORKSPACE_DEFAULT);
+    assert_ok_err(
+        err,
+        store_agent_hello(
+            bench->place->conn, WORKSPACE_DEFAULT, agent, &said, clock_wall(clock_system()), &err));
+    place_commit(bench->place);
+}
+
+static enum err_code create(struct work *work, void *context, struct err_info *err)
+{
+    (void)context;
+    Openshell__V1__SandboxSpec spec = OPENSHELL__V1__SANDBOX_SPEC__INIT;
+    static const char *command[] = { "true" };
+    spec.n_command = 1;
+    spec.command = (char **)(uintptr_t)command;
+    const struct lifecycle self = { .work = work,
+                                    .workspace_id = WORKSPACE_DEFAULT,
+                                    .workspace = "default",
+                                    .actor = "user:local/0" };
+    const struct lifecycle_wish wish = {
+        .name = "", .labels = "{}", .annotations = "{}", .agent = "", .selector = "", .spec = &spec
+    };
+    struct sandbox_record record;
+    return lifecycle_create(&self, &wish, &record, err);
+}
+
+static enum err_code create_one(struct bench *bench, struct err_info *err)
+{
+    AUTO_ARENA struct arena *arena = arena_create(CALL_BYTES);
+    return work_run(bench->worker, arena, WORKSPACE_DEFAULT, create, NULL, err);
+}
+
+/* However much agents say in their hellos, sandboxes find a place. */
+static void test_a_place_among_talkative_agents(void **state)
+{
+    struct bench bench;
+    struct err_info err = ERR_INFO_INIT;
+    bench_init(&bench, state);
+    for (uint8_t i = 2; i < 2 + TALKERS; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "talker-%u", i);
+        int64_t agent = place_add_agent(bench.place, WORKSPACE_DEFAULT, name, i);
+        offer(&bench, agent, i == TALKERS ? 1 : 0, TALK_BYTES);
+    }
+    assert_ok_err(err, create_one(&bench, &err));
+    assert_int_equal(
+        count(&bench, "sandbox s JOIN agent a ON a.id = s.agent_id WHERE a.name = 'talker-200'"),
+        1);
+    assert_code(ERR_PRECONDITION, create_one(&bench, &err));
+    bench_deinit(&bench);
+}
+
+struct creation {
+    struct bench *bench;
+    enum err_code code;
+};
+
+static void create_on_a_thread(void *context)
+{
+    struct creation *creation = context;
+    struct err_info err = ERR_INFO_INIT;
+    creation->code = create_one(creation->bench, &err);
+}
+
 static void sweep_on_a_thread(void *context)
 {
     sweep_all(context);
@@ -330,6 +417,46 @@ static void test_a_sweep_that_waits_holds_no_events(void **state)
     bench_deinit(&bench);
 }
 
+/* PostgreSQL: of two that are placed at the same time on the last room one is refused. */
+static void test_two_at_once_take_no_room_twice(void **state)
+{
+    struct bench bench;
+    struct err_info err = ERR_INFO_INIT;
+    struct thread thread;
+    bench_init(&bench, state);
+    struct creation creation = { &bench, ERR_INTERNAL };
+    offer(&bench, bench.agent, 1, 1);
+    struct sql_conn *other = place_connect(bench.place);
+    struct agent_marks marks;
+    assert_ok_err(err, sql_begin(other, WORKSPACE_DEFAULT, &err));
+    assert_ok_err(err, store_agent_marks(other, WORKSPACE_DEFAULT, bench.agent, &marks, &err));
+    const struct sandbox_record record = {
+        .workspace_id = WORKSPACE_DEFAULT,
+        .id = "sbx_first",
+        .name = "first",
+        .agent_id = bench.agent,
+        .phase = PHASE_PROVISIONING,
+        .labels = "{}",
+        .annotations = "{}",
+        .spec = STR("s"),
+        .reason = "",
+        .message = "",
+        .policy_version = 1,
+        .created_by = "user:local/0",
+        .created_at = PLACE_NOW.value,
+    };
+    assert_ok_err(err, store_sandbox_add(other, &record, &err));
+    assert_ok_err(err, thread_start(&thread, "create", create_on_a_thread, &creation, &err));
+    while (ask_count(&bench, &WAITS_OF_TEST) == 0) { /* it has chosen, and waits for the agent */
+    }
+    assert_ok_err(err, sql_commit(other, &err));
+    thread_join(&thread);
+    sql_close(other);
+    assert_int_equal(creation.code, ERR_PRECONDITION);
+    assert_int_equal(count(&bench, "sandbox"), 1);
+    bench_deinit(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +468,9 @@ int main(void)
         PLACE_BOTH(test_a_hello_of_large_sandboxes),
         PLACE_BOTH(test_a_hello_of_many_sandboxes),
         PLACE_BOTH(test_strangers_go),
+        PLACE_BOTH(test_a_place_among_talkative_agents),
+        cmocka_unit_test_setup_teardown(
+            test_two_at_once_take_no_room_twice, place_setup_postgres, place_teardown),
         cmocka_unit_test_setup_teardown(
             test_a_sweep_that_waits_holds_no_events, place_setup_postgres, place_teardown),
     };

@@ -142,12 +142,13 @@ enum err_code store_sandbox_head_list(
 enum err_code store_sandbox_loads(
     struct sql_conn *conn,
     int64_t workspace_id,
+    int64_t agent_id,
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err)
 {
     return store_select(
-        STORE_ASK(conn, &SQL_SANDBOX_LOADS, SQL_ARGS(SQL_INT(workspace_id))),
+        STORE_ASK(conn, &SQL_SANDBOX_LOADS, SQL_ARGS(SQL_INT(workspace_id), SQL_INT(agent_id))),
         &load_type,
         arena,
         ret_list,

@@ -126,10 +126,11 @@ enum err_code store_sandbox_head_list(
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
-/* struct sandbox_load of the agents that hold something. */
+/* struct sandbox_load of the agents (agent_id 0: all) that hold something, by their ids. */
 enum err_code store_sandbox_loads(
     struct sql_conn *conn,
     int64_t workspace_id,
+    int64_t agent_id,
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;

@@ -33,11 +33,12 @@ ORDER BY workspace_id, name
 LIMIT $4
 
 -- name: sandbox_loads
--- $1 workspace: what is promised to sandboxes that run or shall run
+-- $1 workspace, $2 agent (0: all): what is promised to sandboxes that run or shall run, by agent
 SELECT agent_id, COUNT(*), CAST(SUM(cpu_millis) AS bigint), CAST(SUM(memory_bytes) AS bigint), CAST(SUM(disk_bytes) AS bigint)
 FROM sandbox
-WHERE workspace_id = $1 AND agent_id IS NOT NULL AND phase IN (1, 2, 4, 5, 6, 8)
+WHERE workspace_id = $1 AND agent_id IS NOT NULL AND phase IN (1, 2, 4, 5, 6, 8) AND (CAST($2 AS bigint) = 0 OR agent_id = $2)
 GROUP BY agent_id
+ORDER BY agent_id
 
 -- name: sandbox_update
 -- $1 workspace, $2 id, $3 revision as read, $4 phase, $5 reason, $6 message, $7 exit code (null: none), $8 instance, $9 report sequence, $10 policy version, $11 policy loaded, $12 changed_at, $13 deleting_at
