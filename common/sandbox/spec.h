@@ -54,10 +54,11 @@ enum {
 #define SANDBOX_FILE_EXEC_ERR   "exec-err.log"
 #define SANDBOX_FILE_WORKSPACE  "workspace"      /* folder, without a cap */
 #define SANDBOX_FILE_IMAGE      "workspace.ext4" /* the same as an image, with one */
-#define SANDBOX_FILE_ROOT       "root"      /* where the new root is put together; empty outside */
-#define SANDBOX_FILE_IMAGE_ROOT "image"     /* where a squashfs image is mounted; empty outside */
-#define SANDBOX_TEMPLATES       "templates" /* of workspace images; beside the folder of all sandboxes \
-                                             */
+#define SANDBOX_FILE_ROOT       "root"  /* where the new root is put together; empty outside */
+#define SANDBOX_FILE_IMAGE_ROOT "image" /* where a squashfs image is mounted; empty outside */
+#define SANDBOX_TEMPLATES                                                  \
+    "templates" /* of workspace images; beside the folder of all sandboxes \
+                 */
 #define SANDBOX_DIR_TEMPLATES "../../" SANDBOX_TEMPLATES
 
 #endif

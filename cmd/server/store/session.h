@@ -44,8 +44,8 @@ enum err_code store_session_by_token(
 enum err_code store_session_remove(
     struct sql_conn *conn, int64_t workspace_id, int64_t agent_id, struct err_info *err) MUST_CHECK;
 
-/* Keeps the newest CHALLENGES_PER_AGENT. On PostgreSQL the commit of a transaction that adds one does
- * not wait for the disk: a challenge that is lost with the machine is asked for again. */
+/* Keeps the newest CHALLENGES_PER_AGENT. On PostgreSQL the commit of a transaction that adds one
+ * does not wait for the disk: a challenge that is lost with the machine is asked for again. */
 enum err_code store_challenge_add(
     struct sql_conn *conn,
     const uint8_t hash[32],
