@@ -191,6 +191,15 @@ static bool any_matches(
     return false;
 }
 
+/* As one server reads an encoded slash, or as another does: a deny holds for both. */
+static bool is_denied(const struct rules_endpoint *as, struct str_view method, struct str_view path)
+{
+    char room[HEAD_BYTES_MAX];
+    return any_matches(as->denies, as->deny_count, method, path)
+        || (as->encoded_slash
+            && any_matches(as->denies, as->deny_count, method, glob_open_slashes(path, room)));
+}
+
 /* What method and path come to at one endpoint. */
 enum content {
     CONTENT_ALLOWED,
@@ -221,7 +230,7 @@ static enum content judge_request(
                    "segments, encoded slashes, ';', '\\')";
         return as->deny_count > 0 ? CONTENT_DENIED : CONTENT_NOT_ALLOWED;
     }
-    if (any_matches(as->denies, as->deny_count, request->method, path)) {
+    if (is_denied(as, request->method, path)) {
         *ret_why = "a deny rule names this method and path";
         return CONTENT_DENIED;
     }

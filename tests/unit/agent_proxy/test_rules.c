@@ -175,6 +175,49 @@ static void test_methods_and_paths(void **unused)
     rules_destroy(rules);
 }
 
+/* Whichever way the server reads %2F: as part of a name, or as a slash. */
+static void test_encoded_slashes_where_they_may_pass(void **unused)
+{
+    static const struct rules_match allows[] = { { { "GET", 3 }, { "/public/**", 10 } },
+                                                 { { "GET", 3 }, { "/one/*", 6 } } };
+    static const struct rules_match denies[] = { { { "", 0 }, { "/admin/**", 9 } },
+                                                 { { "", 0 }, { "/public/secret/*", 16 } } };
+
+    static const struct {
+        const char *path;
+        enum rules_verdict verdict;
+    } rows[] = {
+        { "/public/a%2Fb", RULES_ALLOW },       { "/public/a%2fb%2f", RULES_ALLOW },
+        { "/one/a%2Fb", RULES_ALLOW },          { "/one/a/b", RULES_DENY },
+        { "/public/..%2Fadmin/x", RULES_DENY }, { "/public/..%2fadmin/x", RULES_DENY },
+        { "/public%2F..%2Fadmin", RULES_DENY }, { "/public/a%2F..", RULES_DENY },
+        { "/public/a%2F.%2Fb", RULES_DENY },    { "/public/%2e%2e%2Fadmin/x", RULES_DENY },
+        { "/public/a%2F%2Fb", RULES_DENY },     { "/public/a/%2Fb", RULES_DENY },
+        { "/public/secret/x", RULES_DENY },     { "/public/secret%2Fx", RULES_DENY },
+        { "/public%2Fsecret/x", RULES_DENY },   { "/public/a..%2F..b", RULES_ALLOW },
+    };
+    struct rules *rules = rules_create();
+    (void)unused;
+    add(rules,
+        &(struct rules_endpoint){ .host = STR("api.example"),
+                                  .ports = http,
+                                  .port_count = 1,
+                                  .inspected = true,
+                                  .encoded_slash = true,
+                                  .allows = allows,
+                                  .allow_count = 2,
+                                  .denies = denies,
+                                  .deny_count = 2 });
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        enum rules_verdict verdict = VERDICT(rules, "api.example", 80, "GET", rows[i].path);
+        if (verdict != rows[i].verdict) {
+            print_error("%s\n", rows[i].path);
+        }
+        assert_int_equal(verdict, rows[i].verdict);
+    }
+    rules_destroy(rules);
+}
+
 static void test_levels_of_access_and_audit(void **unused)
 {
     struct rules *rules = rules_create();
@@ -269,6 +312,69 @@ static void test_globs(void **unused)
     assert_false(glob_matches(str_from(pattern, GLOB_BYTES_MAX), str_from(path, sizeof(path))));
     path[sizeof(path) - 1] = 'b';
     assert_true(glob_matches(str_from(pattern, GLOB_BYTES_MAX), str_from(path, sizeof(path))));
+}
+
+/* The definition, one table cell after the other. */
+static bool defined(const char *pattern, const char *path)
+{
+    static bool fits[64][64]; /* the rest of the pattern, the rest of the path */
+    size_t ends = strlen(pattern);
+    size_t end = strlen(path);
+    for (size_t i = ends + 1; i-- > 0;) {
+        for (size_t k = end + 1; k-- > 0;) {
+            size_t stars = strspn(pattern + i, "*");
+            size_t width = stars > 2 ? 2 : stars;
+            bool takes = k < end
+                && (width == 0 ? i < ends && pattern[i] == path[k] : width == 2 || path[k] != '/');
+            fits[i][k] = width == 0 ? (i == ends ? k == end : takes && fits[i + 1][k + 1])
+                                    : fits[i + width][k] || (takes && fits[i][k + 1]);
+        }
+    }
+    return fits[0][0];
+}
+
+static void test_globs_are_what_their_definition_says(void **unused)
+{
+    uint32_t random = 4711;
+    size_t matches = 0;
+    (void)unused;
+    for (int round = 0; round < 100000; round++) {
+        char texts[2][24];
+        static const char *const letters[] = { "**/a", "/ab" };
+        for (size_t which = 0; which < 2; which++) {
+            random = random * 1664525U + 1013904223U;
+            size_t bytes = 1 + (random >> 16) % (which == 0 ? 9 : 16);
+            size_t choices = strlen(letters[which]);
+            for (size_t i = 0; i < bytes; i++) {
+                random = random * 1664525U + 1013904223U;
+                texts[which][i] = letters[which][(random >> 16) % choices];
+            }
+            texts[which][bytes] = '\0';
+        }
+        bool expected = defined(texts[0], texts[1]);
+        matches += expected ? 1 : 0;
+        if (glob_matches(str_of(texts[0]), str_of(texts[1])) != expected) {
+            print_error("%s %s\n", texts[0], texts[1]);
+            fail();
+        }
+    }
+    assert_in_range(matches, 10000, 90000);
+    /* Over the border of a word of places, too. */
+    char pattern[GLOB_BYTES_MAX];
+    char path[GLOB_BYTES_MAX];
+    for (size_t plain = 0; plain + 3 < GLOB_BYTES_MAX; plain++) {
+        memset(pattern, 'a', sizeof(pattern));
+        memset(path, 'a', sizeof(path));
+        pattern[0] = '*';
+        pattern[plain + 1] = '*';
+        pattern[plain + 2] = 'b';
+        path[plain + 2] = 'b';
+        struct str_view whole = str_from(pattern, plain + 3);
+        assert_true(glob_matches(whole, str_from(path, plain + 3)));
+        assert_true(glob_matches(whole, str_from(path + 2, plain + 1)));
+        assert_false(glob_matches(whole, str_from(path, plain + 4)));
+        assert_false(glob_matches(whole, str_from(path + 3, plain)) && plain > 0);
+    }
 }
 
 /* ---- Policies as they come ---- */
@@ -384,7 +490,9 @@ int main(void)
         cmocka_unit_test(test_addresses_behind_a_name),
         cmocka_unit_test(test_methods_and_paths),
         cmocka_unit_test(test_levels_of_access_and_audit),
+        cmocka_unit_test(test_encoded_slashes_where_they_may_pass),
         cmocka_unit_test(test_globs),
+        cmocka_unit_test(test_globs_are_what_their_definition_says),
         cmocka_unit_test(test_a_policy_becomes_rules),
         cmocka_unit_test(test_what_cannot_be_enforced_is_refused_by_name),
     };

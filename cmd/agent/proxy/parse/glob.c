@@ -1,5 +1,7 @@
 #include "cmd/agent/proxy/parse/glob.h"
 
+#define ENCODED_SLASH "%2F"
+
 const char *glob_check(struct str_view pattern)
 {
     if (pattern.len > GLOB_BYTES_MAX) {
@@ -15,52 +17,104 @@ const char *glob_check(struct str_view pattern)
         : "a path pattern begins with '/' or a star";
 }
 
-/* Which places of the pattern the path so far may have come to: [pattern.len] is its end. */
-struct places {
-    bool at[GLOB_BYTES_MAX + 1];
+enum {
+    PLACE_BITS = 64,
+    PLACE_WORDS = GLOB_BYTES_MAX / PLACE_BITS + 1,
+    CODE_BYTES = 3 /* a percent sign and two digits */
 };
 
-static size_t star_width(struct str_view pattern, size_t at)
+/* A pattern as sets of places, one bit each: a character or a run of stars; the last is its end. */
+struct glob {
+    size_t words;
+    size_t end;
+    uint64_t stars[PLACE_WORDS];
+    uint64_t deep[PLACE_WORDS];     /* those that slashes pass, too */
+    uint64_t of[256 * PLACE_WORDS]; /* where this character stands, `words` for each */
+};
+
+static void set_place(uint64_t *places, size_t at)
 {
-    if (pattern.ptr[at] != '*') {
-        return 0;
-    }
-    return at + 1 < pattern.len && pattern.ptr[at + 1] == '*' ? 2 : 1;
+    places[at / PLACE_BITS] |= UINT64_C(1) << (at % PLACE_BITS);
 }
 
-/* A star may stand for nothing. */
-static void pass_stars(struct str_view pattern, struct places *places)
+static size_t count_stars(struct str_view pattern, size_t at)
 {
-    for (size_t i = 0; i < pattern.len; i++) {
-        if (places->at[i]) {
-            size_t width = star_width(pattern, i);
-            places->at[i + width] = true;
+    size_t count = 0;
+    while (at + count < pattern.len && pattern.ptr[at + count] == '*') {
+        count++;
+    }
+    return count;
+}
+
+static void glob_read(struct str_view pattern, struct glob *glob)
+{
+    *glob = (struct glob){ .words = pattern.len / PLACE_BITS + 1 };
+    for (size_t i = 0; i < pattern.len; glob->end++) {
+        size_t stars = count_stars(pattern, i);
+        if (stars == 0) {
+            set_place(glob->of + (unsigned char)pattern.ptr[i] * glob->words, glob->end);
+        } else {
+            set_place(glob->stars, glob->end);
+        }
+        if (stars > 1) {
+            set_place(glob->deep, glob->end);
+        }
+        i += stars == 0 ? 1 : stars;
+    }
+}
+
+/* From the places that the path has come to, over one more character; false: there is none left.
+ * A star may stand for nothing, and two are never side by side. */
+static bool glob_step(const struct glob *glob, unsigned char c, uint64_t *places)
+{
+    const uint64_t *same = glob->of + c * glob->words;
+    const uint64_t *stay = c == '/' ? glob->deep : glob->stars;
+    uint64_t moved = 0;
+    uint64_t passed = 0;
+    uint64_t any = 0;
+    for (size_t w = 0; w < glob->words; w++) {
+        uint64_t move = places[w] & same[w];
+        uint64_t next = (places[w] & stay[w]) | move << 1 | moved;
+        uint64_t pass = next & glob->stars[w];
+        next |= pass << 1 | passed;
+        moved = move >> (PLACE_BITS - 1);
+        passed = pass >> (PLACE_BITS - 1);
+        places[w] = next;
+        any |= next;
+    }
+    return any != 0;
+}
+
+/* All places at once, so that no path takes longer than its length times the pattern's words. */
+static bool glob_run(struct str_view pattern, struct str_view path)
+{
+    struct glob glob;
+    uint64_t places[PLACE_WORDS] = { 3 }; /* it begins with a star: on it, and behind it */
+    glob_read(pattern, &glob);
+    for (size_t i = 0; i < path.len; i++) {
+        if (!glob_step(&glob, (unsigned char)path.ptr[i], places)) {
+            return false;
         }
     }
+    return (places[glob.end / PLACE_BITS] >> (glob.end % PLACE_BITS) & 1) != 0;
 }
 
-/* Every place at once, so that no path takes longer than its length times the pattern's. */
 bool glob_matches(struct str_view pattern, struct str_view path)
 {
-    struct places now = { { true } };
     if (pattern.len == 0 || pattern.len > GLOB_BYTES_MAX) {
         return pattern.len == 0;
     }
-    pass_stars(pattern, &now);
-    for (size_t k = 0; k < path.len; k++) {
-        struct places next = { { false } };
-        for (size_t i = 0; i < pattern.len; i++) {
-            size_t width = now.at[i] ? star_width(pattern, i) : 0;
-            if (width == 2 || (width == 1 && path.ptr[k] != '/')) {
-                next.at[i] = true;
-            } else if (now.at[i] && width == 0 && pattern.ptr[i] == path.ptr[k]) {
-                next.at[i + 1] = true;
-            }
-        }
-        now = next;
-        pass_stars(pattern, &now);
+    const char *star = memchr(pattern.ptr, '*', pattern.len);
+    size_t plain = star == NULL ? pattern.len : (size_t)(star - pattern.ptr);
+    if (path.len < plain || memcmp(pattern.ptr, path.ptr, plain) != 0) {
+        return false;
     }
-    return now.at[pattern.len];
+    struct str_view rest = str_from(pattern.ptr + plain, pattern.len - plain);
+    struct str_view tail = str_from(path.ptr + plain, path.len - plain);
+    if (rest.len == 0 || (rest.len > 1 && count_stars(rest, 0) == rest.len)) {
+        return rest.len > 0 || tail.len == 0;
+    }
+    return glob_run(rest, tail);
 }
 
 static int nibble(char c)
@@ -85,22 +139,49 @@ static bool decode(struct str_view path, size_t at, unsigned char *ret_octet)
     return true;
 }
 
-static bool has_odd_segment(struct str_view path)
+/* How many characters stand between two segments here; 0: none. */
+static size_t separator_at(struct str_view path, size_t at, bool encoded_slash)
 {
-    struct str_view rest = str_from(path.ptr + 1, path.len - 1);
-    bool more = true;
-    while (more) {
-        struct str_view part = rest;
-        struct str_view tail = STR_NONE;
-        more = str_cut(rest, '/', &part, &tail);
-        part = more ? part : rest;
-        bool dots = str_equal(part, STR(".")) || str_equal(part, STR(".."));
-        if (dots || (more && part.len == 0)) {
+    if (path.ptr[at] == '/') {
+        return 1;
+    }
+    bool code = encoded_slash && path.len - at >= CODE_BYTES
+        && memcmp(path.ptr + at, ENCODED_SLASH, CODE_BYTES) == 0;
+    return code ? CODE_BYTES : 0;
+}
+
+/* Also between encoded slashes: a server that takes them for slashes would take what is between
+ * them for segments. */
+static bool has_odd_segment(struct str_view path, bool encoded_slash)
+{
+    size_t begin = 1;
+    size_t at = 1;
+    while (at <= path.len) {
+        bool last = at == path.len;
+        size_t width = last ? 1 : separator_at(path, at, encoded_slash);
+        struct str_view part = str_from(path.ptr + begin, at - begin);
+        if (width == 0) {
+            at++;
+            continue;
+        }
+        if (str_equal(part, STR(".")) || str_equal(part, STR("..")) || (!last && part.len == 0)) {
             return true; /* an empty last part is the slash at the end of a folder's name */
         }
-        rest = tail;
+        at += width;
+        begin = at;
     }
     return false;
+}
+
+struct str_view glob_open_slashes(struct str_view plain, char *out)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < plain.len; bytes++) {
+        size_t width = separator_at(plain, i, true);
+        out[bytes] = width > 0 ? '/' : plain.ptr[i];
+        i += width > 0 ? width : 1;
+    }
+    return str_from(out, bytes);
 }
 
 bool glob_plain_path(
@@ -121,14 +202,13 @@ bool glob_plain_path(
             return false;
         }
         if (code && octet == '/') { /* it stays a code: it is part of a name, not between names */
-            out[bytes++] = '%';
-            out[bytes++] = '2';
-            out[bytes++] = 'F';
+            memcpy(out + bytes, ENCODED_SLASH, CODE_BYTES);
+            bytes += CODE_BYTES;
         } else {
             out[bytes++] = (char)octet;
         }
         i += code ? 2 : 0;
     }
     *ret_plain = str_from(out, bytes);
-    return !has_odd_segment(*ret_plain);
+    return !has_odd_segment(*ret_plain, encoded_slash);
 }

@@ -23,4 +23,7 @@ bool glob_matches(struct str_view pattern, struct str_view path);
 bool glob_plain_path(
     struct str_view path, bool encoded_slash, char *out, struct str_view *ret_plain);
 
+/* The same path as it is for a server that takes encoded slashes for slashes; out as above. */
+struct str_view glob_open_slashes(struct str_view plain, char *out);
+
 #endif

@@ -4,7 +4,12 @@
 
 enum {
     RECORD_HEAD = 5,
+    RECORD_FIRST = 20,
     RECORD_HANDSHAKE = 22,
+    RECORD_LAST = 24,
+    VERSION_MAJOR = 3,
+    VERSION_MAJORS = 16, /* what the most lenient of servers takes for one */
+    SSL2_HEAD = 0x80,
     RECORD_BYTES_MAX = 16384,
     MESSAGE_HEAD = 4,
     MESSAGE_CLIENT_HELLO = 1,
@@ -99,7 +104,7 @@ static enum hello gather(struct cursor data, uint8_t *message, size_t *ret_bytes
         size_t kind = number(&data, 1);
         size_t version = number(&data, 2);
         size_t length = number(&data, 2);
-        if (kind != RECORD_HANDSHAKE || version >> 8 != 3 || length == 0
+        if (kind != RECORD_HANDSHAKE || version >> 8 != VERSION_MAJOR || length == 0
             || length > RECORD_BYTES_MAX) {
             return HELLO_BAD;
         }
@@ -117,6 +122,30 @@ static enum hello gather(struct cursor data, uint8_t *message, size_t *ret_bytes
     return HELLO_MORE;
 }
 
+/*
+ * NAMED: a handshake begins, and the rest is read. Other records of TLS before it are BAD: there
+ * are servers that skip a warning before the hello, and some that do not look at the version. So is
+ * a hello in the form of SSL 2, which has no name in it. Neither begins any other protocol.
+ */
+static enum hello look_at_first(struct cursor data)
+{
+    bool record = data.at[0] >= RECORD_FIRST && data.at[0] <= RECORD_LAST;
+    bool old = (data.at[0] & SSL2_HEAD) != 0;
+    if (!record && !old) {
+        return HELLO_OTHER;
+    }
+    if (data.left < (old ? 3U : 2U)) {
+        return HELLO_MORE;
+    }
+    if (old) {
+        return data.at[2] == MESSAGE_CLIENT_HELLO ? HELLO_BAD : HELLO_OTHER;
+    }
+    if (data.at[0] == RECORD_HANDSHAKE && data.at[1] == VERSION_MAJOR) {
+        return HELLO_NAMED;
+    }
+    return data.at[1] < VERSION_MAJORS ? HELLO_BAD : HELLO_OTHER;
+}
+
 enum hello hello_parse(struct str_view data, char ret_name[HELLO_NAME_BYTES_MAX + 1])
 {
     struct cursor all = { (const uint8_t *)data.ptr, data.len, true };
@@ -124,8 +153,9 @@ enum hello hello_parse(struct str_view data, char ret_name[HELLO_NAME_BYTES_MAX 
     if (data.len == 0) {
         return HELLO_MORE;
     }
-    if (all.at[0] != RECORD_HANDSHAKE || (data.len > 1 && all.at[1] != 3)) {
-        return HELLO_OTHER;
+    enum hello first = look_at_first(all);
+    if (first != HELLO_NAMED) {
+        return first;
     }
     if (data.len > HELLO_BYTES_MAX) {
         return HELLO_BAD;
