@@ -212,6 +212,7 @@ static void on_stopped(void *context)
 static const struct link_ops link_ops = { .online = on_online,
                                           .command = on_command,
                                           .relay_open = app_relay_open,
+                                          .sandbox_watch = app_sandbox_watch,
                                           .has_relays = app_has_relays,
                                           .get_status = on_status,
                                           .fill_hello = on_hello,

@@ -70,6 +70,7 @@ struct verify_context app_server(const struct app *app);
 
 /* Operators in the sandboxes, where there are any; after the link. */
 void app_open_relays(struct app *app);
+void app_sandbox_watch(void *context, const Agentgateway__V1__ControlSandboxWatch *order);
 void app_relay_open(void *context, const Agentgateway__V1__ControlRelayOpen *order);
 bool app_has_relays(void *context);
 

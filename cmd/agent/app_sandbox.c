@@ -33,6 +33,24 @@ static bool is_online(void *context)
     return app->link != NULL && link_is_online(app->link);
 }
 
+static void send_readings(void *context, const Agentgateway__V1__ControlSandboxReadings *readings)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct app *app = context;
+    if (app->link != NULL && link_send_readings(app->link, readings, &err) != ERR_OK) {
+        log_debug("readings_not_sent", LOG_ERR(&err));
+    }
+}
+
+/* An agent without sandboxes is not asked. */
+void app_sandbox_watch(void *context, const Agentgateway__V1__ControlSandboxWatch *order)
+{
+    struct app *app = context;
+    if (app->workload != NULL) {
+        workload_watch(app->workload, order);
+    }
+}
+
 static enum err_code emit(
     void *context, const Agentgateway__V1__EventBatch *batch, struct err_info *err)
 {
@@ -52,9 +70,11 @@ static bool has_room(void *context)
     return !stats.is_degraded && stats.streams[SPOOL_EVENTS].bytes < app->spool_max_bytes / 4;
 }
 
-static const struct workload_ops ops = {
-    .report = send_report, .is_online = is_online, .emit = emit, .has_room = has_room
-};
+static const struct workload_ops ops = { .report = send_report,
+                                         .is_online = is_online,
+                                         .readings = send_readings,
+                                         .emit = emit,
+                                         .has_room = has_room };
 
 /* ---- The network ---- */
 

@@ -153,6 +153,148 @@ class Usage(UsageCase):
         self.assertEqual([("third", 8)], cpu(self.operator, workspace="third"))
 
 
+class Figures(UsageCase):
+    """What is so now: agents read their sandboxes while somebody looks."""
+
+    def watched(self, agent=None):
+        """The next order to read; what comes before it is passed over."""
+        while True:
+            message = (agent or self.agent).control.receive()
+            if message.WhichOneof("message") == "sandbox_watch":
+                return message.sandbox_watch
+
+    def read(self, sandbox_id, agent=None, **fields):
+        reading = gateway.SandboxReading(**{"sandbox_id": sandbox_id, "taken_us": 5 * SECOND, "interval_us": 2 * SECOND,
+                                            "cpu_us": 3 * SECOND, **fields})
+        (agent or self.agent).control.send(gateway.ControlStreamRequest(
+            sandbox_readings=gateway.ControlSandboxReadings(readings=[reading])))
+
+    def figures(self, service=None, **fields):
+        return list((service or self.operator).ListSandboxFigures(**fields).figures)
+
+    def tearDown(self):
+        super().tearDown()
+        self.server.database.query("DELETE FROM sandbox_watch")
+
+    def test_whoever_looks_has_them_read(self):
+        sandbox = self.ready("busy", self.agent)
+        self.read(sandbox.metadata.id)  # nobody has looked: it is passed over
+        (row,) = self.figures()
+        self.assertEqual(("default", sandbox.metadata.id, "busy", f"user:local/{os.geteuid()}", self.agent.base.name, True,
+                          "ready", 1000, 512 << 20, 1 << 30, 0, 0),
+                         (row.workspace, row.sandbox_id, row.sandbox_name, row.owner, row.agent_name, row.agent_online,
+                          row.phase, row.cpu_limit_millis, row.memory_limit_bytes, row.disk_limit_bytes, row.cpu_us,
+                          row.interval_us))
+        self.assertFalse(row.HasField("taken_at"))
+        order = self.watched()
+        self.assertEqual(2000, order.interval_ms)
+        self.assertTrue(10000 < order.duration_ms <= 20000, order.duration_ms)
+        self.read(sandbox.metadata.id, memory_bytes=1, disk_bytes=2, read_bytes=3, written_bytes=4, sent_bytes=5,
+                  received_bytes=6, processes=7)
+        row = eventually(lambda: next((one for one in self.figures() if one.interval_us), None), "the figures are there")
+        self.assertEqual((5, 2 * SECOND, 3 * SECOND, 1500, 1, 2, 3, 4, 5, 6, 7),
+                         (row.taken_at.seconds, row.interval_us, row.cpu_us, row.cpu_millis, row.memory_bytes, row.disk_bytes,
+                          row.read_bytes, row.written_bytes, row.sent_bytes, row.received_bytes, row.processes))
+        self.assertLess(row.age_ms, 10000)
+        self.assertEqual(1, self.server.database.number("SELECT COUNT(*) FROM sandbox_figures"))
+        self.shell.StopSandbox(name="busy")
+        self.agent.take("sandbox_stop", STOPPED)
+        self.phase("busy", V.SANDBOX_PHASE_STOPPED)
+        (row,) = self.figures()
+        self.assertEqual(("stopped", 0, False), (row.phase, row.interval_us, row.HasField("taken_at")))
+        self.shell.DeleteSandbox(name="busy", metadata=(("belay-force", "true"),))
+        self.assertEqual(0, self.server.database.number("SELECT COUNT(*) FROM sandbox_figures"))
+
+    def test_an_agent_hears_of_it_now_and_then_and_when_it_comes_back(self):
+        self.ready("again", self.agent)
+        for _ in range(20):
+            self.figures()
+        first = self.watched()
+        self.agent.control.cancel()
+        self.agent.connect(self.agent.made(self.shell.GetSandbox(name="again").sandbox.metadata.id, READY))
+        self.assertLess(self.watched().duration_ms, first.duration_ms + 1)
+        self.server.database.query("UPDATE sandbox_watch SET until_us = until_us - 10000000")
+        self.figures()
+        self.assertGreater(self.watched().duration_ms, 15000)
+        self.figures()
+        command = self.send(self.agent.base)
+        message = self.agent.control.receive()
+        self.assertEqual(command.id, message.command.command_id)  # nothing about figures before it
+
+    def test_agents_write_of_their_own_and_not_faster_than_they_are_asked(self):
+        other = self.offer(f"others-{self.serial}")
+        mine, theirs = self.ready("mine", self.agent).metadata.id, self.ready("theirs", other).metadata.id
+        self.figures()
+        self.watched()
+        self.watched(other)
+        self.read(theirs)
+        self.read("sbx_nothing")  # too early
+        eventually(lambda: self.stored(mine, interval_us=1) is not None, "an own one is stored")
+        self.assertEqual([(mine,)], self.server.database.query("SELECT sandbox_id FROM sandbox_figures"))
+        for _ in range(50):
+            self.read(mine, interval_us=77)
+        eventually(lambda: self.stored(mine, interval_us=(1 << 64) - 1, cpu_us=(1 << 64) - 1), "it goes on after them")
+        (row,) = [one for one in self.figures() if one.sandbox_id == mine]
+        self.assertEqual((BIG, BIG, 1000), (row.interval_us, row.cpu_us, row.cpu_millis))
+
+    def stored(self, sandbox_id, **fields):
+        self.read(sandbox_id, **fields)
+        wanted = min(fields["interval_us"], BIG)
+        return next((one for one in self.figures() if one.sandbox_id == sandbox_id and one.interval_us == wanted), None)
+
+    def test_before_the_hello_nothing_is_taken(self):
+        stream = Stream(self.agent.base.channel, GATEWAY + "ControlStream", self.agent.base.credentials)
+        stream.send(gateway.ControlStreamRequest(sandbox_readings=gateway.ControlSandboxReadings()))
+        self.assertEqual(Code.INVALID_ARGUMENT, stream.end()[0])
+
+    def test_an_agent_without_sandboxes_is_not_asked(self):
+        plain = self.agent_stream()
+        self.ready("somewhere", self.agent)
+        self.figures()
+        self.watched()
+        sent = self.send(plain.base)
+        message = plain.control.receive()
+        self.assertEqual(sent.id, message.command.command_id)
+        plain.control.cancel()
+
+    def agent_stream(self):
+        plain = SandboxAgent(self, f"plain-{self.serial}", sandbox_drivers=[])
+        self.agents.append(plain)
+        return plain.connect()
+
+    def test_names_and_pages(self):
+        for name in ("p-a", "p-b", "p-c"):
+            self.create(name, self.agent)
+        shown = lambda **fields: [one.sandbox_name for one in self.figures(**fields)]
+        self.assertEqual(["p-c", "p-a"], shown(sandboxes=["p-c", "nothing", "p-a"]))
+        self.assertEqual([], shown(sandboxes=["%"]))
+        seen, token = [], ""
+        for _ in range(3):
+            reply = self.operator.ListSandboxFigures(page_size=1, page_token=token)
+            seen += [one.sandbox_name for one in reply.figures]
+            token = reply.next_page_token
+        self.assertEqual((["p-a", "p-b", "p-c"], ""), (seen, token))
+        for fields in ({"sandboxes": [""]}, {"sandboxes": ["x" * 64]}, {"sandboxes": ["x"] * 101}):
+            self.refused(Code.INVALID_ARGUMENT, lambda f=fields: self.figures(**f), "sandboxes")
+
+    def test_the_wall(self):
+        self.server.database.query("INSERT INTO workspace (id, name, created_at) VALUES (3, 'third', 0) "
+                                   "ON CONFLICT DO NOTHING")
+        self.create("walled", self.agent)
+        key = self.operator.CreateApiKey(name="k", scopes=["sandbox:read"], workspace="third").secret
+        there = self.server.with_key(key)
+        self.assertEqual([], self.figures(there))
+        self.assertEqual([], self.figures(there, sandboxes=["walled"]))
+        self.refused(Code.NOT_FOUND, lambda: self.figures(there, workspace="default"))
+        self.refused(Code.PERMISSION_DENIED, lambda: self.figures(there, all_workspaces=True))
+        self.assertEqual(0, self.server.database.number("SELECT COUNT(*) FROM sandbox_watch"))
+        self.assertEqual([("default", "walled")], [(one.workspace, one.sandbox_name)
+                                                   for one in self.figures(all_workspaces=True)])
+        self.assertEqual([("1",)], self.server.database.query("SELECT workspace_id FROM sandbox_watch"))
+        writer = self.server.with_key(self.operator.CreateApiKey(name="w", scopes=["usage:read"]).secret)
+        self.refused(Code.PERMISSION_DENIED, lambda: self.figures(writer), "sandbox:read")
+
+
 class Quotas(UsageCase):
     def set(self, owner="", service=None, version=None, **limits):
         fields = {} if version is None else {"expected_version": version}

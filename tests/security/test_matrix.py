@@ -20,10 +20,10 @@ SCOPES = {
     "WatchEvents": "telemetry:read", "CreateApiKey": "access:write", "ListApiKeys": "access:read",
     "RevokeApiKey": "access:write", "ListAuditRecords": "audit:read", "WatchAuditRecords": "audit:read",
     "GetUsage": "usage:read", "GetQuota": "usage:read", "ListQuotas": "usage:read", "SetQuota": "usage:write",
-    "DeleteQuota": "usage:write", "GetServerInfo": None,
+    "DeleteQuota": "usage:write", "ListSandboxFigures": "sandbox:read", "GetServerInfo": None,
 }
 ALL = ["agent:read", "agent:write", "device:read", "device:write", "command:read", "command:write", "telemetry:read",
-       "access:read", "access:write", "audit:read", "usage:read", "usage:write"]
+       "access:read", "access:write", "audit:read", "usage:read", "usage:write", "sandbox:read"]
 PUBLIC = {"Register", "BeginAuthHandshake", "CompleteAuthHandshake"}
 SESSION = {"UploadHeartbeat", "UploadTelemetry", "UploadEvents", "ControlStream", "RelayStream"}
 # Kept out of the comparison: what a mere look or a refusal may change.
@@ -33,6 +33,7 @@ TABLES = {
     "agent": "workspace_id, id, name, state, labels, cordoned, api_key_hash, next_api_key_hash, session_epoch, "
              "command_sequence, telemetry_sequence, events_sequence, revision",
     "session": "workspace_id, agent_id, token_hash, epoch, expires_at", "upload": "id, agent_id, sequence", "quota": "*",
+    "sandbox_watch": "workspace_id",
 }
 
 

@@ -45,6 +45,8 @@ struct link_ops {
     void (*command)(void *context, const Agentgateway__V1__ControlCommand *command);
     /* The server asks for a stream of our own: link_open_relay. */
     void (*relay_open)(void *context, const Agentgateway__V1__ControlRelayOpen *order);
+    /* Somebody looks at this agent's sandboxes: link_send_readings. */
+    void (*sandbox_watch)(void *context, const Agentgateway__V1__ControlSandboxWatch *order);
     /* true: relays are under way that a drain should wait for, in its bounds; link_settle follows.
      */
     bool (*has_relays)(void *context);
@@ -110,6 +112,12 @@ enum err_code link_send_ack(
 enum err_code link_send_report(
     struct link *link,
     const Agentgateway__V1__SandboxReport *report,
+    struct err_info *err) MUST_CHECK;
+
+/* ERR_UNAVAILABLE: no stream takes it now. */
+enum err_code link_send_readings(
+    struct link *link,
+    const Agentgateway__V1__ControlSandboxReadings *readings,
     struct err_info *err) MUST_CHECK;
 
 /* A RelayStream of the session under way, whose end it does not outlive. ERR_UNAVAILABLE: none. */

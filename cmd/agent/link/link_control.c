@@ -66,6 +66,12 @@ static void on_message(void *context, const ProtobufCMessage *message)
             link->ops->relay_open(link->context, response->relay_open);
         }
         return;
+    case AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_SANDBOX_WATCH:
+        link_feed_type(link, LINK_EVENT_ALIVE);
+        if (link->control != NULL && link->ops->sandbox_watch != NULL) {
+            link->ops->sandbox_watch(link->context, response->sandbox_watch);
+        }
+        return;
     case AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE__NOT_SET:
     default: /* of a newer server: passed over */
         link_feed_type(link, LINK_EVENT_ALIVE);
@@ -179,6 +185,17 @@ enum err_code link_send_report(
     Agentgateway__V1__ControlStreamRequest request = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__INIT;
     request.message_case = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_SANDBOX_REPORT;
     request.sandbox_report = CONST_CAST(Agentgateway__V1__SandboxReport *, report);
+    return send_request(link, &request, err);
+}
+
+enum err_code link_send_readings(
+    struct link *link,
+    const Agentgateway__V1__ControlSandboxReadings *readings,
+    struct err_info *err)
+{
+    Agentgateway__V1__ControlStreamRequest request = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__INIT;
+    request.message_case = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_SANDBOX_READINGS;
+    request.sandbox_readings = CONST_CAST(Agentgateway__V1__ControlSandboxReadings *, readings);
     return send_request(link, &request, err);
 }
 

@@ -182,6 +182,7 @@ static void on_removed(void *context, const char *id)
     execs_ended(workload->execs, id);
     logs_end(workload->logs, id);
     usage_forget(workload->usage, id);
+    figures_forget(workload->figures, id);
     if (egress != NULL) {
         egress->forget(egress->context, id);
     }
@@ -243,6 +244,7 @@ static void on_sample(void *context, const char *id, const struct message_sample
     if (sandbox_find(workload->sandboxes, id, &info)) {
         struct egress_count network = count_of(workload, id);
         usage_sample(workload->usage, &info, sample, &network);
+        figures_take(workload->figures, id, sample, &network);
     }
 }
 
@@ -287,6 +289,36 @@ static void on_taken(void *context, const char *sandbox_id, unsigned stream, uin
     sandbox_taken(workload->sandboxes, sandbox_id, 0, stream, offset);
 }
 
+static size_t measure(void *context)
+{
+    struct workload *workload = context;
+    size_t cursor = 0;
+    size_t count = 0;
+    struct sandbox_info info;
+    while (sandbox_next(workload->sandboxes, &cursor, &info)) {
+        if (info.status == SANDBOX_STATUS_READY) {
+            sandbox_measure(workload->sandboxes, info.id);
+            count++;
+        }
+    }
+    return count;
+}
+
+static void send_readings(void *context, const Agentgateway__V1__ControlSandboxReadings *readings)
+{
+    const struct workload *workload = context;
+    workload->options.ops->readings(workload->options.context, readings);
+}
+
+void workload_watch(struct workload *workload, const Agentgateway__V1__ControlSandboxWatch *order)
+{
+    figures_watch(
+        workload->figures,
+        (int64_t)order->duration_ms * US_PER_MS,
+        (int64_t)order->interval_ms * US_PER_MS);
+}
+
+static const struct figures_ops figures_ops = { .measure = measure, .send = send_readings };
 static const struct logs_ops logs_ops = { .emit = emit, .has_room = has_room, .taken = on_taken };
 static const struct usage_ops usage_ops = { .emit = emit };
 
@@ -380,6 +412,7 @@ enum err_code workload_open(
     workload->missed = map_create();
     workload->logs = logs_create(options->loop, options->clock, &logs_ops, workload);
     workload->usage = usage_create(options->boot_id, &usage_ops, workload);
+    workload->figures = figures_create(options->loop, &figures_ops, workload);
     enum err_code code = open_sandboxes(workload, options, err);
     if (code == ERR_OK) {
         code = choose_driver(workload, err);
@@ -404,6 +437,7 @@ void workload_close(struct workload *workload)
     sandboxes_close(workload->sandboxes);
     logs_destroy(workload->logs);
     usage_destroy(workload->usage);
+    figures_destroy(workload->figures);
     execs_destroy(workload->execs);
     map_destroy(workload->missed, NULL);
     sequence_deinit(&workload->reports);

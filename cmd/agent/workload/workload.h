@@ -24,6 +24,8 @@ struct workload_ops {
     /* To the control stream; false: none takes it now. */
     bool (*report)(void *context, const Agentgateway__V1__SandboxReport *report);
     bool (*is_online)(void *context); /* there is a control stream to try it with */
+    /* To the control stream, if one takes it now; nobody misses one. */
+    void (*readings)(void *context, const Agentgateway__V1__ControlSandboxReadings *readings);
     /* To the spool: kept for the server once this says ERR_OK. ERR_UNAVAILABLE: it waits in memory,
      * since the disk refuses. */
     enum err_code (*emit)(
@@ -80,6 +82,9 @@ enum err_code workload_fill_hello(
 /* Now and then, and when a stream is live: what no stream took since the hello, or the disk kept us
  * from saying, is said again. Does nothing while there is no stream. */
 void workload_catch_up(struct workload *workload);
+
+/* Somebody looks at what the sandboxes use: see figures.h. */
+void workload_watch(struct workload *workload, const Agentgateway__V1__ControlSandboxWatch *order);
 
 /* An event about one sandbox, for its watchers and for the log of the workspace. */
 struct workload_event {

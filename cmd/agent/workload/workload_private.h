@@ -2,6 +2,7 @@
 #ifndef CMD_AGENT_WORKLOAD_WORKLOAD_PRIVATE_H
 #define CMD_AGENT_WORKLOAD_WORKLOAD_PRIVATE_H
 
+#include "cmd/agent/workload/figures.h"
 #include "cmd/agent/workload/logs.h"
 #include "cmd/agent/workload/report.h"
 #include "cmd/agent/workload/sequence.h"
@@ -18,6 +19,7 @@ struct workload {
     struct execs *execs;
     struct logs *logs;
     struct usage *usage;
+    struct figures *figures;
     struct sequence reports;
     struct wish_host host;
     struct map *missed; /* ids of which the newest report was not taken */

@@ -142,7 +142,8 @@ enum err_code api_unary(
     struct unary unary = { &api, rpc_call_method(call)->policy, request, NULL };
     enum err_code code = api_resolve_workspace(&api, worker, request, err);
     if (code == ERR_OK) {
-        code = (unary.method->rule.is_audited ? work_run : work_read)(
+        bool writes = unary.method->rule.is_audited || unary.method->takes_notes;
+        code = (writes ? work_run : work_read)(
             worker, api.arena, api.workspace_id, run_unary, &unary, err);
     }
     if (code == ERR_OK) {

@@ -34,6 +34,7 @@ struct api_method {
     struct auth_rule rule;
     api_fn handle;                      /* unary */
     const struct api_watch_type *watch; /* server streams */
+    bool takes_notes;                   /* unary: a read that writes down that it was asked */
 };
 
 /* The rows of AgentAdminService. */

@@ -35,6 +35,7 @@ API_HANDLER(list_api_keys);
 API_HANDLER(revoke_api_key);
 API_HANDLER(list_audit_records);
 API_HANDLER(get_usage);
+API_HANDLER(list_sandbox_figures);
 API_HANDLER(get_quota);
 API_HANDLER(list_quotas);
 API_HANDLER(set_quota);

@@ -17,6 +17,12 @@ enum {
     {                                                                                  \
         .rule = { .class = AUTH_OPERATOR, .scope = AUTH_##scope_name }, .handle = (fn) \
     }
+#define NOTED_READ(scope_name, fn)                                                           \
+    &(const struct api_method)                                                               \
+    {                                                                                        \
+        .rule = { .class = AUTH_OPERATOR, .scope = AUTH_##scope_name }, .takes_notes = true, \
+        .handle = (fn)                                                                       \
+    }
 #define WRITE(scope_name, fn)                                                               \
     &(const struct api_method)                                                              \
     {                                                                                       \
@@ -70,6 +76,7 @@ static const struct rpc_method rows[] = {
     UNARY("RevokeApiKey", revoke_api_key_request, api_key, WRITE(ACCESS_WRITE, api_revoke_api_key)),
     UNARY("ListAuditRecords", list_audit_records_request, list_audit_records_response, READ(AUDIT_READ, api_list_audit_records)),
     UNARY("GetUsage", get_usage_request, get_usage_response, READ(USAGE_READ, api_get_usage)),
+    UNARY("ListSandboxFigures", list_sandbox_figures_request, list_sandbox_figures_response, NOTED_READ(SANDBOX_READ, api_list_sandbox_figures)),
     UNARY("GetQuota", get_quota_request, quota, READ(USAGE_READ, api_get_quota)),
     UNARY("ListQuotas", list_quotas_request, list_quotas_response, READ(USAGE_READ, api_list_quotas)),
     UNARY("SetQuota", set_quota_request, quota, WRITE(USAGE_WRITE, api_set_quota)),

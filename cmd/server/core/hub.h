@@ -18,6 +18,7 @@ enum hub_topic {
     HUB_SANDBOXES, /* key: workspace: phases, policies */
     HUB_RELAYS,    /* key: agent: a relay waits to be opened */
     HUB_SESSION, /* key: agent: its session began or ended; key 0: forget every cached credential */
+    HUB_FIGURES, /* key: workspace: somebody looks at what its sandboxes use */
     HUB_TOPIC_COUNT
 };
 

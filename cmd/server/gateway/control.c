@@ -9,6 +9,7 @@
  */
 #include "cmd/server/auth/principal.h"
 #include "cmd/server/core/work.h"
+#include "cmd/server/gateway/figures.h"
 #include "cmd/server/gateway/gateway.h"
 #include "cmd/server/gateway/presence.h"
 #include "cmd/server/sandbox/lifecycle.h"
@@ -78,7 +79,9 @@ struct control {
     char (*relays_sent)[ID_TEXT_BYTES]; /* a ring: rows outlive their delivery; NULL until the first
                                          */
     unsigned relays_at;
-    struct arena *arena; /* of the event that runs now; idle streams hold none */
+    struct figures figures;
+    struct hub_subscription *watched; /* NULL: the agent has no sandboxes */
+    struct arena *arena;              /* of the event that runs now; idle streams hold none */
 };
 
 typedef Agentgateway__V1__ControlStreamResponse response_type;
@@ -196,6 +199,8 @@ struct turn { /* one look at the outbox */
     size_t count;
     const struct relay_record *relays; /* what the agent is asked to open */
     size_t relay_count;
+    int64_t watched_until_us; /* 0: nothing new about figures */
+    struct wall_us at;
 };
 
 /* Reads: is the session still the agent's, and what waits? An idle turn writes nothing. */
@@ -232,7 +237,9 @@ static enum err_code look(struct work *work, void *context, struct err_info *err
     TRY(store_relay_waiting(work->conn, principal->workspace_id, &relays, work->arena, &list, err));
     turn->relays = list.records;
     turn->relay_count = list.count;
-    return ERR_OK;
+    turn->at = work->now;
+    return figures_look(
+        work, &turn->control->figures, principal->workspace_id, &turn->watched_until_us, err);
 }
 
 /* Looks again, since a command may have been taken back meanwhile, and marks what will be sent. */
@@ -411,6 +418,23 @@ static enum err_code send_relays(struct control *control, struct turn *turn, str
                                                  : work_on(control, mark_relays, turn, err);
 }
 
+/* One that is lost in a full queue is told at the next look. */
+static void send_watch(struct control *control, const struct turn *turn)
+{
+    response_type *response =
+        wire_new(control->arena, &agentgateway__v1__control_stream_response__descriptor);
+    Agentgateway__V1__ControlSandboxWatch *watch =
+        figures_order(control->arena, turn->watched_until_us, turn->at);
+    if (response == NULL || watch == NULL) {
+        return;
+    }
+    response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_SANDBOX_WATCH;
+    response->sandbox_watch = watch;
+    if (rpc_stream_send(control->stream, &response->base) == ERR_OK) {
+        control->figures.until_us = turn->watched_until_us;
+    }
+}
+
 static void look_later(struct control *control, const struct err_info *err)
 {
     /* The database is away: the stream stays up and looks again soon. */
@@ -434,6 +458,7 @@ static void deliver(struct control *control)
         arena_reset(control->arena);
         turn.count = 0;
         turn.relay_count = 0;
+        turn.watched_until_us = 0;
         enum err_code code = take_turn(control, &turn, &err);
         turn.is_fenced = turn.is_fenced || code == ERR_UNAUTHENTICATED;
         if (code != ERR_OK && !turn.is_fenced) {
@@ -449,6 +474,9 @@ static void deliver(struct control *control)
             return;
         }
         FAULT_POINT("server.command.marked");
+        if (turn.watched_until_us != 0) {
+            send_watch(control, &turn);
+        }
         for (size_t i = 0; i < turn.count; i++) {
             if (!send_command(control, &turn.commands[i])) {
                 control->has_more = true;
@@ -532,6 +560,11 @@ static void on_hello(struct control *control, const Agentgateway__V1__ControlHel
     control->outbox = hub_subscribe(hub, HUB_OUTBOX, control->principal.agent_id, control->stream);
     control->session =
         hub_subscribe(hub, HUB_SESSION, control->principal.agent_id, control->stream);
+    control->figures.is_offered = hello->capacity != NULL && hello->capacity->n_sandbox_drivers > 0;
+    if (control->figures.is_offered) {
+        control->watched =
+            hub_subscribe(hub, HUB_FIGURES, control->principal.workspace_id, control->stream);
+    }
     send_accepted(control);
     rpc_stream_set_timer(control->stream, ACCEPTED_EVERY_US);
     on_wake(control, NULL); /* delivers, or says goodbye at once on a draining server */
@@ -650,6 +683,23 @@ static void on_report(struct control *control, const Agentgateway__V1__SandboxRe
     }
 }
 
+/* Nobody misses a reading that is not stored: the next one is on its way. */
+static void on_readings(
+    struct control *control, const Agentgateway__V1__ControlSandboxReadings *readings)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct figures_answer answer = { &control->principal, readings };
+    if (control->sm.state == CONTROL_AWAITING_HELLO) {
+        end(control, ERR_INVALID, "message: hello must come first");
+        return;
+    }
+    if (figures_are_wanted(&control->figures, control->service->clock)
+        && work_on(control, figures_store, &answer, &err) != ERR_OK) {
+        log_warn(
+            "figures_not_stored", LOG_INT("agent_id", control->principal.agent_id), LOG_ERR(&err));
+    }
+}
+
 static void on_message(struct control *control, const ProtobufCMessage *message)
 {
     const Agentgateway__V1__ControlStreamRequest *request =
@@ -664,6 +714,9 @@ static void on_message(struct control *control, const ProtobufCMessage *message)
     case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_SANDBOX_REPORT:
         on_report(control, request->sandbox_report);
         break;
+    case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_SANDBOX_READINGS:
+        on_readings(control, request->sandbox_readings);
+        break;
     case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_CAPACITY:
         if (control->sm.state == CONTROL_AWAITING_HELLO) {
             end(control, ERR_INVALID, "message: hello must come first");
@@ -673,7 +726,7 @@ static void on_message(struct control *control, const ProtobufCMessage *message)
     case _AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE__CASE_IS_INT_SIZE:
         end(control,
             ERR_INVALID,
-            "message: one of hello, ack, sandbox_report, capacity is required");
+            "message: one of hello, ack, sandbox_report, capacity, sandbox_readings is required");
         break;
     }
 }
@@ -772,6 +825,7 @@ static void control_closed(struct rpc_stream *stream, void *state)
     struct control *control = state;
     hub_unsubscribe(control->outbox);
     hub_unsubscribe(control->session);
+    hub_unsubscribe(control->watched);
     presence_remove_stream(control->service->presence, control->principal.agent_id, stream);
     mem_free(control->relays_sent);
     hub_publish(control->service->hub, HUB_AGENTS, control->principal.workspace_id);

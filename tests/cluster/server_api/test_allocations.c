@@ -424,6 +424,8 @@ static const struct step steps[] = {
     { .method = "GetQuota", .json = "{\"owner\":\"user:x\"}" },
     { .method = "ListQuotas", .json = "{\"pageSize\":1}" },
     { .method = "DeleteQuota", .json = "{\"owner\":\"user:x\"}" },
+    { .method = "ListSandboxFigures", .json = "{\"sandboxes\":[\"none\"]}" },
+    { .method = "ListSandboxFigures", .json = "{\"pageSize\":1}" },
     { .method = "GetUsage", .json = "{\"groupBy\":\"USAGE_GROUP_OWNER\",\"hourly\":true}" },
     { .method = "GetServerInfo", .json = "{}" },
     { .method = "EvictAgent", .json = "{\"agent\":\"edge\"}" },

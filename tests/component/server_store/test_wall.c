@@ -156,6 +156,8 @@ static const char filling[] =
     "INSERT INTO sandbox_connection VALUES (7, 'sbx_x', 'rly_x', @b, 2);"
     "INSERT INTO sandbox_account VALUES (7, 'sbx_x', 'x', @a, 'a', '{}', 1);"
     "INSERT INTO quota VALUES (7, '', 1, 1, 1, 1, 'a', 1);"
+    "INSERT INTO sandbox_figures VALUES (7, 'sbx_x', 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1);"
+    "INSERT INTO sandbox_watch VALUES (7, 1);"
     "INSERT INTO audit VALUES (7, 1, 1, 'a', 'b', 'c', 'allowed', '', '', '', '{}', @b)";
 
 /* Rows of `other` that name an agent of `default`. */
@@ -178,6 +180,7 @@ static const char *const crossing[] = {
     "0, 0)",
     "INSERT INTO relay VALUES (7, 'rly_y', @a, @b, 2, '', 0)",
     "INSERT INTO sandbox_account VALUES (7, 'sbx_y', 'x', @a, 'a', '{}', 1)",
+    "INSERT INTO sandbox_figures VALUES (7, 'sbx_mine', 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1)",
     "UPDATE enrollment SET agent_id = @a WHERE workspace_id = 7",
     "UPDATE agent SET enrollment_id = 'enr_mine' WHERE workspace_id = 7",
 };

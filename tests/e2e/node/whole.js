@@ -216,6 +216,7 @@ async function account() {
   assert.deepStrictEqual((await ask('ListQuotas')).quotas.map((quota) => quota.owner), ['user:js']);
   assert.strictEqual((await ask('DeleteQuota', { owner: 'user:js', expected_version: set.version })).version, '0');
   await refused(grpc.status.NOT_FOUND, ask('DeleteQuota', { owner: 'user:js' }));
+  assert.deepStrictEqual((await ask('ListSandboxFigures', { sandboxes: ['none'] })).figures, []);
   assert.deepStrictEqual((await ask('GetUsage', { group_by: 'USAGE_GROUP_OWNER', hourly: true })).rows, []);
 }
 
