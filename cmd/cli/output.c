@@ -207,6 +207,20 @@ static unsigned allowed_columns(const struct cli *cli)
     return cli->output.format == OUTPUT_WIDE ? VIEW_WIDE : 0;
 }
 
+void output_table(
+    struct cli *cli, const struct view *view, const void *items, size_t count, struct buf *out)
+{
+    const void *const *list = items;
+    struct picked picked;
+    picked_init(&picked, view, allowed_columns(cli));
+    AUTO_TABLE struct table *table = table_create(picked.columns, picked.count);
+    for (size_t i = 0; i < count; i++) {
+        add_row(cli, &picked, table, list[i], false);
+    }
+    struct table_options options = options_of(cli);
+    table_write(table, &options, out);
+}
+
 enum err_code output_list(
     struct cli *cli,
     const struct view *view,
@@ -224,15 +238,8 @@ enum err_code output_list(
         }
         return ERR_OK;
     }
-    struct picked picked;
-    picked_init(&picked, view, allowed_columns(cli));
-    AUTO_TABLE struct table *table = table_create(picked.columns, picked.count);
-    for (size_t i = 0; i < count; i++) {
-        add_row(cli, &picked, table, list[i], false);
-    }
     AUTO_BUF struct buf text = BUF_INIT(OUTPUT_BYTES_MAX);
-    struct table_options options = options_of(cli);
-    table_write(table, &options, &text);
+    output_table(cli, view, items, count, &text);
     return output_text(cli, buf_view(&text));
 }
 

@@ -73,6 +73,10 @@ enum err_code output_list(
     const void *items,
     size_t count) MUST_CHECK;
 
+/* The table of a list alone, as wide as output.width says. */
+void output_table(
+    struct cli *cli, const struct view *view, const void *items, size_t count, struct buf *out);
+
 /* One object, in detail. */
 enum err_code output_one(
     struct cli *cli, const struct view *view, const ProtobufCMessage *item, unsigned flags)

@@ -288,6 +288,112 @@ network_policies:
         self.belay("delete", "envfile")
 
 
+class Top(SandboxCase):
+    """The screen; what is in it is looked at where sandboxes are real."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        for name in ("one", "two"):
+            subprocess.run([BELAY, "sandbox", "create", "--name", name], check=True, env=cls.environment(), timeout=TIMEOUT,
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def opened(self, *args, **options):
+        terminal = self.terminal("top", *args, **options)
+        terminal.expect(rb"\x1b\[\?1049h\x1b\[\?25l")
+        terminal.expect(rb"2 sandboxes")
+        terminal.expect(rb"q ends")
+        self.assertTrue(terminal.is_raw())
+        return terminal
+
+    def check_left(self, terminal):
+        """The other screen is left and the cursor is back, each at least once and last."""
+        for taken, left in ((b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?25l", b"\x1b[?25h")):
+            self.assertGreater(terminal.seen.rfind(left), terminal.seen.rfind(taken))
+        self.assertTrue(terminal.restored())
+
+    def test_keys(self):
+        terminal = self.opened()
+        for key, order in ((b"m", b"memory"), (b"a", b"name"), (b"x", None), (b"c", b"cpu")):
+            terminal.type(key)
+            if order:
+                terminal.expect(b"; by " + order)
+        terminal.type(b"q")
+        self.assertEqual(0, terminal.wait())
+        self.check_left(terminal)
+        terminal = self.opened("--sort", "disk")
+        terminal.type(b"\x03")
+        self.assertEqual(130, terminal.wait())
+        self.check_left(terminal)
+
+    def test_it_looks_again_and_follows_the_size(self):
+        terminal = self.opened("--interval", "1s", size=(10, 40))
+        for _ in range(3):
+            terminal.expect(rb"\x1b\[H2 sandboxes")
+        terminal.expect(rb"\x1b\[10;1Hq ends")
+        terminal.resize(20, 100)
+        terminal.process.send_signal(signal.SIGWINCH)
+        terminal.expect(rb"\x1b\[20;1Hq ends")
+        frame = terminal.expect(rb"(?s)\x1b\[H(.*?)\x1b\[20;1H").group(1)
+        for line in frame.decode().replace("\x1b[K", "").replace("\x1b[J", "").split("\r\n"):
+            self.assertLessEqual(len(re.sub(r"\x1b\[[0-9;]*m", "", line)), 100)
+        terminal.type(b"q")
+        self.assertEqual(0, terminal.wait())
+
+    def test_the_terminal_is_put_back_whatever_happens(self):
+        for number, status in ((signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, 137), (signal.SIGSEGV, None)):
+            with self.subTest(number=number):
+                terminal = self.opened(shell=True)
+                terminal.signal(number)
+                ended = terminal.wait()
+                if status is not None:
+                    self.assertEqual(status, ended)
+                eventually(terminal.restored, f"put back after {number}")
+                if terminal.seen.rfind(b"\x1b[?25h") < 0:
+                    terminal.expect(rb"\x1b\[\?1049l\x1b\[\?25h")
+                else:
+                    self.check_left(terminal)
+
+    def test_once_where_there_is_no_screen(self):
+        for args, more in (((), {}), (("--once",), {})):
+            text = self.belay("top", *args, **more).stdout
+            self.assertNotIn("\x1b", text)
+            self.assertRegex(text, r"(?m)^SANDBOX +CPU% .*\none +- .*\ntwo +- ")
+        terminal = self.terminal("top", "--once")
+        terminal.expect(rb"one +(\x1b\[2m)?-")
+        self.assertEqual(0, terminal.wait())
+        self.assertNotIn(b"\x1b[?1049h", terminal.seen)
+        self.assertEqual(["one"], [row["sandboxName"] for row in self.json("top", "one")["figures"]])
+        self.assertIn("nothing", self.belay("top", "one", "nothing", status=2).stderr)
+        self.assertIn("nothing", self.belay("top", "nothing", status=2).stderr)
+        self.belay("top", "--interval", "11s", status=64)
+        self.belay("top", "--sort", "age", status=64)
+        self.belay("top", "-A", "-w", "default", status=64)
+        self.assertIn("WORKSPACE", self.belay("top", "-A").stdout)
+
+    def test_a_hostile_name_does_not_reach_the_terminal(self):
+        evil = "evil\x1b[2J\x07\u202e"
+        self.server.database.query(f"UPDATE agent SET name = '{evil}'")
+        try:
+            shown = self.belay("top", "-o", "wide").stdout
+        finally:
+            self.server.database.query("UPDATE agent SET name = 'local'")
+        self.assertIn(r"evil\x1b[2J", shown)
+        for raw in ("\x1b", "\x07", "\u202e"):
+            self.assertNotIn(raw, shown)
+
+    def test_a_server_that_goes_is_said_on_the_screen(self):
+        terminal = self.opened("--interval", "1s", "--timeout", "2s")
+        os.kill(self.server.process.pid, signal.SIGSTOP)
+        try:
+            terminal.expect(rb"\x1b\[H2 sandboxes[^\n]*\r\nthe server at [^\n]*did not")
+            terminal.type(b"q")
+            self.assertEqual(0, terminal.wait())
+        finally:
+            os.kill(self.server.process.pid, signal.SIGCONT)
+        self.check_left(terminal)
+
+
 class Sessions(SandboxCase):
     @classmethod
     def setUpClass(cls):

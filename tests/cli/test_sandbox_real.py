@@ -50,6 +50,41 @@ class RealCommands(real.RealSandboxCase):
         self.assertIn("exec.stderr", self.belay("logs", "told", "-o", "wide").stdout)
         self.belay("delete", "told", "--wait")
 
+    def test_top_sees_who_is_busy(self):
+        self.belay("create", "--detach", "--name", "idle", "--", "sleep", "600")
+        self.belay("create", "--detach", "--name", "busy", "--cpu", "0.5", "--memory", "64MiB", "--", "sh", "-c",
+                   "cat /dev/zero | head -c 20000000 > /sandbox/file; while :; do :; done")
+        eventually(lambda: self.top()["busy"]["cpuMillis"] > 100, "it is seen")
+        busy, idle = (self.top()[name] for name in ("busy", "idle"))
+        self.assertLess(idle["cpuMillis"] * 3, busy["cpuMillis"])
+        self.assertLess(busy["cpuMillis"], 700)  # it may have half a CPU, and on a busy machine gets less
+        self.assertEqual((500, 64 << 20, "ready", "host"), (int(busy["cpuLimitMillis"]), int(busy["memoryLimitBytes"]),
+                                                            busy["phase"], busy["agentName"]))
+        for row in (busy, idle):
+            self.assertGreater(row["memoryBytes"], 0)
+            self.assertGreater(row["processes"], 0)
+            self.assertLess(row["ageMs"], 10000)
+            self.assertLess(row["intervalUs"], 20_000_000)
+        rows = [line.split()[0] for line in self.belay("top").stdout.splitlines()]
+        self.assertEqual("busy", rows[1])
+        self.assertLess(rows.index("busy"), rows.index("idle"))
+        self.assertEqual(["busy", "idle"], [line.split()[0] for line in self.belay(
+            "top", "--sort", "name", "--no-headers", "idle", "busy").stdout.splitlines()])
+        terminal = self.terminal("top")
+        terminal.expect(rb"\x1b\[\?1049h")
+        terminal.expect(rb"busy +\d+\.\d ")
+        terminal.type(b"q")
+        self.assertEqual(0, terminal.wait())
+        self.assertIn(b"\x1b[?1049l", terminal.seen)
+        self.belay("stop", "busy", "--wait")
+        self.assertNotIn("takenAt", {key for key, value in self.top()["busy"].items() if value is not None})
+        self.belay("delete", "busy", "idle", "--wait")
+
+    def top(self):
+        rows = self.json("top", "--once")["figures"]
+        return {row["sandboxName"]: {key: int(value) if isinstance(value, str) and value.isdigit() else value
+                                     for key, value in row.items()} for row in rows}
+
     def test_it_cannot_reach_the_host(self):
         self.made("walled")
         self.belay("exec", "walled", "--", "bash", "-c", LOOK, "look", self.host.state, str(self.server.port))

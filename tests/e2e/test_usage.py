@@ -178,7 +178,6 @@ class Figures(UsageCase):
 
     def test_whoever_looks_has_them_read(self):
         sandbox = self.ready("busy", self.agent)
-        self.read(sandbox.metadata.id)  # nobody has looked: it is passed over
         (row,) = self.figures()
         self.assertEqual(("default", sandbox.metadata.id, "busy", f"user:local/{os.geteuid()}", self.agent.base.name, True,
                           "ready", 1000, 512 << 20, 1 << 30, 0, 0),
@@ -203,6 +202,14 @@ class Figures(UsageCase):
         (row,) = self.figures()
         self.assertEqual(("stopped", 0, False), (row.phase, row.interval_us, row.HasField("taken_at")))
         self.shell.DeleteSandbox(name="busy", metadata=(("belay-force", "true"),))
+        self.assertEqual(0, self.server.database.number("SELECT COUNT(*) FROM sandbox_figures"))
+
+    def test_what_nobody_looks_at_is_passed_over(self):
+        sandbox = self.ready("unseen", self.agent)
+        self.read(sandbox.metadata.id)
+        self.shell.StopSandbox(name="unseen")
+        self.agent.take("sandbox_stop", STOPPED)  # behind the reading, on the same stream
+        self.phase("unseen", V.SANDBOX_PHASE_STOPPED)
         self.assertEqual(0, self.server.database.number("SELECT COUNT(*) FROM sandbox_figures"))
 
     def test_an_agent_hears_of_it_now_and_then_and_when_it_comes_back(self):

@@ -258,6 +258,7 @@ static const struct cli_command *const COMMANDS[] = {
     &DELETE,
     &STOP,
     &START,
+    &CMD_SANDBOX_TOP,
     &CMD_SANDBOX_LOGS,
     &CMD_SANDBOX_EXEC,
     &CMD_SANDBOX_SHELL,

@@ -15,19 +15,25 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* What the guard is told: both modes; then DONE when it is not needed any more. */
+/* What the guard is told: both modes; SCREEN when the other screen is taken; DONE when it is not
+ * needed any more. */
 struct modes {
     struct termios before;
     struct termios raw;
 };
 
-#define DONE 'd'
+#define DONE   'd'
+#define SCREEN 's'
+
+#define TAKE_SCREEN  "\033[?1049h\033[?25l"
+#define LEAVE_SCREEN "\033[?1049l\033[?25h"
 
 struct terminal {
     int fd;
     struct modes modes;
     int guard; /* our end of its pipe; -1: there is none */
     pid_t guard_pid;
+    bool has_screen;
 };
 
 bool terminal_size(int fd, unsigned *ret_columns, unsigned *ret_rows)
@@ -120,19 +126,38 @@ static bool is_same(const struct termios *a, const struct termios *b)
         && a->c_lflag == b->c_lflag && memcmp(a->c_cc, b->c_cc, sizeof(a->c_cc)) == 0;
 }
 
+/* The last word of the one we guard; 0: it has said none of its end. */
+static char read_words(int in_fd, bool *ret_has_screen)
+{
+    struct err_info err = ERR_INFO_INIT;
+    size_t bytes = 0;
+    char word = 0;
+    *ret_has_screen = false;
+    while (fd_read_full(in_fd, &word, 1, &bytes, &err) == ERR_OK && bytes == 1) {
+        if (word == DONE) {
+            return word;
+        }
+        *ret_has_screen = *ret_has_screen || word == SCREEN;
+    }
+    return 0;
+}
+
 int terminal_guard(int in_fd, int terminal_fd)
 {
     struct modes modes;
     struct termios now;
     struct err_info err = ERR_INFO_INIT;
     size_t bytes = 0;
-    char last = 0;
+    bool has_screen = false;
     if (fd_read_full(in_fd, &modes, sizeof(modes), &bytes, &err) != ERR_OK
         || bytes != sizeof(modes)) {
         return 1;
     }
-    if (fd_read_full(in_fd, &last, 1, &bytes, &err) == ERR_OK && bytes == 1 && last == DONE) {
+    if (read_words(in_fd, &has_screen) == DONE) {
         return 0;
+    }
+    if (has_screen) {
+        (void)!fd_write_all(terminal_fd, LEAVE_SCREEN, sizeof(LEAVE_SCREEN) - 1, &err);
     }
     /* A shell that has set modes of its own meanwhile is left alone. */
     if (tcgetattr(terminal_fd, &now) == 0 && is_same(&now, &modes.raw)) {
@@ -168,9 +193,23 @@ enum err_code terminal_open(int fd, struct terminal **ret_terminal, struct err_i
     return ERR_OK;
 }
 
+enum err_code terminal_take_screen(struct terminal *terminal, struct err_info *err)
+{
+    static const char word[] = { SCREEN };
+    if (terminal->guard >= 0) {
+        TRY(fd_write_all(terminal->guard, word, sizeof(word), err));
+    }
+    terminal->has_screen = true;
+    return fd_write_all(terminal->fd, TAKE_SCREEN, sizeof(TAKE_SCREEN) - 1, err);
+}
+
 void terminal_close(struct terminal *terminal)
 {
     if (terminal != NULL) {
+        struct err_info err = ERR_INFO_INIT;
+        if (terminal->has_screen) {
+            (void)!fd_write_all(terminal->fd, LEAVE_SCREEN, sizeof(LEAVE_SCREEN) - 1, &err);
+        }
         (void)tcsetattr(terminal->fd, TCSADRAIN, &terminal->modes.before);
         stop_guard(terminal);
         mem_free(terminal);

@@ -14,6 +14,12 @@ enum err_code terminal_open(int fd, struct terminal **ret_terminal, struct err_i
     MUST_CHECK;
 void terminal_close(struct terminal *terminal); /* puts it back; NULL is allowed */
 
+/*
+ * Takes the terminal's other screen, without a cursor; what stood there comes back with
+ * terminal_close, or by the guard. The terminal must be one that is written to as well.
+ */
+enum err_code terminal_take_screen(struct terminal *terminal, struct err_info *err) MUST_CHECK;
+
 /* false: fd is no terminal, or has no size. */
 bool terminal_size(int fd, unsigned *ret_columns, unsigned *ret_rows);
 
