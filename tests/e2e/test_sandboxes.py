@@ -454,6 +454,16 @@ class Reading(SandboxCase):
         self.assertEqual(254, len(logs(sources=["sandbox"])))
         self.assertEqual(254, len(logs()))
 
+    def test_a_watch_is_woken_by_what_leaves_no_event(self):
+        agent = self.offer("woken")
+        sandbox = self.ready("woken", agent)
+        watch = self.shell.WatchSandbox(id=sandbox.metadata.id, follow_status=True)
+        for number in range(40):  # each within two seconds by the watch's own look would take longer than the call may
+            agent.report(sandbox.metadata.id, READY, instance_id=f"run-{number}")
+            while next(watch).sandbox.status.main_process_instance_id != f"run-{number}":
+                pass
+        watch.cancel()
+
     def test_watch_until_ready(self):
         agent = self.offer("until")
         sandbox = self.create("until", agent)

@@ -16,7 +16,7 @@ struct watch {
     struct service *service;
     const struct principal *principal;
     const struct api_watch_type *type;
-    struct hub_subscription *subscription;
+    struct hub_subscription *subscriptions[HUB_TOPIC_COUNT]; /* NULL: not to this topic */
     int64_t workspace_id;
     char workspace[24];
     void *state;
@@ -166,6 +166,16 @@ static void look_all(struct watch *watch)
     rpc_stream_wake(watch->stream);
 }
 
+static void subscribe(struct watch *watch)
+{
+    for (int topic = 0; topic < HUB_TOPIC_COUNT; topic++) {
+        if ((watch->type->topics & HUB_BIT(topic)) != 0) {
+            watch->subscriptions[topic] = hub_subscribe(
+                watch->service->hub, (enum hub_topic)topic, watch->workspace_id, watch->stream);
+        }
+    }
+}
+
 static void watch_message(struct rpc_stream *stream, void *state, const ProtobufCMessage *request)
 {
     struct watch *watch = state;
@@ -188,8 +198,7 @@ static void watch_message(struct rpc_stream *stream, void *state, const Protobuf
         return;
     }
     /* Subscribed before the first look, so that no change falls between the two. */
-    watch->subscription =
-        hub_subscribe(watch->service->hub, watch->type->topic, watch->workspace_id, stream);
+    subscribe(watch);
     watch->request = request;
     (void)look_once(watch);
     watch->request = NULL;
@@ -237,7 +246,9 @@ static void watch_closed(struct rpc_stream *stream, void *state)
 {
     (void)stream;
     struct watch *watch = state;
-    hub_unsubscribe(watch->subscription);
+    for (int topic = 0; topic < HUB_TOPIC_COUNT; topic++) {
+        hub_unsubscribe(watch->subscriptions[topic]);
+    }
     if (watch->type->free_state != NULL) {
         watch->type->free_state(watch->state);
     }

@@ -14,7 +14,7 @@ enum {
 struct watch; /* one open stream */
 
 struct api_watch_type {
-    enum hub_topic topic;
+    uint32_t topics;    /* HUB_BITs: what wakes it, of its workspace */
     size_t state_bytes; /* zeroed, the type's own, watch_state() */
     /* Once, in a transaction: checks the request and sets where to start. May emit. */
     enum err_code (*begin)(

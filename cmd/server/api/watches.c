@@ -145,7 +145,7 @@ static void agents_free(void *state)
 }
 
 const struct api_watch_type watch_agents_type = {
-    .topic = HUB_AGENTS,
+    .topics = HUB_BIT(HUB_AGENTS),
     .state_bytes = sizeof(struct agents_watch),
     .begin = agents_begin,
     .poll = agents_poll,
@@ -201,7 +201,7 @@ static enum err_code command_poll(
 }
 
 const struct api_watch_type watch_command_type = {
-    .topic = HUB_COMMANDS,
+    .topics = HUB_BIT(HUB_COMMANDS),
     .state_bytes = sizeof(struct command_watch),
     .begin = command_begin,
     .poll = command_poll,
@@ -286,7 +286,7 @@ static void telemetry_free(void *state)
 }
 
 const struct api_watch_type watch_telemetry_type = {
-    .topic = HUB_TELEMETRY,
+    .topics = HUB_BIT(HUB_TELEMETRY),
     .state_bytes = sizeof(struct telemetry_watch),
     .begin = telemetry_begin,
     .poll = telemetry_poll,
@@ -350,7 +350,7 @@ static enum err_code events_poll(
 }
 
 const struct api_watch_type watch_events_type = {
-    .topic = HUB_EVENTS,
+    .topics = HUB_BIT(HUB_EVENTS),
     .state_bytes = sizeof(struct events_watch),
     .begin = events_begin,
     .poll = events_poll,
@@ -404,7 +404,7 @@ static enum err_code audit_poll(
 }
 
 const struct api_watch_type watch_audit_type = {
-    .topic = HUB_AUDIT,
+    .topics = HUB_BIT(HUB_AUDIT),
     .state_bytes = sizeof(struct audit_watch),
     .begin = audit_begin,
     .poll = audit_poll,

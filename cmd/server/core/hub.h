@@ -22,6 +22,8 @@ enum hub_topic {
     HUB_TOPIC_COUNT
 };
 
+#define HUB_BIT(topic) (UINT32_C(1) << (topic))
+
 struct hub;
 struct hub_subscription;
 

@@ -242,7 +242,7 @@ static enum err_code watch_poll(
 }
 
 const struct api_watch_type openshell_watch_type = {
-    .topic = HUB_EVENTS,
+    .topics = HUB_BIT(HUB_EVENTS) | HUB_BIT(HUB_SANDBOXES),
     .state_bytes = sizeof(struct sandbox_watch),
     .begin = watch_begin,
     .poll = watch_poll,
