@@ -308,7 +308,8 @@ static void test_the_escape_suite_with_a_proxy(void **unused)
     AUTO_FREE char *goals = mem_printf(
         "{\"token\": \"belay-token-none\", \"pid\": %d, \"init\": 1, \"port\": %u,"
         " \"address\": \"10.77.0.1\", \"abstract\": \"@belay-none\", \"unix\": \"%s/none\","
-        " \"secret\": \"%s/key.pem\", \"scratch\": \"/tmp\", \"shm\": 1, \"disk\": \"/dev/vda\"}",
+        " \"secret\": \"%s/key.pem\", \"scratch\": \"/tmp\", \"shm\": 1, \"disk\": \"/dev/vda\","
+        " \"queue\": \"belay-none\", \"planted\": []}",
         (int)getpid(),
         egress.outside.port,
         fixture->dir,
