@@ -18,7 +18,8 @@ enum {
 #define INTERVAL_MIN_US US_PER_SECOND
 /* Over less time a rate says more of the moment of reading than of the program. */
 #define SPAN_MIN_US US_PER_SECOND
-/* The first reading of a run that is younger begins with its start; of an older one it is unknown. */
+/* The first reading of a run that is younger begins with its start; of an older one it is unknown.
+ */
 #define YOUNG_US (15 * US_PER_SECOND)
 
 struct reading { /* sums since the start of the run */
