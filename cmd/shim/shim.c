@@ -416,19 +416,25 @@ static bool is_devpts(int fd)
     return fstatfs(fd, &info) == 0 && info.f_type == DEVPTS_MAGIC;
 }
 
-/* The first words with init, before anything of the workload runs. */
-static enum err_code greet(struct shim *shim, struct err_info *err)
+/* The first words to init, before anything of the workload runs. */
+static struct message setup_for(const struct shim *shim)
 {
     const struct message_spec *spec = &shim->spec;
     struct message message = { .type = MESSAGE_SETUP };
-    struct channel_fds fds = CHANNEL_FDS_NONE;
-    struct timeval patience = { .tv_sec = HELLO_SECONDS };
     message.setup = (struct message_setup){ .open_files = spec->open_files,
                                             .want_landlock = spec->landlock,
                                             .read_only = spec->read_only,
                                             .read_write = spec->read_write };
+    return message;
+}
+
+/* And from it. */
+static enum err_code greet(struct shim *shim, struct err_info *err)
+{
+    struct message message;
+    struct channel_fds fds = CHANNEL_FDS_NONE;
+    struct timeval patience = { .tv_sec = HELLO_SECONDS };
     (void)setsockopt(shim->built.socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    TRY(channel_send(shim->built.socket, &message, NULL, err));
     enum err_code code = channel_receive(shim->built.socket, &shim->from_init, &message, &fds, err);
     if (code != ERR_OK) {
         return ERR_SET(err, ERR_UNSUPPORTED, "init did not answer: Landlock or /dev/pts failed");
@@ -470,7 +476,9 @@ static enum err_code watch_sandbox(struct shim *shim, struct err_info *err)
 static enum err_code launch(struct shim *shim, struct err_info *err)
 {
     const struct message_spec *spec = &shim->spec;
+    const struct message setup = setup_for(shim);
     struct build build = { .spec = spec,
+                           .setup = &setup,
                            .cgroups = &shim->cgroups,
                            .dir = shim->dir,
                            .dir_fd = shim->dir_fd,

@@ -493,16 +493,33 @@ int cgroup_set_open_core(const struct cgroup_set *set)
     return core->version == 0 ? -1 : open(core->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-enum err_code cgroup_set_attach(
-    const struct cgroup_set *set, pid_t pid, bool with_core, struct err_info *err)
+static enum err_code move(
+    const struct cgroup_set *set,
+    const char *v1_name,
+    pid_t pid,
+    bool with_core,
+    struct err_info *err)
 {
     for (size_t i = 0; i < CGROUP_CONTROLLER_COUNT; i++) {
         const struct cgroup_place *place = &set->places[i];
-        if (place->version == 1 || (i == CGROUP_CORE && with_core && place->version == 2)) {
+        if (place->version == 1) {
+            TRY(set_number(place, v1_name, (uint64_t)pid, err));
+        } else if (i == CGROUP_CORE && with_core && place->version == 2) {
             TRY(set_number(place, "cgroup.procs", (uint64_t)pid, err));
         }
     }
     return ERR_OK;
+}
+
+enum err_code cgroup_set_join(const struct cgroup_set *set, bool with_core, struct err_info *err)
+{
+    return move(set, "tasks", 0, with_core, err); /* 0 is who writes it */
+}
+
+enum err_code cgroup_set_attach(
+    const struct cgroup_set *set, pid_t pid, bool with_core, struct err_info *err)
+{
+    return move(set, "cgroup.procs", pid, with_core, err);
 }
 
 /* The number after "key " in a file of such lines (key NULL: the file is one number). */

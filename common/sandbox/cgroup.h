@@ -86,7 +86,15 @@ enum err_code cgroup_set_parse(
 /* The folder of the unified hierarchy for CLONE_INTO_CGROUP, or -1: there is none. */
 int cgroup_set_open_core(const struct cgroup_set *set);
 
-/* Moves the process: version 1 hierarchies alone, or all (for who was not cloned into the core). */
+/*
+ * Moves the calling process, which has one thread: version 1 hierarchies alone, or all (for who was
+ * not cloned into the core). In version 1 nobody else's move is as fast: the kernel stops all of
+ * the host's threads from starting others meanwhile, which takes it several milliseconds, but for
+ * who moves one thread, itself (cgroup1_procs_write, "If we migrate a single thread").
+ */
+enum err_code cgroup_set_join(const struct cgroup_set *set, bool with_core, struct err_info *err)
+    MUST_CHECK;
+/* As cgroup_set_join, somebody else. */
 enum err_code cgroup_set_attach(
     const struct cgroup_set *set, pid_t pid, bool with_core, struct err_info *err) MUST_CHECK;
 

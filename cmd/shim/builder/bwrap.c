@@ -400,7 +400,7 @@ static enum err_code follow(
     }
     built.socket = fd_steal(&pipes->init[0]);
     *ret_built = built;
-    return ERR_OK;
+    return channel_send(built.socket, build->setup, NULL, err);
 }
 
 enum err_code bwrap_build(const struct build *build, struct built *ret_built, struct err_info *err)

@@ -146,17 +146,16 @@ int mounts_seal(int fd)
     return mount_setattr(fd, "", AT_EMPTY_PATH, &attributes, sizeof(attributes));
 }
 
-int mounts_write_file(int root, const char *path, const char *text)
+int mounts_write_file(int root, const char *path, struct str_view data)
 {
     const char *name = NULL;
-    size_t bytes = strlen(text);
     AUTO_FD int parent = open_parent(root, path, &name);
     AUTO_FD int file =
         parent < 0 ? -1 : openat(parent, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (file < 0 || fchmod(file, 0644) != 0) {
         return -1;
     }
-    return write(file, text, bytes) == (ssize_t)bytes ? 0 : -1;
+    return write(file, data.ptr, data.len) == (ssize_t)data.len ? 0 : -1;
 }
 
 int mounts_link(int root, const char *path, const char *target)

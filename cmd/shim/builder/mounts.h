@@ -7,6 +7,8 @@
 #ifndef SHIM_BUILDER_MOUNTS_H
 #define SHIM_BUILDER_MOUNTS_H
 
+#include "common/base/str.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -34,7 +36,7 @@ int mounts_new(
 int mounts_seal(int fd);
 
 int mounts_make_dir(int root, const char *path, mode_t mode);
-int mounts_write_file(int root, const char *path, const char *text);
+int mounts_write_file(int root, const char *path, struct str_view data);
 int mounts_link(int root, const char *path, const char *target);
 
 #endif

@@ -41,7 +41,6 @@ enum {
 
 /* What the two say to each other, one byte each; a failure has its step and errno behind it. */
 enum word {
-    WORD_JOINED = 'j', /* shim: you are in the control groups */
     WORD_USERNS = 'u', /* child: I am in the new user namespace */
     WORD_MAPPED = 'm', /* shim: its ids are mapped */
     WORD_FAILED = 'x'
@@ -61,6 +60,7 @@ struct child {
     int root;   /* the new root, as a path */
     int sysctl; /* /proc/sys/user while it could be written */
     int program;
+    bool is_in_core; /* cloned into the group of the unified hierarchy */
 };
 
 static int say(int fd, char word)
@@ -83,6 +83,13 @@ static int await(int fd, char word)
 }
 
 /* ---- The steps of the child, in their order ---- */
+
+/* First: from here on the host's hierarchies are not to be seen, and all is on the sandbox's bill.
+ */
+static int join_cgroups(struct child *child)
+{
+    return cgroup_set_join(child->build.cgroups, !child->is_in_core, NULL) == ERR_OK ? 0 : -1;
+}
 
 static int detach_mounts(struct child *child)
 {
@@ -165,10 +172,11 @@ static int raise_oom_score(struct child *child)
     return fd >= 0 && write(fd, text, strlen(text)) > 0 ? 0 : -1;
 }
 
-/* Only once we are in our groups: else the namespace's root would be the agent's group. */
+/* Once we are in our groups: else the namespace's root would be the agent's group. */
 static int hide_cgroups(struct child *child)
 {
-    return await(child->sync, WORD_JOINED) != 0 ? -1 : unshare(CLONE_NEWCGROUP);
+    (void)child;
+    return unshare(CLONE_NEWCGROUP);
 }
 
 static int enter_userns(struct child *child)
@@ -248,6 +256,7 @@ static const struct {
     const char *what;
     int (*run)(struct child *child);
 } steps[] = {
+    { "joining the control groups", join_cgroups },
     { "making the mounts private", detach_mounts },
     { "mounting the new root", make_root },
     { "mounting the programs", mount_programs },
@@ -349,7 +358,8 @@ static int move_up(int fd)
     return moved;
 }
 
-static void start_child(const struct build *build, const struct filter *filter, int sync, int init)
+static void start_child(
+    const struct build *build, const struct filter *filter, bool is_in_core, int sync, int init)
 {
     struct child child = { .build = *build,
                            .filter = filter,
@@ -357,7 +367,8 @@ static void start_child(const struct build *build, const struct filter *filter, 
                            .init = move_up(init),
                            .root = -1,
                            .sysctl = -1,
-                           .program = move_up(build->program_fd) };
+                           .program = move_up(build->program_fd),
+                           .is_in_core = is_in_core };
     (void)umask(022); /* folders made on the way are for the sandbox to read */
     run_child(&child);
     _exit(1);
@@ -385,6 +396,7 @@ enum err_code native_build(const struct build *build, struct built *ret_built, s
     TRY(channel_pair(pair, err));
     AUTO_FD int ours = pair[0];
     AUTO_FD int inits = pair[1];
+    TRY(channel_send(ours, build->setup, NULL, err));
     int talk[2] = { -1, -1 };
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, talk) != 0) {
         return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "socketpair");
@@ -395,20 +407,14 @@ enum err_code native_build(const struct build *build, struct built *ret_built, s
     if (built.pid == 0) {
         (void)close(talk[0]);
         (void)close(pair[0]);
-        start_child(build, &filter, talk[1], pair[1]);
+        start_child(build, &filter, in_core != 0, talk[1], pair[1]);
     }
     if (built.pid < 0) {
         return ERR_SET_ERRNO(err, ERR_UNSUPPORTED, errno, "clone3 with new namespaces");
     }
     fd_close(&childs);
     fd_close(&inits);
-    enum err_code code = cgroup_set_attach(build->cgroups, built.pid, in_core == 0, err);
-    if (code == ERR_OK && say(sync, WORD_JOINED) != 0) {
-        code = ERR_OK; /* it has failed before, and says how */
-    }
-    if (code == ERR_OK) {
-        code = await_child(sync, built.pid, build->spec->uid_base, err);
-    }
+    enum err_code code = await_child(sync, built.pid, build->spec->uid_base, err);
     if (code != ERR_OK) {
         process_kill(built.pidfd, SIGKILL);
         (void)waitpid(built.pid, NULL, 0);

@@ -20,7 +20,8 @@
 enum {
     TMP_INODES_PER_MIB = 256,
     SHARED_MEMORY_BYTES = 64 * 1024 * 1024,
-    TTY_GROUP = 5
+    TTY_GROUP = 5,
+    COPIED_BYTES_MAX = 8192
 };
 
 const char *const rootfs_programs[] = { "usr",   "bin",   "sbin",   "lib",
@@ -98,21 +99,38 @@ static int copy_entry(int from, const char *name, int root)
     return source < 0 ? -1 : mounts_bind(source, root, name, MOUNTS_READ_ONLY);
 }
 
+/*
+ * A folder or a large file is bound. A small one is copied, which costs a start less than a mount
+ * of its own; like a bound one it stays what it was when the sandbox was started.
+ */
+static int put_host_file(const char *path, int root)
+{
+    struct stat info;
+    char data[COPIED_BYTES_MAX];
+    AUTO_FD int source = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    bool is_small = source >= 0 && fstat(source, &info) == 0 && S_ISREG(info.st_mode)
+        && (info.st_mode & S_IROTH) != 0 && info.st_size <= COPIED_BYTES_MAX;
+    if (!is_small || read(source, data, sizeof(data)) != (ssize_t)info.st_size) {
+        return mounts_bind_host(path, root, path + 1, MOUNTS_READ_ONLY);
+    }
+    return mounts_write_file(root, path + 1, str_from(data, (size_t)info.st_size));
+}
+
 static int mount_host_etc(const struct message_spec *spec, int root)
 {
     char hosts[256];
     for (size_t i = 0; rootfs_etc[i] != NULL; i++) {
         char path[64];
         (void)snprintf(path, sizeof(path), "/etc/%s", rootfs_etc[i]);
-        if (mounts_bind_host(path, root, path + 1, MOUNTS_READ_ONLY) != 0) {
+        if (put_host_file(path, root) != 0) {
             return -1;
         }
     }
     (void)snprintf(
         hosts, sizeof(hosts), "127.0.0.1 localhost %.*s\n::1 localhost\n", STR_ARG(spec->hostname));
-    return mounts_write_file(root, "etc/passwd", rootfs_passwd()) != 0
-            || mounts_write_file(root, "etc/group", rootfs_group()) != 0
-            || mounts_write_file(root, "etc/hosts", hosts) != 0
+    return mounts_write_file(root, "etc/passwd", str_of(rootfs_passwd())) != 0
+            || mounts_write_file(root, "etc/group", str_of(rootfs_group())) != 0
+            || mounts_write_file(root, "etc/hosts", str_of(hosts)) != 0
         ? -1
         : 0;
 }
