@@ -6,6 +6,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "common/crypto/secret.h"
+#include "common/sys/fd.h"
 
 #include <signal.h>
 #include <stdint.h>
@@ -113,6 +114,7 @@ static enum err_code prepare(const struct config *config, struct err_info *err)
     (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(077);
     log_set_component("belay-agent");
+    (void)fd_raise_limit(); /* connections through the proxy and sandboxes' sockets add up */
     TRY(log_parse_level(str_of(config_text(config, "log-level")), &level));
     log_set_level(level);
     return crypto_start(err);

@@ -213,6 +213,11 @@ enum err_code channel_receive(
         return ERR_SET(err, ERR_UNAVAILABLE, "the other end is gone");
     }
     collect(&header, &fds);
+    buffer->was_cut = buffer->takes_cut && (header.msg_flags & MSG_CTRUNC) != 0;
+    if (buffer->was_cut) {
+        channel_fds_close(&fds); /* not some of them */
+        header.msg_flags &= ~MSG_CTRUNC;
+    }
     enum err_code code = (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0
         ? ERR_SET(err, ERR_INVALID, "message: larger than %d bytes", MESSAGE_DATAGRAM_BYTES_MAX)
         : message_decode(str_from(buffer->data, (size_t)got), ret_message, err);

@@ -12,6 +12,8 @@ struct channel_buffer {
     char *data;       /* MESSAGE_DATAGRAM_BYTES_MAX bytes, on first use */
     char *large;      /* of the message that came last, if it was one */
     bool takes_large; /* set by who trusts the other end: it chooses the descriptor that is read */
+    bool takes_cut;   /* the same: a message whose descriptors found no room here comes without */
+    bool was_cut;     /* the one that came last did */
 };
 
 void channel_buffer_deinit(struct channel_buffer *buffer);
@@ -45,8 +47,8 @@ enum err_code channel_send_bytes(
 
 /*
  * ERR_BUSY: nothing there. ERR_UNAVAILABLE: closed by the other end. ERR_INVALID: what came is no
- * message, or more descriptors than any has; they are closed. ret_fds may be NULL: descriptors are
- * then not accepted.
+ * message, or more descriptors than any has, or than fit into this process; they are closed.
+ * ret_fds may be NULL: descriptors are then not accepted.
  */
 enum err_code channel_receive(
     int fd,

@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 enum {
-    ACCEPTS_PER_TURN = 16
+    ACCEPTS_PER_TURN = 16,
+    DESCRIPTORS_PER_CONNECTION = 4 /* two, and as many that are left to others */
 };
 
 #define DEFAULT_HEAD_US    (15 * US_PER_SECOND)
@@ -256,6 +258,17 @@ bool proxy_next_destination(
 
 /* ---- The proxy ---- */
 
+/* The rest of the descriptors is for everything else that this process does. */
+static unsigned total_of_descriptors(void)
+{
+    struct rlimit limit = { 0 };
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0
+        || limit.rlim_cur / DESCRIPTORS_PER_CONNECTION > PROXY_CONNECTIONS_TOTAL) {
+        return PROXY_CONNECTIONS_TOTAL;
+    }
+    return (unsigned)(limit.rlim_cur / DESCRIPTORS_PER_CONNECTION);
+}
+
 static int64_t or_else(int64_t value, int64_t fallback)
 {
     return value == 0 ? fallback : value;
@@ -282,8 +295,8 @@ enum err_code proxy_create(
     if (proxy->options.connections == 0) {
         proxy->options.connections = PROXY_CONNECTIONS_DEFAULT;
     }
-    if (options->connections_total == 0 || options->connections_total > PROXY_CONNECTIONS_TOTAL) {
-        proxy->options.connections_total = PROXY_CONNECTIONS_TOTAL;
+    if (options->connections_total == 0) {
+        proxy->options.connections_total = total_of_descriptors();
     }
     proxy->gates = map_create();
     proxy->scratch = mem_alloc(PROXY_READ_BYTES);

@@ -19,7 +19,7 @@ struct proxy;
 enum {
     PROXY_DESTINATIONS_MAX = 64, /* counted by name in each gate; the rest together */
     PROXY_CONNECTIONS_DEFAULT = 256,
-    PROXY_CONNECTIONS_TOTAL = 4096
+    PROXY_CONNECTIONS_TOTAL = 4096 /* unless descriptors allow fewer */
 };
 
 struct proxy_denial {
@@ -46,7 +46,7 @@ struct proxy_options {
     int64_t connect_us;          /* from the name to the connection [15 s] */
     int64_t idle_us;             /* nothing passes either way [10 min] */
     unsigned connections;        /* of one gate; more wait [256] */
-    unsigned connections_total;  /* of all gates, each at most two descriptors [4096, the most] */
+    unsigned connections_total;  /* of all gates, two descriptors each [half of what there are] */
     const struct proxy_ops *ops; /* may be NULL */
     void *context;
 };

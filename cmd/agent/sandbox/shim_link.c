@@ -92,6 +92,12 @@ static void on_ready(struct sandbox *sandbox, int take_listener)
         all->ops->listening(all->context, sandbox->id, fd_steal(&take_listener));
     }
     fd_close(&take_listener);
+    if (sandbox->buffer.was_cut) { /* it lives; the next start of either of us lends it again */
+        log_error(
+            "sandbox_without_network",
+            LOG_STR("sandbox", sandbox->id),
+            LOG_STR("error", "this process has no descriptor left for its listener"));
+    }
     if (first && all->ops->ready != NULL) {
         all->ops->ready(all->context, sandbox->id);
     }
@@ -156,7 +162,7 @@ static void on_program(struct sandbox *sandbox, const struct message *message)
 static void on_connected(struct sandbox *sandbox, const struct message *message, int take_fd)
 {
     const struct sandboxes *all = sandbox->all;
-    int number = (int)message->connected.number;
+    int number = sandbox->buffer.was_cut ? EMFILE : (int)message->connected.number;
     if (all->ops->connected == NULL || (number == 0) != (take_fd >= 0)) {
         fd_close(&take_fd);
         return;
@@ -248,6 +254,7 @@ enum err_code shim_link_open(struct sandbox *sandbox, int take_fd, struct err_in
     TRY(loop_watch_add(sandbox->all->loop, fd, EPOLLIN, on_shim, sandbox, &sandbox->watch, err));
     sandbox->fd = fd_steal(&fd);
     sandbox->heard_end = false;
+    sandbox->buffer.takes_cut = true; /* our own want of descriptors is no fault of the sandbox's */
     enum err_code code = shim_link_send(sandbox, &attach, err);
     if (code != ERR_OK) {
         shim_link_close(sandbox);

@@ -109,6 +109,18 @@ static void on_sample(void *context, const char *id, const struct message_sample
     fixture->sample_count++;
 }
 
+static void on_connected(void *context, const char *id, uint64_t exec, int take_fd, int number)
+{
+    struct fixture *fixture = context;
+    (void)id;
+    (void)exec;
+    if (take_fd >= 0) {
+        (void)close(take_fd);
+    }
+    fixture->connected_count++;
+    fixture->connected_number = number;
+}
+
 static void on_listening(void *context, const char *id, int take_fd)
 {
     struct fixture *fixture = context;
@@ -127,7 +139,8 @@ static const struct sandbox_ops ops = { .ready = on_ready,
                                         .input_taken = on_input_taken,
                                         .exited = on_exited,
                                         .sample = on_sample,
-                                        .listening = on_listening };
+                                        .listening = on_listening,
+                                        .connected = on_connected };
 
 void fixture_open(struct fixture *fixture)
 {

@@ -37,6 +37,8 @@ struct fixture {
     unsigned ended_count;
     unsigned removed_count;
     unsigned sample_count;
+    unsigned connected_count;
+    int connected_number; /* of the last one: errno */
     unsigned denied_count;
     char denied[256];
     struct sandbox_exit exit; /* of the one that ended last */

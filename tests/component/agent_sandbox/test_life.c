@@ -6,9 +6,12 @@
 #include "tests/component/agent_sandbox/fixture.h"
 #include "tests/support/test.h"
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -512,7 +515,7 @@ static void test_a_tree_of_any_depth_and_mode_goes_with_its_sandbox(void **unuse
     const char *const nest[] = { "python3",
                                  "-c",
                                  "import os\n"
-                                 "for i in range(5000):\n"
+                                 "for i in range(2500):\n"
                                  "    os.mkdir('a')\n"
                                  "    os.chdir('a')\n",
                                  NULL };
@@ -559,6 +562,46 @@ static void test_a_deletion_that_was_cut_off_is_finished_by_the_next_agent(void 
     fixture_destroy(fixture);
 }
 
+/* What this process lacks is no fault of a sandbox, which is told and lives on. */
+static void test_an_agent_without_descriptors_keeps_its_sandboxes(void **unused)
+{
+    (void)unused;
+    const char *const serve[] = { "python3",
+                                  "-c",
+                                  "import socket, time\n"
+                                  "s = socket.create_server(('127.0.0.1', 8080))\n"
+                                  "print('up', flush=True)\n"
+                                  "time.sleep(600)\n",
+                                  NULL };
+    struct sandbox_exec exec = { .argv = serve };
+    const struct sandbox_port port = { .address = INADDR_LOOPBACK, .port = 8080 };
+    struct rlimit before;
+    uint64_t number = 0;
+    struct fixture *fixture = fixture_create();
+    fixture_start(fixture, "poor");
+    assert_ok(sandbox_exec(fixture->all, "poor", &exec, &number, NULL));
+    struct recorded_program *program = fixture_program(fixture, "poor", number);
+    for (int i = 0; i < 1000 && program->out.len == 0; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_string_equal(buf_text(&program->out), "up\n");
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    int next = dup(0);
+    (void)close(next);
+    const struct rlimit none = { .rlim_cur = (rlim_t)next, .rlim_max = before.rlim_max };
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_ok(sandbox_connect(fixture->all, "poor", &port, &number, NULL));
+    fixture_wait_count(fixture, &fixture->connected_count, 1);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(fixture->connected_number, EMFILE);
+    assert_int_equal(fixture->ended_count, 0);
+    assert_int_equal(fixture_shell(fixture, "poor", "true")->status, 0);
+    assert_ok(sandbox_connect(fixture->all, "poor", &port, &number, NULL));
+    fixture_wait_count(fixture, &fixture->connected_count, 2);
+    assert_int_equal(fixture->connected_number, 0);
+    fixture_destroy(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -584,6 +627,7 @@ int main(void)
         cmocka_unit_test(test_a_start_that_the_disk_refuses_leaves_the_last_run_as_it_ended),
         cmocka_unit_test(test_an_image_stays_while_a_sandbox_is_made_of_it),
         cmocka_unit_test(test_a_tree_of_any_depth_and_mode_goes_with_its_sandbox),
+        cmocka_unit_test(test_an_agent_without_descriptors_keeps_its_sandboxes),
         cmocka_unit_test(test_a_deletion_that_was_cut_off_is_finished_by_the_next_agent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
