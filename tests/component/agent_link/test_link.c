@@ -711,9 +711,15 @@ static bool tried_twice(struct world *world)
 
 static bool came_back(struct world *world)
 {
-    struct rpc_stream *control = atomic_load(&world->gateway.control);
+    /* taken meanwhile: its thread lets go of the one before when a new stream begins */
+    struct rpc_stream *control = atomic_exchange(&world->gateway.control, NULL);
+    struct rpc_stream *none = NULL;
     if (control != NULL && atomic_load(&world->gateway.opened) == 1) {
         rpc_stream_wake(control);
+    }
+    if (control != NULL
+        && !atomic_compare_exchange_strong(&world->gateway.control, &none, control)) {
+        rpc_stream_unref(control);
     }
     return atomic_load(&world->gateway.opened) >= 2 && world->onlines >= 2;
 }
