@@ -70,7 +70,9 @@ CHECKLIST = {
         "tests/e2e/test_sessions.py:Order.test_newest_stream_of_a_session_is_served"]),
     45: ("a session that a newer one has replaced", [
         "tests/e2e/test_sessions.py:Sessions.test_an_older_sessions_upload_is_fenced",
-        "tests/e2e/test_sessions.py:Sessions.test_newer_session_ends_the_older_and_its_stream"]),
+        "tests/e2e/test_sessions.py:Sessions.test_newer_session_ends_the_older_and_its_stream",
+        "tests/cluster/server_api/test_fence.c:test_a_fenced_replicas_late_records_are_not_stored",
+        "tests/cluster/server_api/test_faults.c:test_faults_on_sqlite"]),
     46: ("replayed batches", [
         "tests/e2e/test_uploads.py:Uploads.test_replayed_batches_are_stored_once_and_acknowledged_again",
         "tests/e2e/test_uploads.py:Uploads.test_replayed_events_are_stored_once"]),
@@ -151,6 +153,8 @@ class Mutation:
 
 GUARD = "common/rpc/door/guard.c"
 DOOR = "common/rpc/door/"
+FENCE = ("cmd/server/ingest/batch.c",
+         "bool fenced = record->source.epoch != marks->session_epoch || !marks->is_confirmed;", "bool fenced = false;")
 MUTATIONS = [
     Mutation(31, "no header but authorization tells who calls", CHECKLIST[31][1][0], (
         "cmd/server/auth/gate.c", "if (!is_local_operator(rpc_call_peer(call))) {",
@@ -228,9 +232,9 @@ MUTATIONS = [
         "        end(control, ERR_INVALID, \"message: hello must come first\");\n        return;\n    }\n"
         "    struct ack_context",
         "    struct ack_context")),
-    Mutation(45, "an older session's records are fenced", CHECKLIST[45][1][0], (
-        "cmd/server/ingest/batch.c", "bool fenced = record->source.epoch != marks->session_epoch || !marks->is_confirmed;",
-        "bool fenced = false;")),
+    Mutation(45, "an older session's records are fenced", CHECKLIST[45][1][0], FENCE),
+    Mutation(45, "a replica's late records are fenced", CHECKLIST[45][1][2], FENCE),
+    Mutation(45, "records that come late, as chance has it, are fenced", CHECKLIST[45][1][3], FENCE),
     Mutation(46, "what was stored is not stored again",
              "tests/e2e/test_uploads.py:Uploads.test_replayed_events_are_stored_once", (
                  "cmd/server/ingest/batch.c",

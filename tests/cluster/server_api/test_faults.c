@@ -62,6 +62,24 @@ static void drain_server(struct cluster *cluster)
     (void)sim_after(cluster->sim, 6 * US_PER_SECOND, restart_server, &cluster->server);
 }
 
+static void go_on_writing(void *context)
+{
+    struct cluster_server *server = context;
+    server->is_writing = true;
+}
+
+/* What waits to be stored comes late, perhaps for another session than the agent's. */
+static void stall_writer(struct cluster *cluster)
+{
+    sim_note(cluster->sim, "the writer stands still");
+    cluster->server.is_writing = false;
+    (void)sim_after(
+        cluster->sim,
+        sim_between(cluster->sim, 0, 20 * US_PER_SECOND),
+        go_on_writing,
+        &cluster->server);
+}
+
 static void start_agent(void *context)
 {
     cluster_agent_start(context);
@@ -166,7 +184,7 @@ static const struct {
     { produce, 70 },    { order, 14 },       { cancel, 4 },      { kill_agent, 5 },
     { kill_server, 2 }, { drain_server, 1 }, { pause_agent, 3 }, { part_agent, 4 },
     { jump_server, 2 }, { jump_agent, 2 },   { evict, 2 },       { revoke, 2 },
-    { rotate, 2 },
+    { rotate, 2 },      { stall_writer, 3 },
 };
 
 static void next_incident(void *context)
@@ -208,6 +226,7 @@ static void make_peace(struct cluster *cluster)
     sim_note(cluster->sim, "peace");
     sim_net_set_faults(cluster->net, &(struct sim_faults){ 0 });
     start_server(&cluster->server);
+    go_on_writing(&cluster->server);
     for (unsigned i = 0; i < CLUSTER_AGENTS; i++) {
         join_agent(&cluster->agents[i]);
         wake_agent(&cluster->agents[i]);
