@@ -1,28 +1,39 @@
 #include "common/base/mem.h"
 
+#include "common/base/mem_fault.h"
+
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static _Thread_local long fail_after = -1;
+static _Thread_local struct mem_fault in_force = { .after = -1 };
+
+struct mem_fault mem_fault_swap(struct mem_fault fault)
+{
+    struct mem_fault before = in_force;
+    in_force = fault;
+    return before;
+}
+
+static bool must_fail(void)
+{
+    if (in_force.after < 0) {
+        return false;
+    }
+    if (in_force.after > 0) {
+        in_force.after--;
+        return false;
+    }
+    in_force.has_failed = true;
+    in_force.after = in_force.is_single ? -1 : 0;
+    return true;
+}
 
 void mem_fail_after(long count)
 {
-    fail_after = count;
-}
-
-static int must_fail(void)
-{
-    if (fail_after < 0) {
-        return 0;
-    }
-    if (fail_after == 0) {
-        return 1;
-    }
-    fail_after--;
-    return 0;
+    (void)mem_fault_swap((struct mem_fault){ .after = count });
 }
 
 static void out_of_memory(size_t bytes)

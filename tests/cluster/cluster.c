@@ -2,11 +2,8 @@
 
 #include "tests/support/payload.h"
 
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define STEP_US (5 * US_PER_SECOND) /* of checks */
 
@@ -32,20 +29,10 @@ static struct sql_conn *open_database(const char *url, bool migrate)
     return conn;
 }
 
-/* Thousands of small files that are written through: in memory, if the machine has the place. */
-static char *make_dir(void)
-{
-    char *dir = mem_strdup("/dev/shm/belay-test-XXXXXX");
-    if (mkdtemp(dir) != NULL) {
-        return dir;
-    }
-    mem_free(dir);
-    return test_dir_create();
-}
-
 void cluster_place_init(struct cluster_place *place, char *take_super_url)
 {
-    *place = (struct cluster_place){ .dir = make_dir(), .super_url = take_super_url };
+    *place =
+        (struct cluster_place){ .dir = test_dir_create_in_memory(), .super_url = take_super_url };
     place->schema = payload_schema();
     place->command_key = key_sign_create();
     AUTO_FREE char *url = mem_printf("sqlite:%s/empty.db", place->dir);
@@ -114,7 +101,7 @@ void cluster_init(struct cluster *cluster, struct cluster_place *place, uint64_t
     if (place->super_url == NULL) {
         AUTO_FREE char *file = mem_printf("%s/belay.db", cluster->dir);
         AUTO_FREE char *empty = mem_printf("%s/empty.db", place->dir);
-        cluster_copy_file(empty, file);
+        test_copy_file(empty, file);
         cluster->url = mem_printf("sqlite:%s", file);
     } else {
         cluster->url = mem_strdup(place->super_url);

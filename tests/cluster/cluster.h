@@ -108,6 +108,7 @@ struct cluster {
     bool is_ending; /* no wish is repeated any more */
     /* While the test disturbs the machine: called around what is read to be checked. */
     void (*watch)(bool watches);
+    bool is_disturbed; /* now or before: a call may have ended as INTERNAL */
 };
 
 void cluster_place_init(struct cluster_place *place, char *take_super_url);
@@ -115,8 +116,6 @@ void cluster_place_deinit(struct cluster_place *place);
 
 void cluster_init(struct cluster *cluster, struct cluster_place *place, uint64_t seed);
 void cluster_deinit(struct cluster *cluster);
-
-void cluster_copy_file(const char *from, const char *to); /* as it is now; `to` is new */
 
 /* Lets `us` pass, or less if `until` (may be NULL) becomes true; gives what it last was. */
 bool cluster_run(struct cluster *cluster, int64_t us, bool (*until)(struct cluster *cluster));

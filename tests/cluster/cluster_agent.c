@@ -1,13 +1,11 @@
 /* The agent's program without its process: what app.c ties together, on the agent's real loop. */
 #include "cmd/agent/link/batch.h"
-#include "common/sys/fd.h"
 #include "tests/cluster/cluster.h"
+#include "tests/support/memory.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -225,18 +223,6 @@ void cluster_agent_start(struct cluster_agent *agent)
     link_start(agent->link);
 }
 
-void cluster_copy_file(const char *from, const char *to)
-{
-    struct stat info;
-    AUTO_FD int in = open(from, O_RDONLY | O_CLOEXEC);
-    AUTO_FD int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    assert_true(in >= 0 && out >= 0);
-    assert_int_equal(fstat(in, &info), 0);
-    for (off_t done = 0; done < info.st_size;) {
-        assert_true(sendfile(out, in, &done, (size_t)(info.st_size - done)) > 0);
-    }
-}
-
 /* What is on disk at this moment, as it lies there. */
 static char *copy_folder(const char *from)
 {
@@ -248,7 +234,7 @@ static char *copy_folder(const char *from)
         if (entry->d_type == DT_REG) {
             AUTO_FREE char *source = mem_printf("%s/%s", from, entry->d_name);
             AUTO_FREE char *target = mem_printf("%s/%s", to, entry->d_name);
-            cluster_copy_file(source, target);
+            test_copy_file(source, target);
         }
     }
     (void)closedir(dir);
@@ -310,6 +296,7 @@ static void fill(
 {
     struct err_info err = ERR_INFO_INIT;
     char text[CLUSTER_NAME_BYTES + 16];
+    MEMORY_PAUSE();
     (void)snprintf(text, sizeof(text), "%s-%d-%u", agent->name, (int)stream, number);
     *input =
         (struct spool_input){ .stream = stream, .captured_at = clock_wall(&agent->clock.clock) };
@@ -334,6 +321,13 @@ static void fill(
     input->payload = buf_view(payload);
 }
 
+static uint64_t dropped_records(const struct cluster_agent *agent, enum spool_stream stream)
+{
+    struct spool_stats stats;
+    spool_get_stats(agent->spool, &stats);
+    return stats.streams[stream].dropped_records;
+}
+
 void cluster_agent_produce(struct cluster_agent *agent, enum spool_stream stream)
 {
     unsigned number = agent->offered[stream];
@@ -345,9 +339,12 @@ void cluster_agent_produce(struct cluster_agent *agent, enum spool_stream stream
     }
     fill(agent, stream, number, &input, &payload);
     agent->offered[stream]++;
+    uint64_t dropped = dropped_records(agent, stream);
     enum err_code code = spool_append(agent->spool, &input, 1, &err);
     bool waits = stream == SPOOL_TELEMETRY && agent->delay_us > 0;
-    if (code == ERR_UNAVAILABLE || (code == ERR_OK && waits)) {
+    if (dropped_records(agent, stream) != dropped) { /* for want of memory: counted, and told */
+        agent->fates[stream][number] = CLUSTER_REFUSED;
+    } else if (code == ERR_UNAVAILABLE || (code == ERR_OK && waits)) {
         agent->fates[stream][number] = CLUSTER_HELD;
     } else if (code == ERR_OK) {
         agent->fates[stream][number] = CLUSTER_ACCEPTED;

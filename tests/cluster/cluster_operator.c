@@ -40,10 +40,11 @@ static void send_again(void *context)
 }
 
 /* Nothing is known of what became of it. */
-static bool is_unsettled(enum err_code code)
+static bool is_unsettled(const struct cluster *cluster, enum err_code code)
 {
     return code == ERR_UNAVAILABLE || code == ERR_TIMEOUT || code == ERR_UNCERTAIN
-        || code == ERR_CANCELED || code == ERR_LIMIT;
+        || code == ERR_CANCELED || code == ERR_LIMIT
+        || (code == ERR_INTERNAL && cluster->is_disturbed);
 }
 
 static void on_reply(
@@ -52,7 +53,7 @@ static void on_reply(
     struct task *task = context;
     struct sim *sim = task->cluster->sim;
     sim_note(sim, "operator %s: %s %s", task->wish->path, err_name(code), err->text);
-    if (is_unsettled(code)) {
+    if (is_unsettled(task->cluster, code)) {
         (void)sim_after(sim, sim_between(sim, US_PER_SECOND, 5 * US_PER_SECOND), send_again, task);
         return;
     }
@@ -194,7 +195,9 @@ static void take_command(struct task *task, enum err_code code, const ProtobufCM
     const Agentgateway__V1__Command *reply = (const void *)message;
     struct cluster_order *order = &task->cluster->orders[task->order];
     if (code != ERR_OK) {
-        assert_true(task->agent->is_revoked);
+        if (!task->agent->is_revoked) {
+            fail_msg("SendCommand: %s", err_name(code));
+        }
         return;
     }
     assert_ok(str_copy(str_of(reply->id), order->id, sizeof(order->id)));

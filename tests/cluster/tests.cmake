@@ -1,7 +1,8 @@
 # The tests of this kind: the fixture, and the world it lives in. Its objects come before the
 # libraries, so that what they define (common/rpc, getrandom) is taken from them.
 file(GLOB cluster_fixture CONFIGURE_DEPENDS
-  "${CMAKE_CURRENT_SOURCE_DIR}/cluster/*.c" "${CMAKE_CURRENT_SOURCE_DIR}/support/sim/*.c")
+  "${CMAKE_CURRENT_SOURCE_DIR}/cluster/*.c" "${CMAKE_CURRENT_SOURCE_DIR}/support/sim/*.c"
+  "${CMAKE_CURRENT_SOURCE_DIR}/support/memory.c")
 get_property(tests DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
 foreach(test IN LISTS tests)
   if(test MATCHES "^cluster_server_api_")

@@ -78,7 +78,8 @@ if(TARGET component_agent_workload_reports)
   set_tests_properties(component_agent_workload_reports PROPERTIES RUN_SERIAL TRUE)
 endif()
 
-# The spool on a disk that fails by number: its calls are the program's own.
-if(TARGET component_agent_spool_read_errors)
-  target_sources(component_agent_spool_read_errors PRIVATE support/sys_fault.c)
+# The spool on a machine that fails by number: its calls and SQLite's memory are the program's own.
+if(TARGET component_agent_spool_sweeps)
+  target_sources(component_agent_spool_sweeps PRIVATE support/sys_fault.c support/memory.c)
+  set_tests_properties(component_agent_spool_sweeps PROPERTIES TIMEOUT 600)
 endif()

@@ -2,14 +2,19 @@
 
 #include "common/base/id.h"
 #include "common/base/mem.h"
+#include "common/base/str.h"
+#include "common/sys/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,6 +50,28 @@ char *test_dir_create(void)
         fail_msg("mkdtemp: %s", dir);
     }
     return dir;
+}
+
+char *test_dir_create_in_memory(void)
+{
+    char *dir = mem_strdup("/dev/shm/belay-test-XXXXXX");
+    if (mkdtemp(dir) != NULL) {
+        return dir;
+    }
+    mem_free(dir);
+    return test_dir_create();
+}
+
+void test_copy_file(const char *from, const char *to)
+{
+    struct stat info;
+    AUTO_FD int in = open(from, O_RDONLY | O_CLOEXEC);
+    AUTO_FD int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(in >= 0 && out >= 0);
+    assert_int_equal(fstat(in, &info), 0);
+    for (off_t done = 0; done < info.st_size;) {
+        assert_true(sendfile(out, in, &done, (size_t)(info.st_size - done)) > 0);
+    }
 }
 
 static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *ftw)
@@ -200,4 +227,16 @@ void test_allocation_sweep(bool (*fn)(void *context), void *context, long limit)
         }
     }
     fail_msg("still failing after %ld rounds", limit);
+}
+
+long test_every(int argc, char **argv)
+{
+    uint64_t every = 0;
+    bool is_given = argc == 3 && strcmp(argv[1], "--every") == 0
+        && str_parse_uint64(str_of(argv[2]), LONG_MAX, &every) == ERR_OK && every > 0;
+    if (argc > 1 && !is_given) {
+        (void)fprintf(stderr, "usage: [--every N]\n");
+        exit(64);
+    }
+    return (long)every;
 }

@@ -60,6 +60,12 @@ void test_clock_advance(struct test_clock *clock, int64_t us);
 char *test_dir_create(void);
 void test_dir_remove(char *dir); /* everything below it, and the text */
 
+/* As test_dir_create, for thousands of small files that are written through: on a file system in
+ * memory, if the machine has one. */
+char *test_dir_create_in_memory(void);
+
+void test_copy_file(const char *from, const char *to); /* as it is now; `to` is new, mode 0600 */
+
 /* Path of a helper given by the build: the repository's root. */
 const char *test_source_dir(void);
 
@@ -86,5 +92,9 @@ void test_capture_stderr(void (*fn)(void *context), void *context, char *ret_tex
 /* Runs fn with the first, second, ... mem_try_* allocation failing until it returns true (done
  * without failure); at most `limit` rounds. */
 void test_allocation_sweep(bool (*fn)(void *context), void *context, long limit);
+
+/* Of the command line `[--every N]`, which sweeps have: N (1: try all); 0: as many as usual. Else
+ * the process ends. */
+long test_every(int argc, char **argv);
 
 #endif

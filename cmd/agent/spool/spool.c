@@ -28,15 +28,29 @@ int64_t spool_running_us(const struct spool *spool)
     return spool->clock_base_us + clock_mono(spool->clock).value - spool->opened_at.value;
 }
 
-uint64_t spool_get_setting(struct spool *spool, const char *name, uint64_t fallback)
+static enum err_code read_setting(
+    struct spool *spool,
+    const char *name,
+    uint64_t fallback,
+    uint64_t *ret_value,
+    struct err_info *err)
 {
     AUTO_ROWS struct sql_rows *rows = NULL;
-    if (spool->conn == NULL
-        || sql_query(spool->conn, &SQL_SETTING_GET, SQL_ARGS(SQL_TEXT(name)), &rows, NULL) != ERR_OK
-        || sql_rows_next(rows, NULL) != ERR_OK) {
-        return fallback;
+    TRY(sql_query(spool->conn, &SQL_SETTING_GET, SQL_ARGS(SQL_TEXT(name)), &rows, err));
+    enum err_code code = sql_rows_next(rows, err);
+    if (code != ERR_OK && code != ERR_NOT_FOUND) {
+        return code;
     }
-    return (uint64_t)sql_int(rows, 0);
+    *ret_value = code == ERR_OK ? (uint64_t)sql_int(rows, 0) : fallback;
+    return ERR_OK;
+}
+
+uint64_t spool_get_setting(struct spool *spool, const char *name, uint64_t fallback)
+{
+    uint64_t value = fallback;
+    bool is_read =
+        spool->conn != NULL && read_setting(spool, name, fallback, &value, NULL) == ERR_OK;
+    return is_read ? value : fallback;
 }
 
 enum err_code spool_put_setting(
@@ -54,7 +68,8 @@ static enum err_code load_stream(
 {
     AUTO_ROWS struct sql_rows *rows = NULL;
     struct spool_stream_state *state = &spool->streams[stream];
-    uint64_t stored = spool_get_setting(spool, spool_unsettled_name(stream), 0);
+    uint64_t stored = 0;
+    TRY(read_setting(spool, spool_unsettled_name(stream), 0, &stored, err));
     TRY(sql_query(
         spool->conn, &SQL_STREAM_GET, SQL_ARGS(SQL_INT(spool_stream_key(stream))), &rows, err));
     enum err_code code = sql_rows_next(rows, err);
@@ -141,7 +156,9 @@ static enum err_code set_up(struct spool *spool, struct err_info *err)
     TRY(sql_prepare_all(
         spool->conn, sql_spool_statements, ARRAY_LENGTH(sql_spool_statements), err));
     TRY(spool_load_streams(spool, err));
-    spool->clock_base_us = (int64_t)spool_get_setting(spool, "spool_clock", 0);
+    uint64_t running_us = 0;
+    TRY(read_setting(spool, "spool_clock", 0, &running_us, err));
+    spool->clock_base_us = (int64_t)running_us;
     spool->opened_at = clock_mono(spool->clock);
     return ERR_OK;
 }

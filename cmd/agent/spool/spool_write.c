@@ -231,8 +231,8 @@ static void count_ring_drop(struct spool *spool, enum spool_stream stream, size_
     spool->streams[stream].stats.dropped_bytes += bytes;
 }
 
-/* NULL: no memory, or larger than the ring; counted as dropped. Valid until the next push. */
-static struct spool_waiting *ring_push(struct spool *spool, const struct spool_input *input)
+/* NULL: no memory, or larger than the ring. */
+static struct spool_waiting *ring_add(struct spool *spool, const struct spool_input *input)
 {
     size_t bytes = input->payload.len + SPOOL_RECORD_OVERHEAD;
     struct spool_waiting *waiting = mem_try_alloc(sizeof(*waiting));
@@ -240,7 +240,6 @@ static struct spool_waiting *ring_push(struct spool *spool, const struct spool_i
     if (waiting == NULL || payload == NULL || bytes > spool->ring_limit) {
         mem_free(waiting);
         mem_free(payload);
-        count_ring_drop(spool, input->stream, bytes);
         return NULL;
     }
     if (input->payload.len > 0) {
@@ -257,16 +256,20 @@ static struct spool_waiting *ring_push(struct spool *spool, const struct spool_i
     list_append(&spool->ring, &waiting->link);
     spool->ring_records++;
     spool->ring_bytes += bytes;
-    struct spool_waiting *kept = waiting;
+    return waiting;
+}
+
+/* What there is no room for is dropped, and counted. */
+static void ring_push(struct spool *spool, const struct spool_input *input)
+{
+    if (ring_add(spool, input) == NULL) {
+        count_ring_drop(spool, input->stream, input->payload.len + SPOOL_RECORD_OVERHEAD);
+    }
     while (spool->ring_bytes > spool->ring_limit) {
         struct spool_waiting *victim = ring_victim(spool);
-        if (victim == waiting) {
-            kept = NULL;
-        }
         count_ring_drop(spool, victim->stream, victim->bytes);
         ring_remove(spool, victim);
     }
-    return kept;
 }
 
 /* Ring first, then the new ones, then the bounds; nothing of it counts before the commit. */
@@ -341,14 +344,19 @@ static bool may_wait(const struct spool *spool, const struct spool_input *inputs
     return may && !ring_is_due(spool);
 }
 
-static void hold(struct spool *spool, const struct spool_input *inputs, unsigned count)
+/* As many as there is memory for; the others have to go to the disk. */
+static unsigned hold(struct spool *spool, const struct spool_input *inputs, unsigned count)
 {
-    for (unsigned i = 0; i < count; i++) {
-        struct spool_waiting *waiting = ring_push(spool, &inputs[i]);
-        if (waiting != NULL) {
-            waiting->sequence = spool->streams[waiting->stream].stats.next_sequence++;
+    unsigned held = 0;
+    while (held < count) {
+        struct spool_waiting *waiting = ring_add(spool, &inputs[held]);
+        if (waiting == NULL) {
+            break;
         }
+        waiting->sequence = spool->streams[waiting->stream].stats.next_sequence++;
+        held++;
     }
+    return held;
 }
 
 enum err_code spool_append(
@@ -364,15 +372,19 @@ enum err_code spool_append(
         }
     }
     if (may_wait(spool, inputs, count)) {
-        hold(spool, inputs, count);
-        return ERR_OK;
+        unsigned held = hold(spool, inputs, count);
+        inputs += held;
+        count -= held;
+        if (count == 0) {
+            return ERR_OK;
+        }
     }
     bool wait = spool->is_degraded && clock_mono(spool->clock).value < spool->retry_at.value;
     if (!wait && write_or_recover(spool, inputs, count, err) == ERR_OK) {
         return ERR_OK;
     }
     for (unsigned i = 0; i < count; i++) {
-        (void)ring_push(spool, &inputs[i]);
+        ring_push(spool, &inputs[i]);
     }
     return ERR_SET(
         err, ERR_UNAVAILABLE, "spool: waiting in memory, the disk refuses: %s", spool->last_error);

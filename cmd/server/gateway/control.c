@@ -275,7 +275,9 @@ static enum err_code take_turn(struct control *control, struct turn *turn, struc
     return work_on(control, mark_sent, turn, err);
 }
 
-static bool send_command(struct control *control, const struct command_record *record)
+/* ERR_LIMIT: much is on its way; control_writable goes on from here. */
+static enum err_code send_command(
+    struct control *control, const struct command_record *record, struct err_info *err)
 {
     struct arena *arena = control->arena;
     response_type *response =
@@ -283,7 +285,7 @@ static bool send_command(struct control *control, const struct command_record *r
     Agentgateway__V1__ControlCommand *command =
         wire_new(arena, &agentgateway__v1__control_command__descriptor);
     if (response == NULL || command == NULL) {
-        return false;
+        return ERR_SET(err, ERR_NOMEM, "out of memory");
     }
     command->command_id = arena_strdup(arena, record->id);
     command->payload.data = CONST_CAST(uint8_t *, record->payload.ptr); /* of the same arena */
@@ -296,12 +298,16 @@ static bool send_command(struct control *control, const struct command_record *r
     command->expires_at = wire_timestamp_new(arena, (struct wall_us){ record->expires_at });
     response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_COMMAND;
     response->command = command;
+    if (command->command_id == NULL || command->actor == NULL || command->issued_at == NULL
+        || command->expires_at == NULL) { /* the agent would refuse it for good */
+        return ERR_SET(err, ERR_NOMEM, "out of memory");
+    }
     if (rpc_stream_send(control->stream, &response->base) != ERR_OK) {
-        return false; /* much is on its way: control_writable goes on from here */
+        return ERR_SET(err, ERR_LIMIT, "the stream's queue is full");
     }
     control->sent_through = record->sequence;
     FAULT_POINT("server.command.sent");
-    return true;
+    return ERR_OK;
 }
 
 static bool was_sent(const struct control *control, const char *relay_id)
@@ -478,7 +484,12 @@ static void deliver(struct control *control)
             send_watch(control, &turn);
         }
         for (size_t i = 0; i < turn.count; i++) {
-            if (!send_command(control, &turn.commands[i])) {
+            code = send_command(control, &turn.commands[i], &err);
+            if (code == ERR_NOMEM) {
+                look_later(control, &err);
+                return;
+            }
+            if (code != ERR_OK) {
                 control->has_more = true;
                 return;
             }
@@ -517,9 +528,12 @@ static enum err_code keep_hello(struct work *work, void *context, struct err_inf
     TRY(fence(work, hello->control, err));
     Agentgateway__V1__ControlHello kept = *hello->hello;
     kept.n_sandboxes = 0;
+    if (protobuf_c_message_get_packed_size(&kept.base) > HELLO_BYTES) {
+        return ERR_SET(err, ERR_INVALID, "hello: larger than %d bytes", HELLO_BYTES);
+    }
     wire_pack(&kept.base, &packed);
     if (!buf_ok(&packed)) {
-        return ERR_SET(err, ERR_INVALID, "hello: larger than %d bytes", HELLO_BYTES);
+        return ERR_SET(err, ERR_NOMEM, "out of memory");
     }
     TRY(lifecycle_take_hello(&lifecycle, principal->agent_id, hello->hello, err));
     work_wake(work, HUB_AGENTS, principal->workspace_id);

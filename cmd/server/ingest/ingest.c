@@ -144,7 +144,7 @@ static enum err_code write_batch(struct ingest *ingest, struct batch *batch)
 static bool is_passing(enum err_code code)
 {
     return code == ERR_UNAVAILABLE || code == ERR_UNCERTAIN || code == ERR_BUSY
-        || code == ERR_TIMEOUT || code == ERR_LIMIT;
+        || code == ERR_TIMEOUT || code == ERR_LIMIT || code == ERR_NOMEM;
 }
 
 static void finish_item(struct ingest *ingest, struct item *item, const struct batch_result *result)

@@ -11,14 +11,25 @@ enum {
     PLAIN_BYTES_MAX = 1024 * 1024 /* after decompression */
 };
 
+static enum err_code out_of_memory(struct err_info *err)
+{
+    return ERR_SET(err, ERR_NOMEM, "payload: out of memory");
+}
+
 /* Bounded decompression; STR_NONE: not a frame, or too large. */
-static struct str_view inflate(struct arena *arena, struct str_view payload)
+static enum err_code inflate(
+    struct arena *arena, struct str_view payload, struct str_view *ret_plain, struct err_info *err)
 {
     AUTO_BUF struct buf plain = BUF_INIT(PLAIN_BYTES_MAX);
-    if (wire_decompress(payload, PLAIN_BYTES_MAX, &plain, NULL) != ERR_OK) {
-        return STR_NONE;
+    *ret_plain = STR_NONE;
+    enum err_code code = wire_decompress(payload, PLAIN_BYTES_MAX, &plain, NULL);
+    if (code == ERR_NOMEM || !buf_ok(&plain)) { /* within its bounds, so for want of memory */
+        return out_of_memory(err);
     }
-    return str_from(arena_dup(arena, buf_text(&plain), plain.len), plain.len);
+    if (code == ERR_OK) {
+        *ret_plain = str_from(arena_dup(arena, buf_text(&plain), plain.len), plain.len);
+    }
+    return code == ERR_OK && ret_plain->ptr == NULL ? out_of_memory(err) : ERR_OK;
 }
 
 static bool is_time(int64_t time_us)
@@ -48,43 +59,42 @@ static bool events_are_sound(const Agentgateway__V1__EventBatch *batch)
     return true;
 }
 
-/* Fills telemetry or events; else gives the reason why not. */
-static const char *decode(
+/* Fills telemetry or events; else why_opaque says why not. Want of memory is no reason: what is to
+ * be had later must not be kept as if it could not be read. */
+static enum err_code decode(
     const struct wire_schema *schema,
     struct record *record,
     const struct record_upload *upload,
-    struct str_view plain)
+    struct str_view plain,
+    struct err_info *err)
 {
     struct err_info detail = ERR_INFO_INIT;
     ProtobufCMessage *message = NULL;
-    if (upload->format == AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_TELEMETRY_BATCH) {
-        if (wire_unpack(
-                schema,
-                &agentgateway__v1__telemetry_batch__descriptor,
-                plain.ptr,
-                plain.len,
-                record->arena,
-                &message,
-                &detail)
-            != ERR_OK) {
-            return "not a TelemetryBatch";
-        }
+    bool is_telemetry =
+        upload->format == AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_TELEMETRY_BATCH;
+    enum err_code code = wire_unpack(
+        schema,
+        is_telemetry ? &agentgateway__v1__telemetry_batch__descriptor
+                     : &agentgateway__v1__event_batch__descriptor,
+        plain.ptr,
+        plain.len,
+        record->arena,
+        &message,
+        &detail);
+    if (code == ERR_NOMEM) {
+        return out_of_memory(err);
+    }
+    if (code != ERR_OK) {
+        record->why_opaque = is_telemetry ? "not a TelemetryBatch" : "not an EventBatch";
+    } else if (is_telemetry) {
         record->telemetry = (const Agentgateway__V1__TelemetryBatch *)message;
-        return telemetry_is_sound(record->telemetry) ? NULL : "a sample out of bounds";
+        record->why_opaque =
+            telemetry_is_sound(record->telemetry) ? NULL : "a sample out of bounds";
+    } else {
+        record->events = (const Agentgateway__V1__EventBatch *)message;
+        record->why_opaque = events_are_sound(record->events) ? NULL : "an event out of bounds";
     }
-    if (wire_unpack(
-            schema,
-            &agentgateway__v1__event_batch__descriptor,
-            plain.ptr,
-            plain.len,
-            record->arena,
-            &message,
-            &detail)
-        != ERR_OK) {
-        return "not an EventBatch";
-    }
-    record->events = (const Agentgateway__V1__EventBatch *)message;
-    return events_are_sound(record->events) ? NULL : "an event out of bounds";
+    return ERR_OK;
 }
 
 static enum err_code fill(
@@ -98,11 +108,13 @@ static enum err_code fill(
     bool is_opaque = upload->format == AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_OPAQUE;
     if (!is_opaque
         && upload->compression == AGENTGATEWAY__V1__PAYLOAD_COMPRESSION__PAYLOAD_COMPRESSION_ZSTD) {
-        plain = inflate(record->arena, upload->payload);
+        TRY(inflate(record->arena, upload->payload, &plain, err));
     }
-    if (!is_opaque) {
-        record->why_opaque = plain.ptr == NULL ? "not a zstd frame of at most 1 MiB"
-                                               : decode(schema, record, upload, plain);
+    if (!is_opaque && plain.ptr == NULL) {
+        record->why_opaque = "not a zstd frame of at most 1 MiB";
+        is_opaque = true;
+    } else if (!is_opaque) {
+        TRY(decode(schema, record, upload, plain, err));
         is_opaque = record->why_opaque != NULL;
     }
     if (is_opaque) {
@@ -111,7 +123,7 @@ static enum err_code fill(
         record->opaque.ptr = arena_dup(record->arena, upload->payload.ptr, upload->payload.len);
         record->opaque.len = upload->payload.len;
         if (record->opaque.ptr == NULL) {
-            return ERR_SET(err, ERR_LIMIT, "payload: out of memory");
+            return out_of_memory(err);
         }
     }
     return ERR_OK;

@@ -44,8 +44,8 @@ struct record {
     const char *why_opaque; /* static text; NULL: the peer said so */
 };
 
-/* Copies what it needs. ERR_INVALID: sequence over 2^63-1, or a copy with a sequence. ERR_LIMIT:
- * out of memory. */
+/* Copies what it needs. ERR_INVALID: sequence over 2^63-1, or a copy with a sequence. ERR_NOMEM:
+ * send it again. */
 enum err_code record_create(
     const struct wire_schema *schema,
     const struct record_source *source,

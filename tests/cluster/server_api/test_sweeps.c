@@ -2,13 +2,14 @@
  * A server and its agents at work (a session begins anew, telemetry and events are spooled and
  * uploaded, commands are ordered, sent, done and acknowledged) while one system call on a file
  * fails, or every one from some number on, or the allocations do: the first, the second, and so on
- * until the work is over before. Then both die and begin again with all in order, and the store is
- * held against what was promised.
+ * until the work is over before. SQLite's own allocations count among them. Then both die and begin
+ * again with all in order, and the store is held against what was promised.
  *
  *     cluster_server_api_sweeps [--every N]     N: only each N-th call (1: all)
  */
 #include "common/base/log.h"
 #include "tests/cluster/cluster.h"
+#include "tests/support/memory.h"
 #include "tests/support/sys_fault.h"
 
 #include <dirent.h>
@@ -21,20 +22,23 @@
 #define PEACE_US (20 * US_PER_MINUTE)
 
 enum {
-    CALLS_MAX = 100000,
+    CALLS_MAX = 10000000,
     RECORDS = 3,
     SEEDS = 4, /* with and without a spool's delay */
-    USUAL_STRIDE = 7
+    CALL_STRIDE = 7,
+    ALLOCATION_STRIDE = 17
 };
 
-struct sweep { /* what the command line asks for */
-    long stride;
+struct sweep {   /* what the command line asks for */
+    long stride; /* 0: each kind's own */
 };
 
 /* How the work is disturbed: begin before it, end after it; false: it was over before. */
 struct disturbance {
     void (*begin)(long number);
     bool (*end)(void);
+    void (*pause)(bool pauses);
+    long stride; /* as many are passed over in an ordinary run */
 };
 
 static bool is_settled(struct cluster *cluster)
@@ -85,7 +89,8 @@ static bool run_once(
     cluster_order_token(agent, true);
     assert_true(cluster_run(cluster, JOIN_US, is_settled));
 
-    cluster->watch = sys_fault_pause;
+    cluster->watch = disturbance->pause;
+    cluster->is_disturbed = true;
     disturbance->begin(number);
     work(cluster);
     bool was_hit = disturbance->end();
@@ -110,15 +115,16 @@ static void run_all(const struct sweep *sweep, const struct disturbance *disturb
 {
     struct cluster_place place;
     long number = 0;
+    long stride = sweep->stride == 0 ? disturbance->stride : sweep->stride;
     unsigned unhit = 0; /* of the last tries: each seed makes another number of calls */
     cluster_place_init(&place, NULL);
     for (uint64_t seed = 0; unhit < SEEDS; seed = (seed + 1) % SEEDS) {
         unhit = run_once(&place, seed + 1, number, disturbance) ? 0 : unhit + 1;
-        number += sweep->stride;
+        number += stride;
         assert_true(number < CALLS_MAX);
     }
-    assert_true(number > SEEDS * sweep->stride);
-    (void)printf("%ld calls, each %ld. tried\n", number, sweep->stride);
+    assert_true(number > SEEDS * stride);
+    (void)printf("%ld calls, each %ld. tried\n", number, stride);
     cluster_place_deinit(&place);
 }
 
@@ -126,7 +132,7 @@ static void run_all(const struct sweep *sweep, const struct disturbance *disturb
 
 static void fail_one(long number)
 {
-    /* SQLite takes EIO of a read for damage: test_read_errors.c, for the spool */
+    /* SQLite takes EIO of a read for damage: component_agent_spool_sweeps */
     const struct sys_fault fault = { .after = number, .number = EIO, .read_number = ENOMEM };
     sys_fault_arm(&fault);
 }
@@ -141,28 +147,58 @@ static void fail_from(long number)
 
 static void test_one_system_call_fails(void **state)
 {
-    static const struct disturbance disturbance = { fail_one, sys_fault_disarm };
+    static const struct disturbance disturbance = {
+        fail_one, sys_fault_disarm, sys_fault_pause, CALL_STRIDE
+    };
     run_all(*state, &disturbance);
 }
 
 static void test_all_system_calls_fail_from_one_on(void **state)
 {
-    static const struct disturbance disturbance = { fail_from, sys_fault_disarm };
+    static const struct disturbance disturbance = {
+        fail_from, sys_fault_disarm, sys_fault_pause, CALL_STRIDE
+    };
+    run_all(*state, &disturbance);
+}
+
+/* ---- allocations ---- */
+
+static void fail_one_allocation(long number)
+{
+    (void)mem_fault_swap((struct mem_fault){ .after = number, .is_single = true });
+}
+
+static void fail_allocations_from(long number)
+{
+    (void)mem_fault_swap((struct mem_fault){ .after = number });
+}
+
+static bool end_of_allocations(void)
+{
+    return mem_fault_swap(MEM_FAULT_NONE).has_failed;
+}
+
+static void test_one_allocation_fails(void **state)
+{
+    static const struct disturbance disturbance = {
+        fail_one_allocation, end_of_allocations, memory_pause, ALLOCATION_STRIDE
+    };
+    run_all(*state, &disturbance);
+}
+
+static void test_all_allocations_fail_from_one_on(void **state)
+{
+    static const struct disturbance disturbance = {
+        fail_allocations_from, end_of_allocations, memory_pause, ALLOCATION_STRIDE
+    };
     run_all(*state, &disturbance);
 }
 
 int main(int argc, char **argv)
 {
-    struct sweep sweep = { .stride = USUAL_STRIDE };
+    struct sweep sweep = { test_every(argc, argv) };
     struct err_info err = ERR_INFO_INIT;
-    uint64_t stride = 0;
-    if (argc == 3 && strcmp(argv[1], "--every") == 0
-        && str_parse_uint64(str_of(argv[2]), CALLS_MAX, &stride) == ERR_OK && stride > 0) {
-        sweep.stride = (long)stride;
-    } else if (argc != 1) {
-        (void)fprintf(stderr, "usage: [--every N]\n");
-        return 64;
-    }
+    memory_take_sqlite();
     if (crypto_start(&err) != ERR_OK) {
         return 1;
     }
@@ -170,6 +206,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(test_one_system_call_fails, &sweep),
         cmocka_unit_test_prestate(test_all_system_calls_fail_from_one_on, &sweep),
+        cmocka_unit_test_prestate(test_one_allocation_fails, &sweep),
+        cmocka_unit_test_prestate(test_all_allocations_fail_from_one_on, &sweep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* common/rpc/client.h over the simulated network: event-driven calls and streams only. */
 #include "common/base/cleanup.h"
 #include "common/wire/wire.h"
+#include "tests/support/memory.h"
 #include "tests/support/sim/sim_rpc_private.h"
 
 enum {
@@ -122,6 +123,8 @@ enum err_code rpc_channel_create(
 
 /* ---- events ---- */
 
+static void end_with(struct rpc_client_stream *stream, enum err_code code, const char *text);
+
 static void deliver_message(struct rpc_client_stream *stream, const struct sim_packet *packet)
 {
     struct err_info err = ERR_INFO_INIT;
@@ -138,6 +141,10 @@ static void deliver_message(struct rpc_client_stream *stream, const struct sim_p
             &message,
             &err);
     }
+    if (packet->type == SIM_MESSAGE && code != ERR_OK) {
+        end_with(stream, code, "the server sent a message that cannot be read");
+        return;
+    }
     if (packet->type == SIM_MESSAGE) {
         stream->ops.message(stream->context, message);
         return;
@@ -153,17 +160,27 @@ static void deliver_message(struct rpc_client_stream *stream, const struct sim_p
     }
 }
 
-static void run(void *argument)
+static void deliver_all(struct rpc_client_stream *stream)
 {
-    struct rpc_client_stream *stream = argument;
-    stream->posted = false;
-    stream->running = true;
     while (!list_is_empty(&stream->in) && (!stream->paused || stream->released)) {
         struct sim_packet *packet = LIST_ENTRY(list_pop(&stream->in), struct sim_packet, link);
         if (!stream->released && !stream->closed) {
             deliver_message(stream, packet);
         }
         sim_packet_destroy(packet);
+    }
+}
+
+static void run(void *argument)
+{
+    struct rpc_client_stream *stream = argument;
+    stream->posted = false;
+    stream->running = true;
+    if (stream->client->host == SIM_OPERATOR) {
+        MEMORY_PAUSE(); /* the operator's is the test's */
+        deliver_all(stream);
+    } else {
+        deliver_all(stream);
     }
     stream->running = false;
     free_if_over(stream);

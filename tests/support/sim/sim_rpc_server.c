@@ -207,13 +207,21 @@ static enum err_code run_handler(
     return call->method->unary(call, message, ret_reply, err);
 }
 
+/* A bound of the network's holds for each event by itself; what is in force without one goes on. */
+static void bound_allocations(const struct sim_net *net, bool begins)
+{
+    if (net->allocations >= 0) {
+        mem_fail_after(begins ? net->allocations : -1);
+    }
+}
+
 static enum err_code run_limited(
     struct rpc_call *call, ProtobufCMessage **ret_reply, struct err_info *err)
 {
     call->net->handling = call->method->path;
-    mem_fail_after(call->net->allocations);
+    bound_allocations(call->net, true);
     enum err_code code = run_handler(call, ret_reply, err);
-    mem_fail_after(-1);
+    bound_allocations(call->net, false);
     call->net->handling = NULL;
     return code;
 }
@@ -377,11 +385,11 @@ static void run_stream(void *context)
     stream->task = 0;
     stream->pending &= ~event;
     stream->running = true;
-    mem_fail_after(stream->net->allocations);
+    bound_allocations(stream->net, true);
     if (event != 0) {
         deliver(stream, event);
     }
-    mem_fail_after(-1);
+    bound_allocations(stream->net, false);
     stream->running = false;
     if (event == EVENT_CLOSED) {
         release(stream);

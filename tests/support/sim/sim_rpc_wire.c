@@ -1,5 +1,6 @@
 #include "common/base/cleanup.h"
 #include "common/wire/wire.h"
+#include "tests/support/memory.h"
 #include "tests/support/sim/sim_rpc_private.h"
 
 #include <stdio.h>
@@ -72,6 +73,7 @@ struct sim_packet *sim_packet_create(enum sim_packet_type type, const ProtobufCM
     list_init(&packet->link);
     packet->type = type;
     if (message != NULL) {
+        MEMORY_PAUSE(); /* the library's own memory aborts when there is none */
         struct buf packed = BUF_INIT(PACKET_BYTES_MAX);
         wire_pack(message, &packed);
         packet->bytes = packed.len;
