@@ -26,7 +26,7 @@ enum {
     RECORDS = 3,
     SEEDS = 4, /* with and without a spool's delay */
     CALL_STRIDE = 7,
-    ALLOCATION_STRIDE = 17
+    ALLOCATION_STRIDE = 37
 };
 
 struct sweep {   /* what the command line asks for */
