@@ -77,7 +77,7 @@ enum err_code lifecycle_take_report(
 enum err_code lifecycle_take_hello(
     const struct lifecycle *self,
     int64_t agent_id,
-    const Agentgateway__V1__ControlHello *hello,
+    const Agentgateway__V1__ControlHello *message,
     struct err_info *err) MUST_CHECK;
 
 struct lifecycle_refusal {
