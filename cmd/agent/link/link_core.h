@@ -87,9 +87,9 @@ struct link_core {
     struct mono_us liveness_at;
 };
 
-/* LINK_DRAIN_US is what relays have to end by themselves. More would do them no good at a renewal (the
- * server ends everything of a session when a newer one begins), and the agent takes no commands
- * meanwhile: its control stream is half closed. */
+/* LINK_DRAIN_US is what relays have to end by themselves. More would do them no good at a renewal
+ * (the server ends everything of a session when a newer one begins), and the agent takes no
+ * commands meanwhile: its control stream is half closed. */
 #define LINK_BACKOFF_MIN_US   US_PER_SECOND
 #define LINK_BACKOFF_MAX_US   (60 * US_PER_SECOND)
 #define LINK_PATIENCE_US      (20 * US_PER_SECOND) /* for one answer */
