@@ -24,7 +24,9 @@ struct extract {
     int root_fd;
     struct tar_reader reader;
     struct extract_sum sum;
-    char *copy; /* COPY_BYTES */
+    uint64_t made_max;
+    uint64_t made; /* entries, and folders that none of them named */
+    char *copy;    /* COPY_BYTES */
 };
 
 static enum err_code damaged(struct err_info *err)
@@ -100,10 +102,23 @@ static enum err_code fail(const char *path, struct err_info *err)
         : ERR_SET_ERRNO(err, code, number, "image: %.200s", path);
 }
 
+static enum err_code count_one(struct extract *extract, struct err_info *err)
+{
+    extract->made++;
+    return extract->made <= extract->made_max
+        ? ERR_OK
+        : ERR_SET(
+            err,
+            ERR_LIMIT,
+            "tar: more than %llu entries, with the folders that they lie in",
+            (unsigned long long)extract->made_max);
+}
+
 /* Folders that the archive did not name before what is in them. */
-static enum err_code make_parents(int root_fd, const char *path, struct err_info *err)
+static enum err_code make_parents(struct extract *extract, const char *path, struct err_info *err)
 {
     char part[TAR_PATH_BYTES];
+    int root_fd = extract->root_fd;
     for (const char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         AUTO_FD int parent = -1;
         (void)snprintf(part, sizeof(part), "%.*s", (int)(slash - path), path);
@@ -120,20 +135,26 @@ static enum err_code make_parents(int root_fd, const char *path, struct err_info
         if (made ? fchmodat(parent, name, 0755, 0) != 0 : parent < 0 || errno != EEXIST) {
             return fail(path, err);
         }
+        TRY(made ? count_one(extract, err) : ERR_OK);
     }
     return ERR_OK;
 }
 
 /* The folder that a path lies in, made if it is not there; ret_name is its last part. */
 static enum err_code open_parent(
-    int root_fd, const char *path, int *ret_fd, const char **ret_name, struct err_info *err)
+    struct extract *extract,
+    const char *path,
+    int *ret_fd,
+    const char **ret_name,
+    struct err_info *err)
 {
     char folder[TAR_PATH_BYTES];
+    int root_fd = extract->root_fd;
     const char *slash = strrchr(path, '/');
     (void)snprintf(folder, sizeof(folder), "%.*s", slash == NULL ? 1 : (int)(slash - path), path);
     int fd = open_below(root_fd, slash == NULL ? "." : folder);
     if (fd < 0 && errno == ENOENT) {
-        TRY(make_parents(root_fd, path, err));
+        TRY(make_parents(extract, path, err));
         fd = open_below(root_fd, folder);
     }
     if (fd < 0) {
@@ -226,7 +247,7 @@ static enum err_code put_hard_link(
     if (entry->target[0] == '\0') {
         return ERR_SET(err, ERR_DENIED, "tar: %.200s: a link to no file", entry->path);
     }
-    TRY(open_parent(extract->root_fd, entry->target, &folder, &target, err));
+    TRY(open_parent(extract, entry->target, &folder, &target, err));
     if (fstatat(folder, target, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode)) {
         return ERR_SET(
             err, ERR_DENIED, "tar: %.200s: a link to what is no file of the archive", entry->path);
@@ -246,15 +267,13 @@ static enum err_code put_entry(struct extract *extract, struct err_info *err)
     const char *name = entry->path;
     AUTO_FD int parent = -1;
     extract->sum.entries++;
-    if (extract->sum.entries > EXTRACT_ENTRIES_MAX) {
-        return ERR_SET(err, ERR_LIMIT, "tar: more than %d entries", EXTRACT_ENTRIES_MAX);
-    }
+    TRY(count_one(extract, err));
     TRY(clean(entry->path, err));
     if (entry->path[0] == '\0' || entry->kind == TAR_SPECIAL) {
         extract->sum.skipped += entry->kind == TAR_SPECIAL ? 1 : 0;
         return skip(extract, entry->bytes + tar_padding(entry->bytes), err);
     }
-    TRY(open_parent(extract->root_fd, entry->path, &parent, &name, err));
+    TRY(open_parent(extract, entry->path, &parent, &name, err));
     switch (entry->kind) {
     case TAR_FILE:
         return put_file(extract, entry, parent, name, err);
@@ -304,12 +323,17 @@ static enum err_code run(struct extract *extract, struct err_info *err)
 }
 
 enum err_code extract_tar(
-    struct source *source, int root_fd, struct extract_sum *ret_sum, struct err_info *err)
+    struct source *source,
+    int root_fd,
+    uint64_t entries_max,
+    struct extract_sum *ret_sum,
+    struct err_info *err)
 {
     AUTO_FREE char *copy = mem_alloc(COPY_BYTES);
     AUTO_FREE struct extract *extract = mem_alloc(sizeof(*extract));
     extract->source = source;
     extract->root_fd = root_fd;
+    extract->made_max = entries_max;
     extract->copy = copy;
     TRY(run(extract, err));
     *ret_sum = extract->sum;

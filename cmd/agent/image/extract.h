@@ -23,10 +23,16 @@ struct extract_sum {
     uint64_t skipped; /* devices and the like */
 };
 
-/* root_fd: the folder, empty. ERR_CORRUPT, ERR_DENIED (what the archive tried), ERR_LIMIT,
- * ERR_UNSUPPORTED. What was made until then is left for the caller to erase. */
+/*
+ * root_fd: the folder, empty. entries_max: of entries, and of folders that lie around them and have
+ * no entry. ERR_CORRUPT, ERR_DENIED (what the archive tried), ERR_LIMIT, ERR_UNSUPPORTED. What was
+ * made until then is left for the caller to erase.
+ */
 enum err_code extract_tar(
-    struct source *source, int root_fd, struct extract_sum *ret_sum, struct err_info *err)
-    MUST_CHECK;
+    struct source *source,
+    int root_fd,
+    uint64_t entries_max,
+    struct extract_sum *ret_sum,
+    struct err_info *err) MUST_CHECK;
 
 #endif

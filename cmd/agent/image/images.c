@@ -276,7 +276,7 @@ static enum err_code take_tar(
     if (root < 0 || fchmod(root, 0755) != 0) {
         return ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "%s/image", stage->path);
     }
-    TRY(extract_tar(source, root, &sum, err));
+    TRY(extract_tar(source, root, EXTRACT_ENTRIES_MAX, &sum, err));
     image->is_folder = true;
     image->bytes = sum.bytes;
     image->entries = sum.entries;

@@ -95,8 +95,10 @@ static enum err_code make_image(int dir, uint64_t bytes, struct err_info *err)
         TRY(format_image(image, err));
         template_keep(dir, bytes, image);
     }
-    if (renameat(dir, IMAGE_NEW, dir, SANDBOX_FILE_IMAGE) != 0) {
-        return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "workspace image: rename");
+    /* What has the name is taken as it is from then on, also after the host has crashed. */
+    if (fsync(image) != 0 || renameat(dir, IMAGE_NEW, dir, SANDBOX_FILE_IMAGE) != 0
+        || fsync(dir) != 0) {
+        return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "workspace image");
     }
     return ERR_OK;
 }
