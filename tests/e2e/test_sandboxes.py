@@ -842,6 +842,8 @@ class Relays(SandboxCase):
             inputs.put(V.ExecSandboxInput(stdin=b""))
             inputs.put(V.ExecSandboxInput(resize=V.ExecSandboxWindowResize(cols=1 + i, rows=30)))
         inputs.put(None)
+        eventually(inputs.empty, "all is on its way")
+        time.sleep(1)  # and most of it there: the agent has taken nothing yet
         data, sizes, message = [], [], stream.receive()
         while message.WhichOneof("frame") != "end":
             if message.WhichOneof("frame") == "resize":
