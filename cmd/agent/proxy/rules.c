@@ -194,10 +194,12 @@ static bool any_matches(
 /* As one server reads an encoded slash, or as another does: a deny holds for both. */
 static bool is_denied(const struct rules_endpoint *as, struct str_view method, struct str_view path)
 {
-    char room[HEAD_BYTES_MAX];
+    if (!as->encoded_slash || as->deny_count == 0) {
+        return any_matches(as->denies, as->deny_count, method, path);
+    }
+    AUTO_FREE char *room = mem_alloc(path.len + 1);
     return any_matches(as->denies, as->deny_count, method, path)
-        || (as->encoded_slash
-            && any_matches(as->denies, as->deny_count, method, glob_open_slashes(path, room)));
+        || any_matches(as->denies, as->deny_count, method, glob_open_slashes(path, room));
 }
 
 /* What method and path come to at one endpoint. */
