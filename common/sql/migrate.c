@@ -5,11 +5,17 @@
 #include "common/sql/sql_driver.h"
 
 #include <limits.h>
+#include <time.h>
 
 /* Fixed for ever: two programs of any version must meet at the same lock. */
 #define LOCK_KEY     "4776452131887411301"
 #define LOCK_WAIT_US (10 * US_PER_MINUTE)
 #define LOCK_POLL_US (200 * US_PER_MS)
+
+enum {
+    OUTSIDE_LOOKS = 50,
+    OUTSIDE_WAIT_NS = 20 * 1000 * 1000
+};
 
 static const struct sql_statement table_exists = {
     "schema_table_exists",
@@ -261,6 +267,25 @@ static enum err_code run_statements(struct sql_conn *conn, const char *text, str
     return ERR_OK;
 }
 
+/*
+ * Statements that are to be outside of a transaction. On SQLite nothing holds another migrator off
+ * meanwhile: where two are at the same step one of them may fail, which is no failure if the other
+ * notes the step as done.
+ */
+static enum err_code run_outside(
+    struct sql_conn *conn, const struct sql_migration *migration, struct err_info *err)
+{
+    enum err_code code = run_statements(conn, migration->text, err);
+    bool is_done = code == ERR_OK || sql_engine_of(conn) == SQL_POSTGRES;
+    for (int looks = 0; !is_done && looks < OUTSIDE_LOOKS; looks++) {
+        (void)nanosleep(&(struct timespec){ .tv_nsec = OUTSIDE_WAIT_NS }, NULL);
+        if (is_applied(conn, migration, &is_done, NULL) == ERR_OK && is_done) {
+            code = ERR_OK;
+        }
+    }
+    return code;
+}
+
 static bool needs_no_transaction(const struct sql_migration *migration)
 {
     struct str_view line = STR_NONE;
@@ -277,7 +302,7 @@ static enum err_code apply(
     struct sql_migration copy = *migration;
     enum err_code code = ERR_OK;
     if (needs_no_transaction(migration)) {
-        code = run_statements(conn, migration->text, err);
+        code = run_outside(conn, migration, err);
         if (code == ERR_OK) {
             code = sql_transact(conn, SQL_ALL_WORKSPACES, add_row_in_transaction, &copy, err);
         }

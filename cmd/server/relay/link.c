@@ -323,10 +323,13 @@ static void run_start(void *argument)
     init.relay_id = link->relay_id;
     init.input_window = INPUT_WINDOW_BYTES;
     enum err_code code = open_stream(link, &err);
-    if (code == ERR_OK) {
+    bool is_open = code == ERR_OK;
+    if (is_open) {
         code = rpc_client_stream_send(link->stream, &frame.base);
     }
-    if (code != ERR_OK) {
+    if (is_open && code == ERR_CANCELED) {
+        /* It has ended already, which is not the operator's doing: closed comes, and says why. */
+    } else if (code != ERR_OK) {
         end(link, code, err.text);
     } else {
         pump(link);

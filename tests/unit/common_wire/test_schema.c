@@ -121,7 +121,8 @@ static void test_rules_and_names_are_read(void **state)
     type = wire_schema_find_type(context->schema, "agentgateway.v1.ControlStreamRequest");
     assert_int_equal(type->oneof_count, 1);
     assert_true(type->oneofs[0].required);
-    assert_string_equal(type->oneofs[0].members, "hello, ack, sandbox_report, capacity");
+    assert_string_equal(
+        type->oneofs[0].members, "hello, ack, sandbox_report, capacity, sandbox_readings");
     assert_null(wire_schema_find_type(context->schema, "agentgateway.v1.None"));
 }
 
