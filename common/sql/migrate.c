@@ -5,16 +5,16 @@
 #include "common/sql/sql_driver.h"
 
 #include <limits.h>
-#include <time.h>
 
 /* Fixed for ever: two programs of any version must meet at the same lock. */
 #define LOCK_KEY     "4776452131887411301"
 #define LOCK_WAIT_US (10 * US_PER_MINUTE)
 #define LOCK_POLL_US (200 * US_PER_MS)
 
+#define OUTSIDE_WAIT_US (20 * US_PER_MS)
+
 enum {
-    OUTSIDE_LOOKS = 50,
-    OUTSIDE_WAIT_NS = 20 * 1000 * 1000
+    OUTSIDE_LOOKS = 50
 };
 
 static const struct sql_statement table_exists = {
@@ -278,7 +278,7 @@ static enum err_code run_outside(
     enum err_code code = run_statements(conn, migration->text, err);
     bool is_done = code == ERR_OK || sql_engine_of(conn) == SQL_POSTGRES;
     for (int looks = 0; !is_done && looks < OUTSIDE_LOOKS; looks++) {
-        (void)nanosleep(&(struct timespec){ .tv_nsec = OUTSIDE_WAIT_NS }, NULL);
+        sql_wait_us(OUTSIDE_WAIT_US);
         if (is_applied(conn, migration, &is_done, NULL) == ERR_OK && is_done) {
             code = ERR_OK;
         }
