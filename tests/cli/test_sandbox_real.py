@@ -73,7 +73,7 @@ class RealCommands(real.RealSandboxCase):
             "top", "--sort", "name", "--no-headers", "idle", "busy").stdout.splitlines()])
         terminal = self.terminal("top")
         terminal.expect(rb"\x1b\[\?1049h")
-        terminal.expect(rb"busy +\d+\.\d ")
+        terminal.expect(rb"busy +(\x1b\[\d+m)?\d+\.\d")  # coloured from half a CPU on
         terminal.type(b"q")
         self.assertEqual(0, terminal.wait())
         self.assertIn(b"\x1b[?1049l", terminal.seen)
