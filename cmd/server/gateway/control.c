@@ -11,10 +11,10 @@
 #include "cmd/server/core/work.h"
 #include "cmd/server/gateway/figures.h"
 #include "cmd/server/gateway/gateway.h"
+#include "cmd/server/gateway/intake.h"
 #include "cmd/server/gateway/presence.h"
-#include "cmd/server/sandbox/lifecycle.h"
+#include "cmd/server/gateway/relay_orders.h"
 #include "cmd/server/store/agent.h"
-#include "cmd/server/store/audit.h"
 #include "cmd/server/store/command.h"
 #include "cmd/server/store/sandbox/relay.h"
 #include "cmd/server/store/session.h"
@@ -28,20 +28,16 @@
 #include "proto/agentgateway/v1/agentgateway.pb-c.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 
 enum {
     HELLO_US = 5000000,
     ACCEPTED_EVERY_US = 30000000,
-    LOOK_EVERY = 10,          /* times it says accepted, where wakes tell of everything */
-    COMMANDS_PER_TURN = 8,    /* of up to 1 MiB each, read twice into the arena */
-    HELLO_BYTES = 256 * 1024, /* kept without its reports, which go their own way */
+    LOOK_EVERY = 10,       /* times it says accepted, where wakes tell of everything */
+    COMMANDS_PER_TURN = 8, /* of up to 1 MiB each, read twice into the arena */
     ARENA_BYTES = 48 * 1024 * 1024,
-    RELAY_ARENA_BYTES = 4 * 1024 * 1024, /* one order: read, and unpacked */
     GOAWAY_SPREAD_MAX_US = 30000000,
-    RETRY_US = 2000000,                    /* and as much again by chance */
-    DRAIN_US = 5000000,                    /* for acknowledgements on their way */
-    RELAYS_REMEMBERED = RELAY_WAITING_MAX, /* as many as one look can find */
+    RETRY_US = 2000000, /* and as much again by chance */
+    DRAIN_US = 5000000, /* for acknowledgements on their way */
 };
 
 enum control_state {
@@ -76,9 +72,7 @@ struct control {
     unsigned unlooked; /* times it said accepted without a look at the outbox */
     struct hub_subscription *outbox;
     struct hub_subscription *session;
-    char (*relays_sent)[ID_TEXT_BYTES]; /* a ring: rows outlive their delivery; NULL until the first
-                                         */
-    unsigned relays_at;
+    struct relay_orders relays;
     struct figures figures;
     struct hub_subscription *watched; /* NULL: the agent has no sandboxes */
     struct arena *arena;              /* of the event that runs now; idle streams hold none */
@@ -111,14 +105,6 @@ static enum err_code control_open(struct rpc_stream *stream, void **ret_state, s
     rpc_stream_set_timer(stream, HELLO_US);
     *ret_state = control;
     return ERR_OK;
-}
-
-/* What this stream's session may no longer write is not written. */
-static enum err_code fence(struct work *work, const struct control *control, struct err_info *err)
-{
-    const struct principal *principal = &control->principal;
-    return store_agent_fence(
-        work->conn, principal->workspace_id, principal->agent_id, principal->epoch, err);
 }
 
 static enum err_code work_on(
@@ -197,7 +183,7 @@ struct turn { /* one look at the outbox */
     bool is_older; /* the session has a newer stream, on this server or another */
     const struct command_record *commands;
     size_t count;
-    const struct relay_record *relays; /* what the agent is asked to open */
+    struct relay_record *relays; /* what the agent is asked to open */
     size_t relay_count;
     int64_t watched_until_us; /* 0: nothing new about figures */
     struct wall_us at;
@@ -246,17 +232,15 @@ static enum err_code look(struct work *work, void *context, struct err_info *err
 static enum err_code mark_sent(struct work *work, void *context, struct err_info *err)
 {
     struct turn *turn = context;
-    TRY(fence(work, turn->control, err));
+    const struct principal *principal = &turn->control->principal;
+    TRY(store_agent_fence(
+        work->conn, principal->workspace_id, principal->agent_id, principal->epoch, err));
     TRY(look(work, turn, err));
     for (size_t i = 0; i < turn->count; i++) {
         TRY(store_command_sent(
-            work->conn,
-            turn->control->principal.workspace_id,
-            str_of(turn->commands[i].id),
-            work->now,
-            err));
+            work->conn, principal->workspace_id, str_of(turn->commands[i].id), work->now, err));
     }
-    work_wake(work, HUB_COMMANDS, turn->control->principal.workspace_id);
+    work_wake(work, HUB_COMMANDS, principal->workspace_id);
     return ERR_OK;
 }
 
@@ -310,120 +294,6 @@ static enum err_code send_command(
     return ERR_OK;
 }
 
-static bool was_sent(const struct control *control, const char *relay_id)
-{
-    for (size_t i = 0; control->relays_sent != NULL && i < RELAYS_REMEMBERED; i++) {
-        if (str_equal(str_of(control->relays_sent[i]), str_of(relay_id))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-struct relay_search {
-    const struct control *control;
-    struct relay_record *record;
-};
-
-static enum err_code find_relay(struct work *work, void *context, struct err_info *err)
-{
-    const struct relay_search *search = context;
-    const struct principal *principal = &search->control->principal;
-    const struct relay_filter filter = { .agent_id = principal->agent_id,
-                                         .now = work->now,
-                                         .id = str_of(search->record->id) };
-    return store_relay_get(
-        work->conn, principal->workspace_id, &filter, work->arena, search->record, err);
-}
-
-/* ERR_LIMIT: the queue is full. What is wrong with an order is wrong with it alone. */
-static enum err_code send_order(
-    struct control *control, const struct relay_record *record, struct arena *arena)
-{
-    ProtobufCMessage *order = NULL;
-    response_type *response =
-        wire_new(arena, &agentgateway__v1__control_stream_response__descriptor);
-    if (response == NULL
-        || wire_unpack_lenient(
-               control->service->schema,
-               &agentgateway__v1__control_relay_open__descriptor,
-               record->packed.ptr,
-               record->packed.len,
-               arena,
-               &order,
-               NULL)
-            != ERR_OK) {
-        return ERR_OK;
-    }
-    response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_RELAY_OPEN;
-    response->relay_open = (Agentgateway__V1__ControlRelayOpen *)order;
-    control->has_more = rpc_stream_send(control->stream, &response->base) != ERR_OK;
-    return control->has_more ? ERR_LIMIT : ERR_OK;
-}
-
-static void remember_sent(struct control *control, const char *relay_id)
-{
-    if (control->relays_sent == NULL) {
-        control->relays_sent = mem_alloc_array(RELAYS_REMEMBERED, ID_TEXT_BYTES);
-    }
-    char *slot = control->relays_sent[control->relays_at++ % RELAYS_REMEMBERED];
-    (void)snprintf(slot, ID_TEXT_BYTES, "%s", relay_id);
-}
-
-/* Large orders are fetched one by one, into memory of their own: so many of them neither fill the
- * turn's nor hold up its commands. */
-static enum err_code send_relay(
-    struct control *control, const struct relay_record *waiting, struct err_info *err)
-{
-    AUTO_ARENA struct arena *arena = arena_create(RELAY_ARENA_BYTES);
-    struct relay_record record = *waiting;
-    struct relay_search search = { control, &record };
-    if (record.packed.len == 0) {
-        enum err_code code = work_read(
-            rpc_call_worker(rpc_stream_call(control->stream)),
-            arena,
-            control->principal.workspace_id,
-            find_relay,
-            &search,
-            err);
-        if (code != ERR_OK) {
-            return code == ERR_NOT_FOUND ? ERR_OK : code; /* its time is over */
-        }
-    }
-    TRY(send_order(control, &record, arena));
-    remember_sent(control, waiting->id);
-    return ERR_OK;
-}
-
-static enum err_code mark_relays(struct work *work, void *context, struct err_info *err)
-{
-    const struct turn *turn = context;
-    struct relay_filter sent = { .agent_id = turn->control->principal.agent_id,
-                                 .stream = turn->control->number };
-    for (size_t i = 0; i < turn->relay_count; i++) {
-        sent.id = str_of(turn->relays[i].id);
-        TRY(store_relay_sent(work->conn, turn->control->principal.workspace_id, &sent, err));
-    }
-    return ERR_OK;
-}
-
-/*
- * A relay the agent does not open is given up by the operator's side in seconds: nothing here needs
- * to be kept. Rows outlive their delivery, for the server that the agent's relay reaches. Noting
- * each would cost every exec a write: it is done when there are so many that others wait behind
- * them.
- */
-static enum err_code send_relays(struct control *control, struct turn *turn, struct err_info *err)
-{
-    for (size_t i = 0; i < turn->relay_count; i++) {
-        if (!was_sent(control, turn->relays[i].id)) {
-            TRY(send_relay(control, &turn->relays[i], err));
-        }
-    }
-    return turn->relay_count < RELAY_WAITING_MAX ? ERR_OK
-                                                 : work_on(control, mark_relays, turn, err);
-}
-
 /* One that is lost in a full queue is told at the next look. */
 static void send_watch(struct control *control, const struct turn *turn)
 {
@@ -439,6 +309,17 @@ static void send_watch(struct control *control, const struct turn *turn)
     if (rpc_stream_send(control->stream, &response->base) == ERR_OK) {
         control->figures.until_us = turn->watched_until_us;
     }
+}
+
+static enum err_code send_relays(struct control *control, struct turn *turn, struct err_info *err)
+{
+    const struct relay_road road = {
+        .stream = control->stream,
+        .principal = &control->principal,
+        .number = control->number,
+    };
+    const struct store_list waiting = { turn->relays, turn->relay_count };
+    return relay_orders_send(&control->relays, &road, &waiting, &control->has_more, err);
 }
 
 static void look_later(struct control *control, const struct err_info *err)
@@ -496,55 +377,22 @@ static void deliver(struct control *control)
         }
         code = send_relays(control, &turn, &err);
         if (code != ERR_OK) {
-            if (!control->has_more) { /* else the queue is full: control_writable goes on */
-                look_later(control, &err);
-            }
+            look_later(control, &err);
             return;
+        }
+        if (control->has_more) {
+            return; /* the queue is full: control_writable goes on */
         }
     } while (turn.count == COMMANDS_PER_TURN || turn.relay_count == RELAY_WAITING_MAX);
 }
 
-struct hello_context {
-    struct control *control;
-    const Agentgateway__V1__ControlHello *hello;
-};
-
-static struct lifecycle lifecycle_of(const struct control *control, struct work *work)
+static struct intake intake_of(const struct control *control)
 {
-    return (struct lifecycle){
-        .work = work,
-        .workspace_id = control->principal.workspace_id,
-        .workspace = control->principal.workspace,
-        .actor = control->principal.subject,
+    return (struct intake){
+        .principal = &control->principal,
+        .stream = control->number,
+        .request_id = rpc_call_id(rpc_stream_call(control->stream)),
     };
-}
-
-static enum err_code keep_hello(struct work *work, void *context, struct err_info *err)
-{
-    const struct hello_context *hello = context;
-    const struct principal *principal = &hello->control->principal;
-    const struct lifecycle lifecycle = lifecycle_of(hello->control, work);
-    AUTO_BUF struct buf packed = BUF_INIT(HELLO_BYTES);
-    TRY(fence(work, hello->control, err));
-    Agentgateway__V1__ControlHello kept = *hello->hello;
-    kept.n_sandboxes = 0;
-    if (protobuf_c_message_get_packed_size(&kept.base) > HELLO_BYTES) {
-        return ERR_SET(err, ERR_INVALID, "hello: larger than %d bytes", HELLO_BYTES);
-    }
-    wire_pack(&kept.base, &packed);
-    if (!buf_ok(&packed)) {
-        return ERR_SET(err, ERR_NOMEM, "out of memory");
-    }
-    TRY(lifecycle_take_hello(&lifecycle, principal->agent_id, hello->hello, err));
-    work_wake(work, HUB_AGENTS, principal->workspace_id);
-    work_wake(work, HUB_SESSION, principal->agent_id); /* for an older stream elsewhere */
-    const struct agent_hello said = {
-        .packed = str_from(buf_text(&packed), packed.len),
-        .version = str_of(hello->hello->agent_version),
-        .stream = hello->control->number,
-    };
-    return store_agent_hello(
-        work->conn, principal->workspace_id, principal->agent_id, &said, work->now, err);
 }
 
 static void on_wake(struct control *control, const ProtobufCMessage *message);
@@ -560,8 +408,8 @@ static void on_hello(struct control *control, const Agentgateway__V1__ControlHel
         end(control, ERR_INVALID, "last_command_sequence: at most 9223372036854775807");
         return;
     }
-    struct hello_context context = { control, hello };
-    enum err_code code = work_on(control, keep_hello, &context, &err);
+    struct intake_hello said = { intake_of(control), hello };
+    enum err_code code = work_on(control, intake_keep_hello, &said, &err);
     if (code != ERR_OK) {
         end(control, code, err.text);
         return;
@@ -584,116 +432,32 @@ static void on_hello(struct control *control, const Agentgateway__V1__ControlHel
     on_wake(control, NULL); /* delivers, or says goodbye at once on a draining server */
 }
 
-struct ack_context {
-    struct control *control;
-    struct command_ack ack;
-};
-
-/* A sandbox whose order could not be carried out hears of it. */
-static enum err_code refuse_order(
-    struct work *work, const struct ack_context *self, struct err_info *err)
+static void end_unstored(struct control *control, enum err_code code, const struct err_info *err)
 {
-    struct command_record command;
-    const struct lifecycle lifecycle = lifecycle_of(self->control, work);
-    TRY(store_command_get(
-        work->conn, self->ack.workspace_id, str_of(self->ack.id), work->arena, &command, err));
-    if (command.sandbox_id[0] == '\0') {
-        return ERR_OK;
-    }
-    const struct lifecycle_refusal refusal = {
-        .kind = command.kind,
-        .sandbox_id = command.sandbox_id,
-        .message = self->ack.error_message,
-        .is_passing = self->ack.code == AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_BUSY
-            || self->ack.code == AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_INTERNAL,
-    };
-    return lifecycle_take_refusal(&lifecycle, self->ack.agent_id, &refusal, err);
-}
-
-static enum err_code keep_ack(struct work *work, void *context, struct err_info *err)
-{
-    const struct ack_context *self = context;
-    bool changed = false;
-    TRY(fence(work, self->control, err));
-    TRY(store_command_finish(work->conn, &self->ack, work->now, &changed, err));
-    if (!changed) {
-        return ERR_OK; /* a repeat, or not this agent's: nothing happens */
-    }
-    if (!self->ack.succeeded) {
-        TRY(refuse_order(work, self, err));
-    }
-    char target[160];
-    (void)snprintf(target, sizeof(target), "command/%s", self->ack.id);
-    const struct audit_entry entry = {
-        .workspace_id = self->ack.workspace_id,
-        .actor = self->control->principal.subject,
-        .action = "command.acknowledged",
-        .target = target,
-        .decision = self->ack.succeeded ? "allowed" : "failed",
-        .reason = self->ack.error_message,
-        .request_id = rpc_call_id(rpc_stream_call(self->control->stream)),
-        .source = self->control->principal.source,
-    };
-    work_wake(work, HUB_COMMANDS, self->ack.workspace_id);
-    work_wake(work, HUB_AUDIT, self->ack.workspace_id);
-    return store_audit_add(work->conn, &entry, work->now, err);
+    /* The next stream begins with all of it again. */
+    bool is_final = code == ERR_INVALID || code == ERR_UNAUTHENTICATED;
+    end(control, is_final ? code : ERR_UNAVAILABLE, err->text);
 }
 
 static void on_ack(struct control *control, const Agentgateway__V1__ControlAck *ack)
 {
     struct err_info err = ERR_INFO_INIT;
-    if (control->sm.state == CONTROL_AWAITING_HELLO) {
-        end(control, ERR_INVALID, "message: hello must come first");
-        return;
-    }
-    struct ack_context context = {
-        .control = control,
-        .ack = {
-            .id = ack->command_id,
-            .workspace_id = control->principal.workspace_id,
-            .agent_id = control->principal.agent_id,
-            .succeeded = ack->succeeded,
-            .code = (int64_t)ack->code,
-            .error_message = ack->error_message,
-            .result = str_from((const char *)ack->payload.data, ack->payload.len),
-        },
-    };
+    struct intake_ack said = { intake_of(control), ack };
     FAULT_POINT("server.ack.received");
-    enum err_code code = work_on(control, keep_ack, &context, &err);
+    enum err_code code = work_on(control, intake_keep_ack, &said, &err);
     FAULT_POINT("server.ack.stored");
     if (code != ERR_OK) {
-        /* Not stored: end the stream, so that the agent sends it again. */
-        bool is_final = code == ERR_INVALID || code == ERR_UNAUTHENTICATED;
-        end(control, is_final ? code : ERR_UNAVAILABLE, err.text);
+        end_unstored(control, code, &err);
     }
-}
-
-struct report_context {
-    struct control *control;
-    const Agentgateway__V1__SandboxReport *report;
-};
-
-static enum err_code keep_report(struct work *work, void *context, struct err_info *err)
-{
-    const struct report_context *self = context;
-    const struct lifecycle lifecycle = lifecycle_of(self->control, work);
-    TRY(fence(work, self->control, err));
-    return lifecycle_take_report(&lifecycle, self->control->principal.agent_id, self->report, err);
 }
 
 static void on_report(struct control *control, const Agentgateway__V1__SandboxReport *report)
 {
     struct err_info err = ERR_INFO_INIT;
-    if (control->sm.state == CONTROL_AWAITING_HELLO) {
-        end(control, ERR_INVALID, "message: hello must come first");
-        return;
-    }
-    struct report_context context = { control, report };
-    enum err_code code = work_on(control, keep_report, &context, &err);
+    struct intake_report said = { intake_of(control), report };
+    enum err_code code = work_on(control, intake_keep_report, &said, &err);
     if (code != ERR_OK) {
-        /* Not stored: the next stream begins with every report again. */
-        bool is_final = code == ERR_INVALID || code == ERR_UNAUTHENTICATED;
-        end(control, is_final ? code : ERR_UNAVAILABLE, err.text);
+        end_unstored(control, code, &err);
     }
 }
 
@@ -703,10 +467,6 @@ static void on_readings(
 {
     struct err_info err = ERR_INFO_INIT;
     struct figures_answer answer = { &control->principal, readings };
-    if (control->sm.state == CONTROL_AWAITING_HELLO) {
-        end(control, ERR_INVALID, "message: hello must come first");
-        return;
-    }
     if (figures_are_wanted(&control->figures, control->service->clock)
         && work_on(control, figures_store, &answer, &err) != ERR_OK) {
         log_warn(
@@ -718,6 +478,12 @@ static void on_message(struct control *control, const ProtobufCMessage *message)
 {
     const Agentgateway__V1__ControlStreamRequest *request =
         (const Agentgateway__V1__ControlStreamRequest *)message;
+    bool is_hello =
+        request->message_case == AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_HELLO;
+    if (!is_hello && control->sm.state == CONTROL_AWAITING_HELLO) {
+        end(control, ERR_INVALID, "message: hello must come first");
+        return;
+    }
     switch (request->message_case) {
     case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_HELLO:
         on_hello(control, request->hello);
@@ -732,10 +498,7 @@ static void on_message(struct control *control, const ProtobufCMessage *message)
         on_readings(control, request->sandbox_readings);
         break;
     case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_CAPACITY:
-        if (control->sm.state == CONTROL_AWAITING_HELLO) {
-            end(control, ERR_INVALID, "message: hello must come first");
-        }
-        break;
+        break; /* the hello's stands */
     case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE__NOT_SET:
     case _AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE__CASE_IS_INT_SIZE:
         end(control,
@@ -841,7 +604,7 @@ static void control_closed(struct rpc_stream *stream, void *state)
     hub_unsubscribe(control->session);
     hub_unsubscribe(control->watched);
     presence_remove_stream(control->service->presence, control->principal.agent_id, stream);
-    mem_free(control->relays_sent);
+    relay_orders_deinit(&control->relays);
     hub_publish(control->service->hub, HUB_AGENTS, control->principal.workspace_id);
     mem_free(control);
 }

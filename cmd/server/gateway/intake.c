@@ -1,0 +1,140 @@
+#include "cmd/server/gateway/intake.h"
+
+#include "cmd/server/sandbox/lifecycle.h"
+#include "cmd/server/store/agent.h"
+#include "cmd/server/store/audit.h"
+#include "cmd/server/store/command.h"
+#include "common/wire/wire.h"
+
+#include <stdio.h>
+
+enum {
+    HELLO_BYTES = 256 * 1024, /* kept without its reports, which go their own way */
+    TARGET_BYTES = 160
+};
+
+/* What this stream's session may no longer write is not written. */
+static enum err_code fence(struct work *work, const struct intake *from, struct err_info *err)
+{
+    const struct principal *principal = from->principal;
+    return store_agent_fence(
+        work->conn, principal->workspace_id, principal->agent_id, principal->epoch, err);
+}
+
+static struct lifecycle lifecycle_of(struct work *work, const struct intake *from)
+{
+    return (struct lifecycle){
+        .work = work,
+        .workspace_id = from->principal->workspace_id,
+        .workspace = from->principal->workspace,
+        .actor = from->principal->subject,
+    };
+}
+
+enum err_code intake_keep_hello(struct work *work, void *hello, struct err_info *err)
+{
+    const struct intake_hello *self = hello;
+    const struct principal *principal = self->from.principal;
+    const struct lifecycle lifecycle = lifecycle_of(work, &self->from);
+    AUTO_BUF struct buf packed = BUF_INIT(HELLO_BYTES);
+    TRY(fence(work, &self->from, err));
+    Agentgateway__V1__ControlHello kept = *self->hello;
+    kept.n_sandboxes = 0;
+    if (protobuf_c_message_get_packed_size(&kept.base) > HELLO_BYTES) {
+        return ERR_SET(err, ERR_INVALID, "hello: larger than %d bytes", HELLO_BYTES);
+    }
+    wire_pack(&kept.base, &packed);
+    if (!buf_ok(&packed)) {
+        return ERR_SET(err, ERR_NOMEM, "out of memory");
+    }
+    TRY(lifecycle_take_hello(&lifecycle, principal->agent_id, self->hello, err));
+    work_wake(work, HUB_AGENTS, principal->workspace_id);
+    work_wake(work, HUB_SESSION, principal->agent_id); /* for an older stream elsewhere */
+    const struct agent_hello said = {
+        .packed = str_from(buf_text(&packed), packed.len),
+        .version = str_of(self->hello->agent_version),
+        .stream = self->from.stream,
+    };
+    return store_agent_hello(
+        work->conn, principal->workspace_id, principal->agent_id, &said, work->now, err);
+}
+
+/* A sandbox whose order could not be carried out hears of it. */
+static enum err_code refuse_order(
+    struct work *work,
+    const struct intake *from,
+    const struct command_ack *ack,
+    struct err_info *err)
+{
+    struct command_record command;
+    const struct lifecycle lifecycle = lifecycle_of(work, from);
+    TRY(store_command_get(
+        work->conn, ack->workspace_id, str_of(ack->id), work->arena, &command, err));
+    if (command.sandbox_id[0] == '\0') {
+        return ERR_OK;
+    }
+    const struct lifecycle_refusal refusal = {
+        .kind = command.kind,
+        .sandbox_id = command.sandbox_id,
+        .message = ack->error_message,
+        .is_passing = ack->code == AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_BUSY
+            || ack->code == AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_INTERNAL,
+    };
+    return lifecycle_take_refusal(&lifecycle, ack->agent_id, &refusal, err);
+}
+
+static enum err_code audit_ack(
+    struct work *work,
+    const struct intake *from,
+    const struct command_ack *ack,
+    struct err_info *err)
+{
+    char target[TARGET_BYTES];
+    (void)snprintf(target, sizeof(target), "command/%s", ack->id);
+    const struct audit_entry entry = {
+        .workspace_id = ack->workspace_id,
+        .actor = from->principal->subject,
+        .action = "command.acknowledged",
+        .target = target,
+        .decision = ack->succeeded ? "allowed" : "failed",
+        .reason = ack->error_message,
+        .request_id = from->request_id,
+        .source = from->principal->source,
+    };
+    work_wake(work, HUB_AUDIT, ack->workspace_id);
+    return store_audit_add(work->conn, &entry, work->now, err);
+}
+
+enum err_code intake_keep_ack(struct work *work, void *ack, struct err_info *err)
+{
+    const struct intake_ack *self = ack;
+    const Agentgateway__V1__ControlAck *said = self->ack;
+    const struct command_ack kept = {
+        .id = said->command_id,
+        .workspace_id = self->from.principal->workspace_id,
+        .agent_id = self->from.principal->agent_id,
+        .succeeded = said->succeeded,
+        .code = (int64_t)said->code,
+        .error_message = said->error_message,
+        .result = str_from((const char *)said->payload.data, said->payload.len),
+    };
+    bool changed = false;
+    TRY(fence(work, &self->from, err));
+    TRY(store_command_finish(work->conn, &kept, work->now, &changed, err));
+    if (!changed) {
+        return ERR_OK; /* a repeat, or not this agent's: nothing happens */
+    }
+    if (!kept.succeeded) {
+        TRY(refuse_order(work, &self->from, &kept, err));
+    }
+    work_wake(work, HUB_COMMANDS, kept.workspace_id);
+    return audit_ack(work, &self->from, &kept, err);
+}
+
+enum err_code intake_keep_report(struct work *work, void *report, struct err_info *err)
+{
+    const struct intake_report *self = report;
+    const struct lifecycle lifecycle = lifecycle_of(work, &self->from);
+    TRY(fence(work, &self->from, err));
+    return lifecycle_take_report(&lifecycle, self->from.principal->agent_id, self->report, err);
+}
