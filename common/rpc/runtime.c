@@ -37,11 +37,34 @@ void rpc_signals_restore(const sigset_t *before)
     (void)pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
+/*
+ * absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle), of absl/synchronization/mutex.h. C
+ * can call it, but has to know its C++ name: that of Debian 12, whose abseil 20220623 has the
+ * inline namespace "debian3" (nm -D libabsl_synchronization.so; its archives have the same). Weak,
+ * for any other abseil.
+ */
+extern void set_deadlock_mode(int mode) __asm__(
+    "_ZN4absl7debian329SetMutexDeadlockDetectionModeENS0_15OnDeadlockCycleE") __attribute__((weak));
+
+enum {
+    ON_DEADLOCK_IGNORE = 0 /* absl::OnDeadlockCycle::kIgnore: neither look for cycles nor track */
+};
+
+bool rpc_ignore_deadlocks(void)
+{
+    if (set_deadlock_mode == NULL) {
+        return false;
+    }
+    set_deadlock_mode(ON_DEADLOCK_IGNORE);
+    return true;
+}
+
 void rpc_runtime_acquire(void)
 {
     sigset_t before;
     rpc_signals_block(&before);
     gpr_set_log_function(write_log);
+    (void)rpc_ignore_deadlocks(); /* without it only slower */
     grpc_init();
     rpc_signals_restore(&before);
 }

@@ -4,6 +4,13 @@ foreach(test unary streams client builtin tls attacks strangers)
   endif()
 endforeach()
 
+# The same with gRPC linked as into the programs of a release.
+add_executable(component_common_rpc_abseil_archives component/common_rpc/test_abseil.c)
+target_link_libraries(component_common_rpc_abseil_archives PRIVATE test_support common_rpc belay_warnings)
+set_target_properties(component_common_rpc_abseil_archives PROPERTIES BELAY_GRPC_ARCHIVES ON)
+add_test(NAME component_common_rpc_abseil_archives COMMAND component_common_rpc_abseil_archives)
+set_tests_properties(component_common_rpc_abseil_archives PROPERTIES LABELS component TIMEOUT 300)
+
 # The same server, spoken to by grpcio.
 add_executable(common_rpc_serve component/common_rpc/serve_main.c component/common_rpc/fixture.c)
 target_link_libraries(common_rpc_serve PRIVATE test_support common_rpc belay_warnings)
