@@ -2,7 +2,9 @@
  * The words between agent, shim and init: one SEQPACKET datagram is one message. This header is the
  * wire: every type, every field in its order, every bound (message.c holds the same as one table).
  *
- *     offset 0   u16 version (MESSAGE_VERSION)      offset 8   u64 id: the exec it is about, or 0
+ *     offset 0   u16 version (MESSAGE_VERSION)      offset 8   u64 id: the exec it is about, or 0;
+ *                                                               of a spec: the boot (process.h) in
+ *                                                               which it was written, 0: unknown
  *     offset 2   u16 type                           offset 16  the fields of the type, in the order
  *     offset 4   u32 bytes that follow offset 16               of its struct below
  *

@@ -4,9 +4,11 @@
 #include "common/base/str.h"
 #include "common/sys/fd.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -25,6 +27,19 @@ enum err_code process_boot_id(char out[PROCESS_BOOT_ID_BYTES], struct err_info *
     }
     TRY(fd_read_full(fd, text, sizeof(text) - 1, &got, err));
     return str_copy(str_trim(str_from(text, got)), out, PROCESS_BOOT_ID_BYTES);
+}
+
+uint64_t process_boot_number(const char boot[PROCESS_BOOT_ID_BYTES])
+{
+    char digits[17] = { 0 };
+    size_t count = 0;
+    for (const char *at = boot; *at != '\0' && count < sizeof(digits) - 1; at++) {
+        if (isxdigit((unsigned char)*at)) {
+            digits[count++] = *at;
+        }
+    }
+    uint64_t number = strtoull(digits, NULL, 16);
+    return number == 0 ? 1 : number;
 }
 
 /* The program's name stands in brackets and may hold anything: fields are counted from its end. */

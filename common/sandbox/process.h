@@ -14,6 +14,9 @@ enum {
 /* The kernel's id of this boot, as text. */
 enum err_code process_boot_id(char out[PROCESS_BOOT_ID_BYTES], struct err_info *err) MUST_CHECK;
 
+/* Its first 64 bits, which are as good as all of it to tell two boots apart; never 0. */
+uint64_t process_boot_number(const char boot[PROCESS_BOOT_ID_BYTES]);
+
 /* Clock ticks after boot at which the process began; ERR_NOT_FOUND. */
 enum err_code process_start_time(pid_t pid, uint64_t *ret_ticks, struct err_info *err) MUST_CHECK;
 

@@ -212,6 +212,7 @@ static enum err_code load_spec(struct sandbox *sandbox, struct err_info *err)
         return ERR_SET(err, ERR_CORRUPT, "%s: not the spec of %s", path, sandbox->id);
     }
     sandbox->spec = message.spec;
+    sandbox->spec_boot = message.id;
     return ERR_OK;
 }
 
@@ -232,8 +233,9 @@ static enum err_code connect_shim(struct sandbox *sandbox, struct err_info *err)
     return code;
 }
 
-/* No run of this generation left a trace: the agent ended between writing it down and its shim's
- * first word. Nothing of the workload has run, so it is started now. */
+/* No run of this generation left a trace in the boot that it was written in: the agent ended
+ * between that and its shim's first word. Nothing of the workload has run, so it is started now.
+ * After a failure of the power the trace may be missing of one that ran. */
 static bool carry_on(struct sandbox *sandbox)
 {
     struct err_info err = ERR_INFO_INIT;
@@ -250,8 +252,10 @@ static void adopt_without_end(struct sandbox *sandbox)
     AUTO_BUF struct buf text = BUF_INIT(RECORD_BYTES_MAX);
     bool has_run = read_record(sandbox, SANDBOX_FILE_STATE, &text, &record, NULL) == ERR_OK
         && record_number(&record, "generation") == sandbox->spec.generation;
-    bool rebooted = has_run && !str_equal(record_text(&record, "boot"), str_of(sandbox->all->boot));
-    if (!has_run && carry_on(sandbox)) {
+    bool is_of_now = has_run ? str_equal(record_text(&record, "boot"), str_of(sandbox->all->boot))
+                             : sandbox->spec_boot == process_boot_number(sandbox->all->boot);
+    bool rebooted = !is_of_now && (has_run || sandbox->spec_boot != 0);
+    if (!has_run && is_of_now && carry_on(sandbox)) {
         log_info("sandbox_start_resumed", LOG_STR("sandbox", sandbox->id));
         return;
     }

@@ -360,6 +360,7 @@ enum err_code launch_prepare(
     struct sandbox *sandbox, const struct message_spec *spec, struct err_info *err)
 {
     struct message message = { .type = MESSAGE_SPEC, .spec = *spec };
+    message.id = process_boot_number(sandbox->all->boot);
     AUTO_FREE char *path = mem_printf("%s/" SANDBOX_FILE_SPEC, sandbox->dir);
     AUTO_BUF struct buf bytes = BUF_INIT((size_t)MESSAGE_BYTES_MAX * 2);
     TRY(message_encode(&message, &bytes, err));

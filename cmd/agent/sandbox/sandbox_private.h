@@ -22,6 +22,7 @@ struct sandbox {
     char *dir;
     struct buf spec_bytes; /* what spec borrows from */
     struct message_spec spec;
+    uint64_t spec_boot; /* process_boot_number of the boot it was written in; 0: nobody knows */
     enum sandbox_status status;
     bool rebooted;
     bool removing;

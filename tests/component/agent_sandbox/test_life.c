@@ -2,11 +2,13 @@
  */
 #include "cmd/agent/image/images.h"
 #include "common/base/cleanup.h"
+#include "common/sys/fd.h"
 #include "common/sys/file.h"
 #include "tests/component/agent_sandbox/fixture.h"
 #include "tests/support/test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -352,6 +354,40 @@ static void test_a_start_that_was_cut_off_is_carried_on(void **unused)
     fixture_destroy(fixture);
 }
 
+/* As if the host's power had failed when the spec was on the disk and the state was not. */
+static void write_the_spec_in_another_boot(struct fixture *fixture, const char *id)
+{
+    enum {
+        BOOT_AT = 8 /* message.h */
+    };
+
+    AUTO_FREE char *state = mem_printf("%s/sandboxes/run/%s/state.json", fixture->dir, id);
+    AUTO_FREE char *spec = mem_printf("%s/sandboxes/run/%s/spec", fixture->dir, id);
+    pid_t shim = (pid_t)field_of(fixture, id, "shim_pid");
+    fixture_close(fixture);
+    assert_int_equal(kill(shim, SIGKILL), 0);
+    assert_int_equal(unlink(state), 0);
+    AUTO_FD int fd = open(spec, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "another.", 8, BOOT_AT), 8);
+}
+
+static void test_a_start_before_a_reboot_is_not_carried_on(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    fixture_start(fixture, "power");
+    write_the_spec_in_another_boot(fixture, "power");
+    for (int life = 0; life < 2; life++) {
+        open_to_an_end(fixture);
+        assert_int_equal(fixture->status, SANDBOX_STATUS_LOST);
+        assert_true(fixture->rebooted);
+        assert_int_equal(fixture->ready_count, 1);
+        fixture_close(fixture);
+    }
+    fixture_open(fixture);
+    fixture_destroy(fixture);
+}
+
 /* What was told as lost stays lost, whatever is left of it. */
 static void test_what_is_lost_is_not_started_again(void **unused)
 {
@@ -619,6 +655,7 @@ int main(void)
         cmocka_unit_test(test_last_words_are_told_once_and_are_of_their_own_run),
         cmocka_unit_test(test_all_of_a_quick_programs_words_arrive),
         cmocka_unit_test(test_a_start_that_was_cut_off_is_carried_on),
+        cmocka_unit_test(test_a_start_before_a_reboot_is_not_carried_on),
         cmocka_unit_test(test_what_is_lost_is_not_started_again),
         cmocka_unit_test(test_a_state_of_another_boot_is_told_apart),
         cmocka_unit_test(test_the_wall_time_ends_a_sandbox),
