@@ -138,7 +138,7 @@ enum err_code duties_start(struct workload *workload, const char *sandbox_id, st
         return ERR_SET(
             err, ERR_PRECONDITION, "sandbox %s was lost; create another one", sandbox_id);
     }
-    if (info.status == SANDBOX_STATUS_ENDED && note.stopped == info.generation) {
+    if (report_was_stopped(&info, &note)) {
         TRY(give_rules(workload, &info, err));
         TRY(sandbox_start(workload->sandboxes, sandbox_id, err));
         FAULT_POINT("agent.sandbox.started");

@@ -42,6 +42,12 @@ static struct view view_of_end(const struct sandbox_info *info, bool was_ordered
     return view;
 }
 
+bool report_was_stopped(const struct sandbox_info *info, const struct note *note)
+{
+    return info->status == SANDBOX_STATUS_ENDED
+        && (note->stopped == info->generation || info->exit->reason == SANDBOX_END_STOPPED);
+}
+
 static struct view view_of(const struct sandbox_info *info, const struct note *note)
 {
     switch (info->status) {
@@ -50,7 +56,7 @@ static struct view view_of(const struct sandbox_info *info, const struct note *n
     case SANDBOX_STATUS_READY:
         return (struct view){ STATE(READY), "Ready", note->missing };
     case SANDBOX_STATUS_ENDED:
-        return view_of_end(info, note->stopped == info->generation);
+        return view_of_end(info, report_was_stopped(info, note));
     case SANDBOX_STATUS_LOST:
         break;
     }

@@ -21,6 +21,9 @@ void report_fill(
     const struct note *note,
     struct wall_us now);
 
+/* It ended because it was ordered to: by the note, or, where that was lost, by its exit. */
+bool report_was_stopped(const struct sandbox_info *info, const struct note *note);
+
 /* As shells tell it: 128 and the signal's number where one ended it. */
 int report_exit_code(int status);
 

@@ -11,6 +11,17 @@ enum {
     TEXT_BYTES = 32
 };
 
+/* 2026-01-01: a clock that stands before it was never set. */
+#define EARLIEST_US INT64_C(1767225600000000)
+
+static void begin(struct sequence *sequence, const char *path, uint64_t number)
+{
+    sequence->path = mem_strdup(path);
+    sequence->next = number;
+    sequence->end = number;
+    sequence->last = 0;
+}
+
 enum err_code sequence_open(struct sequence *sequence, const char *path, struct err_info *err)
 {
     AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
@@ -22,10 +33,13 @@ enum err_code sequence_open(struct sequence *sequence, const char *path, struct 
     if (code != ERR_OK && code != ERR_NOT_FOUND) {
         return code;
     }
-    sequence->path = mem_strdup(path);
-    sequence->next = number;
-    sequence->end = number;
+    begin(sequence, path, number);
     return ERR_OK;
+}
+
+void sequence_open_anew(struct sequence *sequence, const char *path, struct wall_us now)
+{
+    begin(sequence, path, (uint64_t)(now.value < EARLIEST_US ? EARLIEST_US : now.value));
 }
 
 void sequence_deinit(struct sequence *sequence)
@@ -48,6 +62,7 @@ enum err_code sequence_next(struct sequence *sequence, uint64_t *ret_number, str
     if (sequence->next == sequence->end) {
         TRY(reserve(sequence, err));
     }
-    *ret_number = sequence->next++;
+    sequence->last = sequence->next++;
+    *ret_number = sequence->last;
     return ERR_OK;
 }

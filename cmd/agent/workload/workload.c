@@ -42,7 +42,7 @@ void workload_fill_anyway(
     *note = (struct note){ .stopped = 0 };
     report_fill(report, info, note, clock_wall(workload->options.clock));
     report->message.boot_id = workload->boot_id;
-    report->message.sequence = workload->reports.next - 1;
+    report->message.sequence = workload->reports.last;
     (void)map_put(workload->missed, str_of(info->id), workload);
 }
 
@@ -324,6 +324,44 @@ static const struct usage_ops usage_ops = { .emit = emit };
 
 /* ---- Opening and closing ---- */
 
+static bool has_sandboxes(const struct workload *workload)
+{
+    size_t cursor = 0;
+    struct sandbox_info info;
+    return sandbox_next(workload->sandboxes, &cursor, &info);
+}
+
+static void tell_damage(struct workload *workload, const struct err_info *damage)
+{
+    const struct workload_event event = {
+        .sandbox_id = "",
+        .kind = "sandbox.numbers_lost",
+        .text = "the file with the number of the last report is damaged; reports go on from a "
+                "higher number",
+        .severity = AGENTGATEWAY__V1__SEVERITY__SEVERITY_ERROR,
+    };
+    log_error("sandbox_numbers_damaged", LOG_ERR(damage));
+    workload_tell(workload, &event);
+}
+
+/* Whatever became of the file: sandboxes that run are worth more than it is. */
+static void open_numbers(struct workload *workload)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct sequence *reports = &workload->reports;
+    AUTO_FREE char *path = mem_printf("%s/reports", workload->options.dir);
+    struct wall_us now = clock_wall(workload->options.clock);
+    if (sequence_open(reports, path, &err) != ERR_OK) {
+        sequence_open_anew(reports, path, now);
+        tell_damage(workload, &err);
+    } else if (reports->next == 1 && has_sandboxes(workload)) {
+        /* It was deleted, or never came to be: some of these may have been reported. */
+        sequence_deinit(reports);
+        sequence_open_anew(reports, path, now);
+        log_warn("sandbox_numbers_missing", LOG_INT("next", reports->next));
+    }
+}
+
 static enum err_code open_sandboxes(
     struct workload *workload, const struct workload_options *options, struct err_info *err)
 {
@@ -337,10 +375,10 @@ static enum err_code open_sandboxes(
                                               .slots = options->offer.slots,
                                               .ops = &sandbox_ops,
                                               .context = workload };
-    AUTO_FREE char *path = mem_printf("%s/reports", options->dir);
     TRY(sandboxes_open(&wanted, &workload->sandboxes, err));
     execs_set_sandboxes(workload->execs, workload->sandboxes);
-    return sequence_open(&workload->reports, path, err);
+    open_numbers(workload);
+    return ERR_OK;
 }
 
 static enum err_code choose_driver(struct workload *workload, struct err_info *err)

@@ -32,9 +32,9 @@ enum err_code workload_fill_report(
     struct report *report,
     struct note *note,
     struct err_info *err) MUST_CHECK;
-/* As that, for a hello, which must go out: what cannot be read is left empty, and the number is one
- * that was given before, so that the server takes it for a sign of life and not for news. The whole
- * of it is told as soon as it can be. */
+/* As that, for a hello, which must go out: what cannot be read is left empty, and the number is the
+ * last one that was given, or 0, so that the server takes it for a sign of life and not for news.
+ * The whole of it is told as soon as it can be. */
 void workload_fill_anyway(
     struct workload *workload,
     const struct sandbox_info *info,

@@ -39,6 +39,7 @@ struct world {
     bool is_disk_away; /* the spool keeps in memory what it is given */
     unsigned said;     /* lines of the main program */
     unsigned lost;     /* words about lost ones */
+    unsigned damaged;  /* events about the file of numbers */
 };
 
 /* ---- Around the workload ---- */
@@ -75,6 +76,7 @@ static enum err_code on_emit(
     for (size_t i = 0; i < batch->n_events; i++) {
         const char *text = batch->events[i]->text;
         world->said += strcmp(text, "said") == 0 ? 1 : 0;
+        world->damaged += strcmp(batch->events[i]->kind, "sandbox.numbers_lost") == 0 ? 1 : 0;
         world->lost += strstr(text, "are not here") != NULL ? 1 : 0;
     }
     return world->is_disk_away ? ERR_SET(err, ERR_UNAVAILABLE, "in memory") : ERR_OK;
@@ -366,6 +368,63 @@ static void test_a_damaged_note_is_begun_anew(void **state)
     assert_int_equal(world->state, STATE(STOPPED));
 }
 
+static void test_a_stopped_sandbox_with_a_damaged_note_starts_again(void **state)
+{
+    struct world *world = world_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_FREE char *path = path_of(world, "s", "own.note.json");
+    create(world, "s");
+    assert_ok_err(err, duties_stop(world->workload, "s", &err));
+    wait_status(world, "s", SANDBOX_STATUS_ENDED);
+    assert_ok(file_write_atomic(path, "{", 1, 0600, NULL));
+    workload_report(world->workload, "s");
+    assert_int_equal(world->state, STATE(STOPPED));
+    assert_ok_err(err, duties_start(world->workload, "s", &err));
+    wait_status(world, "s", SANDBOX_STATUS_READY);
+}
+
+/* Numbers rise, whatever became of their file: on_report looks. */
+static void test_a_damaged_file_of_numbers_stops_nothing(void **state)
+{
+    struct world *world = world_of(state);
+    static const char *const texts[] = {
+        "", "x", "12 13", "-1", "18446744073709551616", "0123456789012345678901234567890123456789"
+    };
+    AUTO_FREE char *numbers = mem_printf("%s/sandboxes/reports", world->dir);
+    create(world, "s");
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
+        assert_ok(file_write_atomic(numbers, texts[i], strlen(texts[i]), 0600, NULL));
+        reopen(world, SLOTS);
+        assert_int_equal(world->damaged, i + 1);
+        unsigned before = world->reports;
+        workload_report(world->workload, "s");
+        assert_int_equal(world->reports, before + 1);
+        reopen(world, SLOTS);
+        workload_report(world->workload, "s");
+        assert_int_equal(world->damaged, i + 1);
+    }
+    assert_int_equal(unlink(numbers), 0);
+    reopen(world, SLOTS);
+    workload_report(world->workload, "s");
+}
+
+/* A file that cannot be read is no reason either; what cannot be written down is not given. */
+static void test_a_file_of_numbers_that_cannot_be_read_stops_nothing(void **state)
+{
+    struct world *world = world_of(state);
+    Agentgateway__V1__SandboxReport report;
+    AUTO_FREE char *numbers = mem_printf("%s/sandboxes/reports", world->dir);
+    create(world, "s");
+    assert_int_equal(unlink(numbers), 0);
+    assert_int_equal(mkdir(numbers, 0700), 0);
+    reopen(world, SLOTS);
+    assert_int_equal(world->damaged, 1);
+    assert_hello(world, 1, &report);
+    assert_int_equal(report.sequence, 0);
+    assert_int_equal(rmdir(numbers), 0);
+    workload_report(world->workload, "s");
+}
+
 /* What keeps a report from being made is over some day; until then a hello says what is known. */
 static void test_a_report_that_cannot_be_made_is_made_later(void **state)
 {
@@ -475,6 +534,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_rule_of_any_name_that_fails_cuts_nobody_off),
         TEST(test_a_damaged_note_is_begun_anew),
+        TEST(test_a_stopped_sandbox_with_a_damaged_note_starts_again),
+        TEST(test_a_damaged_file_of_numbers_stops_nothing),
+        TEST(test_a_file_of_numbers_that_cannot_be_read_stops_nothing),
         TEST(test_a_report_that_cannot_be_made_is_made_later),
         TEST(test_a_disk_that_takes_no_number_keeps_nobody_offline),
         TEST(test_while_offline_nothing_is_spent),
