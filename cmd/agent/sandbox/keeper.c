@@ -4,6 +4,7 @@
 #include "common/base/list.h"
 #include "common/base/log.h"
 #include "common/sandbox/spec.h"
+#include "common/sandbox/template.h"
 #include "common/sys/file.h"
 #include "common/sys/lock.h"
 #include "common/sys/thread.h"
@@ -13,8 +14,9 @@
 
 struct job {
     struct list link;
-    char *dir;
-    bool is_dropped; /* under the lock */
+    char *dir;            /* of a sandbox, or of the templates */
+    uint64_t spare_bytes; /* 0: the sandbox's files */
+    bool is_dropped;      /* under the lock */
 };
 
 struct keeper {
@@ -102,7 +104,11 @@ static void run(void *context)
     struct keeper *keeper = context;
     struct job *job = NULL;
     while ((job = next(keeper)) != NULL) {
-        keep(keeper, job);
+        if (job->spare_bytes > 0) {
+            template_spare(job->dir, job->spare_bytes);
+        } else {
+            keep(keeper, job);
+        }
         lock_acquire(&keeper->lock);
         keeper->current = NULL;
         lock_cond_signal(&keeper->done);
@@ -128,13 +134,24 @@ void keeper_forget(struct keeper *keeper, const char *dir)
     }
 }
 
-void keeper_add(struct keeper *keeper, const char *dir)
+static void add(struct keeper *keeper, const char *dir, uint64_t spare_bytes)
 {
     struct job *job = mem_alloc(sizeof(*job));
     job->dir = mem_strdup(dir);
+    job->spare_bytes = spare_bytes;
     LOCK_GUARD(&keeper->lock);
     list_append(&keeper->jobs, &job->link);
     lock_cond_signal(&keeper->more);
+}
+
+void keeper_add(struct keeper *keeper, const char *dir)
+{
+    add(keeper, dir, 0);
+}
+
+void keeper_add_spare(struct keeper *keeper, const char *templates, uint64_t bytes)
+{
+    add(keeper, templates, bytes);
 }
 
 void keeper_wait(struct keeper *keeper)

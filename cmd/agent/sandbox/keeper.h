@@ -5,11 +5,15 @@
  * on; they say that it was there, and in which boot of the host it ran.
  *
  * In a sandbox's folder: its spec, its state, and the caller's files, which begin with "own.".
+ *
+ * It also makes the workspace image that the next sandbox takes (common/sandbox/template.h).
  */
 #ifndef CMD_AGENT_SANDBOX_KEEPER_H
 #define CMD_AGENT_SANDBOX_KEEPER_H
 
 #include "common/base/err.h"
+
+#include <stdint.h>
 
 struct keeper;
 
@@ -18,8 +22,10 @@ void keeper_destroy(struct keeper *keeper); /* after all that was added; NULL is
 
 /* The folder of one sandbox, absolute. */
 void keeper_add(struct keeper *keeper, const char *dir);
+/* A spare of this size, in the folder of the templates. */
+void keeper_add_spare(struct keeper *keeper, const char *templates, uint64_t bytes);
 /* It is about to go: what was not begun is left, and a sync that runs waited for. */
 void keeper_forget(struct keeper *keeper, const char *dir);
-void keeper_wait(struct keeper *keeper); /* until all that was added is on the disk */
+void keeper_wait(struct keeper *keeper); /* until all that was added is done */
 
 #endif

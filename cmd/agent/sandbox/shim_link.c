@@ -83,6 +83,17 @@ static enum err_code flush(struct sandbox *sandbox)
     return watch_room(sandbox, false);
 }
 
+/* What waited until it is ready: its state is written too by now. */
+static void keep(const struct sandbox *sandbox)
+{
+    const struct sandboxes *all = sandbox->all;
+    keeper_add(all->keeper, sandbox->dir);
+    if (sandbox->spec.disk_bytes > 0) {
+        AUTO_FREE char *templates = mem_printf("%s/" SANDBOX_TEMPLATES, all->dir);
+        keeper_add_spare(all->keeper, templates, sandbox->spec.disk_bytes);
+    }
+}
+
 static void on_ready(struct sandbox *sandbox, int take_listener)
 {
     const struct sandboxes *all = sandbox->all;
@@ -102,7 +113,7 @@ static void on_ready(struct sandbox *sandbox, int take_listener)
         all->ops->ready(all->context, sandbox->id);
     }
     if (first) {
-        keeper_add(all->keeper, sandbox->dir); /* the state is written too by now */
+        keep(sandbox);
     }
 }
 

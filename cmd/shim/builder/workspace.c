@@ -1,8 +1,8 @@
 #include "cmd/shim/builder/workspace.h"
 
-#include "cmd/shim/builder/template.h"
 #include "common/base/cleanup.h"
 #include "common/sandbox/spec.h"
+#include "common/sandbox/template.h"
 #include "common/sys/fd.h"
 
 #include <errno.h>
@@ -83,7 +83,8 @@ static enum err_code format_image(int image, struct err_info *err)
 
 static enum err_code make_image(int dir, uint64_t bytes, struct err_info *err)
 {
-    if (faccessat(dir, SANDBOX_FILE_IMAGE, F_OK, 0) == 0) {
+    if (faccessat(dir, SANDBOX_FILE_IMAGE, F_OK, 0) == 0
+        || template_take(dir, bytes, SANDBOX_FILE_IMAGE)) {
         return ERR_OK;
     }
     (void)unlinkat(dir, IMAGE_NEW, 0); /* of an attempt that was cut off */

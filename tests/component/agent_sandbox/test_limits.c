@@ -201,6 +201,46 @@ static void read_image_id(const struct fixture *fixture, const char *path, char 
     assert_int_equal(pread(fd, ret_id, ID_BYTES, SUPERBLOCK_ID), ID_BYTES);
 }
 
+static ino_t number_of(const struct fixture *fixture, const char *path)
+{
+    struct stat info;
+    AUTO_FREE char *whole = mem_printf("%s/sandboxes/%s", fixture->dir, path);
+    return stat(whole, &info) == 0 ? info.st_ino : 0;
+}
+
+/* A copy is ready before it is asked for; the next sandbox of its size has it, and no other. */
+static void test_a_spare_disk_is_taken_once(void **unused)
+{
+    (void)unused;
+    static const char *const spare = "templates/16777216.ext4.spare";
+    struct fixture *fixture = fixture_create();
+    need_native(fixture);
+    struct sandbox_spec spec = { .id = "first", .disk_bytes = 16 << 20 };
+    fixture_create_sandbox(fixture, &spec);
+    sandboxes_sync(fixture->all);
+    ino_t first = number_of(fixture, spare);
+    assert_true(first != 0);
+    (void)fixture_shell(fixture, "first", "echo mine >/sandbox/file");
+    spec.id = "second";
+    fixture_create_sandbox(fixture, &spec);
+    assert_true(number_of(fixture, "run/second/workspace.ext4") == first);
+    struct recorded_program *program = fixture_shell(fixture, "second", "ls -A /sandbox");
+    assert_string_equal(buf_text(&program->out), "");
+    sandboxes_sync(fixture->all);
+    assert_true(number_of(fixture, spare) != first);
+    assert_true(number_of(fixture, spare) != 0);
+    /* One that is not whole is not taken, and made anew. */
+    AUTO_FREE char *path = mem_printf("%s/sandboxes/%s", fixture->dir, spare);
+    ino_t damaged = number_of(fixture, spare);
+    assert_int_equal(truncate(path, 4096), 0);
+    spec.id = "third";
+    fixture_create_sandbox(fixture, &spec);
+    assert_true(number_of(fixture, "run/third/workspace.ext4") != damaged);
+    sandboxes_sync(fixture->all);
+    assert_true(number_of(fixture, spare) != damaged);
+    fixture_destroy(fixture);
+}
+
 /* mkfs.ext4 runs once for a size; what came of it is copied, and never written into. */
 static void test_disks_of_one_size_are_copies_that_nobody_shares(void **unused)
 {
@@ -234,7 +274,10 @@ static void test_disks_of_one_size_are_copies_that_nobody_shares(void **unused)
     AUTO_BUF struct buf bytes = BUF_INIT(32 << 20);
     assert_ok(file_read(path, 32 << 20, &bytes, NULL));
     assert_null(memmem(bytes.data, bytes.len, "mine\n", 5));
+    AUTO_FREE char *spare = mem_printf("%s.spare", path);
+    sandboxes_sync(fixture->all);
     assert_int_equal(truncate(path, 4096), 0);
+    assert_int_equal(unlink(spare), 0);
     struct sandbox_spec spec = { .id = "fourth", .disk_bytes = 16 << 20 };
     fixture_create_sandbox(fixture, &spec);
     assert_string_equal(buf_text(&fixture_shell(fixture, "fourth", script)->out), said);
@@ -377,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_a_daemon_that_hears_no_signal_ends_at_a_stop),
         cmocka_unit_test(test_full_places_say_so),
         cmocka_unit_test(test_disks_of_one_size_are_copies_that_nobody_shares),
+        cmocka_unit_test(test_a_spare_disk_is_taken_once),
         cmocka_unit_test(test_a_flood_of_output_is_cut_and_stops_nobody),
         cmocka_unit_test(test_descriptors_run_out_inside_alone),
         cmocka_unit_test(test_many_lives_leave_nothing),

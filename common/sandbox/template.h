@@ -3,9 +3,12 @@
  * with a disk of its own waits for, and what it writes is the same for all of one size. One file
  * for each size, in a folder of the agent's beside those of its sandboxes; a few hundred KiB are
  * data. Several shims may use it at once. Whatever is wrong with it means mkfs.ext4, not a failure.
+ *
+ * Beside it a spare: one more copy, on the disk already, which the next sandbox of this size takes
+ * by giving it another name. It is taken once, and never by two.
  */
-#ifndef SHIM_BUILDER_TEMPLATE_H
-#define SHIM_BUILDER_TEMPLATE_H
+#ifndef COMMON_SANDBOX_TEMPLATE_H
+#define COMMON_SANDBOX_TEMPLATE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,5 +24,12 @@ bool template_copy(int dir, uint64_t bytes, int image);
 
 /* From an image that mkfs.ext4 has just made. */
 void template_keep(int dir, uint64_t bytes, int image);
+
+/* The spare becomes `name` in the sandbox's folder; false: there is none. */
+bool template_take(int dir, uint64_t bytes, const char *name);
+
+/* Makes the spare of a template, if there is that and not this; waits for the disk. folder: the
+ * templates'. For one thread of one process at a time. */
+void template_spare(const char *folder, uint64_t bytes);
 
 #endif
