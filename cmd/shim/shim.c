@@ -1,7 +1,7 @@
 #include "cmd/shim/shim.h"
 
+#include "cmd/shim/builder/listener.h"
 #include "cmd/shim/builder/workspace.h"
-#include "cmd/shim/listener.h"
 #include "common/base/cleanup.h"
 #include "common/sandbox/process.h"
 #include "common/sys/fd.h"
@@ -489,7 +489,9 @@ static enum err_code launch(struct shim *shim, struct err_info *err)
                                               : bwrap_build(&build, &shim->built, err));
     TRY(watch_sandbox(shim, err));
     TRY(greet(shim, err));
-    if (spec->network == SANDBOX_NETWORK_PROXY) { /* its loopback is up, and nothing runs there */
+    shim->listener = shim->built.listener;
+    if (spec->network == SANDBOX_NETWORK_PROXY && shim->listener < 0) {
+        /* Its loopback is up, and nothing runs there. */
         TRY(listener_open(shim->built.pid, SANDBOX_PROXY_PORT, &shim->listener, err));
     }
     shim->started = clock_wall(shim->clock);
@@ -583,7 +585,7 @@ int shim_main(const char *dir, int agent)
                          .program_fd = -1,
                          .spec_bytes = BUF_INIT(MESSAGE_BYTES_MAX),
                          .from_agent = { .takes_large = true },
-                         .built = { .pidfd = -1, .socket = -1 },
+                         .built = { .pidfd = -1, .socket = -1, .listener = -1 },
                          .pts = -1,
                          .listener = -1,
                          .socket = -1,

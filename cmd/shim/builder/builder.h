@@ -23,6 +23,7 @@ struct built {
     pid_t pid; /* init, in our numbers */
     int pidfd;
     int socket;   /* to init */
+    int listener; /* of the egress proxy, if the builder made it; else -1 */
     pid_t helper; /* bwrap's own process, our child, or 0 */
 };
 

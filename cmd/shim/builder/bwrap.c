@@ -382,7 +382,7 @@ static enum err_code follow(
     struct built *ret_built,
     struct err_info *err)
 {
-    struct built built = { .helper = helper, .pidfd = -1, .socket = -1 };
+    struct built built = { .helper = helper, .pidfd = -1, .socket = -1, .listener = -1 };
     enum err_code code = cgroup_set_attach(build->cgroups, helper, true, err);
     if (code == ERR_OK && write(pipes->go[1], "g", 1) == 1) {
         built.pid = await_pid(pipes->status[0]);

@@ -92,7 +92,7 @@ static int open_destination(int root, const char *path, bool is_dir)
     return made != 0 ? -1 : (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
 }
 
-static int attach(int tree, int root, const char *destination, bool is_dir)
+int mounts_attach(int tree, int root, const char *destination, bool is_dir)
 {
     AUTO_FD int target = open_destination(root, destination, is_dir);
     if (target < 0) {
@@ -101,18 +101,27 @@ static int attach(int tree, int root, const char *destination, bool is_dir)
     return move_mount(tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 
-int mounts_bind(int source, int root, const char *destination, unsigned flags)
+int mounts_clone(int source, unsigned flags)
 {
-    struct stat info;
     struct mount_attr attributes = { .attr_set = attributes_of(flags) };
     AUTO_FD int tree =
         open_tree(source, "", AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    if (tree < 0 || fstat(source, &info) != 0
+    if (tree < 0
         || mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof(attributes))
             != 0) {
         return -1;
     }
-    return attach(tree, root, destination, S_ISDIR(info.st_mode));
+    return fd_steal(&tree);
+}
+
+int mounts_bind(int source, int root, const char *destination, unsigned flags)
+{
+    struct stat info;
+    AUTO_FD int tree = mounts_clone(source, flags);
+    if (tree < 0 || fstat(source, &info) != 0) {
+        return -1;
+    }
+    return mounts_attach(tree, root, destination, S_ISDIR(info.st_mode));
 }
 
 int mounts_bind_host(const char *path, int root, const char *destination, unsigned flags)

@@ -1,8 +1,7 @@
 /*
  * The new interface of mounts, and the few things the mount tree of a sandbox is made of. All
  * return 0, or -1 with errno. A destination is a path below `root`, a folder of our own fresh
- * tmpfs, without a leading slash; what is missing on the way is made. Runs in the child that
- * becomes init.
+ * tmpfs, without a leading slash; what is missing on the way is made.
  */
 #ifndef SHIM_BUILDER_MOUNTS_H
 #define SHIM_BUILDER_MOUNTS_H
@@ -20,6 +19,12 @@
 /* Opens a bind source as a path: no symbolic link anywhere on the way, whoever may be changing it.
  */
 int mounts_open_source(const char *path);
+
+/* A detached copy of what `source` names (a descriptor), with all below it; its descriptor. */
+int mounts_clone(int source, unsigned flags);
+
+/* Puts a detached tree at the destination, a folder or, if not, a file. */
+int mounts_attach(int tree, int root, const char *destination, bool is_dir);
 
 /* Puts a detached copy of what `source` names (a descriptor) at the destination, with all below it.
  */

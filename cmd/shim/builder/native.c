@@ -6,8 +6,11 @@
  */
 #include "cmd/shim/builder/builder.h"
 #include "cmd/shim/builder/filter.h"
+#include "cmd/shim/builder/listener.h"
 #include "cmd/shim/builder/mounts.h"
 #include "cmd/shim/builder/rootfs.h"
+#include "cmd/shim/builder/talk.h"
+#include "cmd/shim/builder/workspace.h"
 #include "common/base/cleanup.h"
 #include "common/sandbox/channel.h"
 #include "common/sandbox/process.h"
@@ -39,19 +42,6 @@ enum {
     OOM_SCORE = 500
 };
 
-/* What the two say to each other, one byte each; a failure has its step and errno behind it. */
-enum word {
-    WORD_USERNS = 'u', /* child: I am in the new user namespace */
-    WORD_MAPPED = 'm', /* shim: its ids are mapped */
-    WORD_FAILED = 'x'
-};
-
-struct word_failed {
-    char word;
-    uint8_t step;
-    int32_t number;
-};
-
 struct child {
     struct build build;
     const struct filter *filter;
@@ -62,25 +52,6 @@ struct child {
     int program;
     bool is_in_core; /* cloned into the group of the unified hierarchy */
 };
-
-static int say(int fd, char word)
-{
-    return send(fd, &word, 1, MSG_NOSIGNAL) == 1 ? 0 : -1;
-}
-
-static int await(int fd, char word)
-{
-    char got = 0;
-    ssize_t bytes = -1;
-    do {
-        bytes = recv(fd, &got, 1, 0);
-    } while (bytes < 0 && errno == EINTR);
-    if (bytes != 1 || got != word) {
-        errno = bytes == 0 ? EPIPE : EPROTO;
-        return -1;
-    }
-    return 0;
-}
 
 /* ---- The steps of the child, in their order ---- */
 
@@ -122,6 +93,16 @@ static int mount_writable(struct child *child)
     return rootfs_writable_mount(&child->build, child->root);
 }
 
+/* The shim has mounted it meanwhile: the longest part, for one with a disk of its own. */
+static int attach_workspace(struct child *child)
+{
+    AUTO_FD int tree = -1;
+    if (talk_await(child->sync, TALK_WORKSPACE, &tree) != 0) {
+        return -1;
+    }
+    return mounts_attach(tree, child->root, "sandbox", true);
+}
+
 static int mount_binds(struct child *child)
 {
     return rootfs_binds_mount(&child->build, child->root);
@@ -157,6 +138,16 @@ static int raise_loopback(struct child *child)
     return fd < 0 ? -1 : ioctl(fd, SIOCSIFFLAGS, &request);
 }
 
+/* Nothing else runs in this network, and here it is made by root of the host. */
+static int make_listener(struct child *child)
+{
+    if (child->build.spec->network != SANDBOX_NETWORK_PROXY) {
+        return 0;
+    }
+    AUTO_FD int fd = listener_make(SANDBOX_PROXY_PORT);
+    return fd < 0 ? -1 : talk_say(child->sync, &(struct talk_word){ .kind = TALK_LISTENER }, fd);
+}
+
 static int set_name(struct child *child)
 {
     return sethostname(child->build.spec->hostname.ptr, child->build.spec->hostname.len);
@@ -181,10 +172,11 @@ static int hide_cgroups(struct child *child)
 
 static int enter_userns(struct child *child)
 {
-    if (unshare(CLONE_NEWUSER) != 0 || say(child->sync, WORD_USERNS) != 0) {
+    const struct talk_word here = { .kind = TALK_USERNS };
+    if (unshare(CLONE_NEWUSER) != 0 || talk_say(child->sync, &here, -1) != 0) {
         return -1;
     }
-    return await(child->sync, WORD_MAPPED);
+    return talk_await(child->sync, TALK_MAPPED, NULL);
 }
 
 /* Even without the filter, the sandbox can make no further namespaces: its own limits say so. */
@@ -260,12 +252,14 @@ static const struct {
     { "making the mounts private", detach_mounts },
     { "mounting the new root", make_root },
     { "mounting the programs", mount_programs },
-    { "mounting the workspace and /tmp", mount_writable },
-    { "mounting what the sandbox asked for", mount_binds },
+    { "mounting /tmp", mount_writable },
     { "mounting /dev", mount_dev },
     { "mounting /proc", mount_proc },
+    { "mounting the workspace", attach_workspace },
+    { "mounting what the sandbox asked for", mount_binds },
     { "entering the new root", enter_root },
     { "raising the loopback", raise_loopback },
+    { "listening for the egress proxy", make_listener },
     { "setting the host name", set_name },
     { "setting the score for out of memory", raise_oom_score },
     { "hiding the control groups", hide_cgroups },
@@ -280,9 +274,8 @@ static void run_child(struct child *child)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(steps); i++) {
         if (steps[i].run(child) != 0) {
-            struct word_failed failed = { WORD_FAILED, (uint8_t)i, errno };
-            ssize_t sent = send(child->sync, &failed, sizeof(failed), MSG_NOSIGNAL);
-            (void)sent;
+            const struct talk_word failed = { TALK_FAILED, (int32_t)i, errno };
+            (void)talk_say(child->sync, &failed, -1);
             _exit(1);
         }
     }
@@ -303,31 +296,58 @@ static enum err_code write_map(pid_t pid, const char *name, uint64_t base, struc
     return ERR_OK;
 }
 
-/* The end of the conversation: the socket closes when init starts, or a failure comes. */
-static enum err_code await_child(int sync, pid_t pid, uint64_t uid_base, struct err_info *err)
+static enum err_code map_ids(int sync, pid_t pid, uint64_t uid_base, struct err_info *err)
 {
-    struct word_failed word = { .word = 0 };
-    for (;;) {
-        ssize_t bytes = recv(sync, &word, sizeof(word), 0);
-        if (bytes < 0 && errno == EINTR) {
-            continue;
-        }
-        if (bytes == 0) {
-            return ERR_OK;
-        }
-        if (bytes == 1 && word.word == WORD_USERNS) {
-            TRY(write_map(pid, "gid_map", uid_base, err));
-            TRY(write_map(pid, "uid_map", uid_base, err));
-            if (say(sync, WORD_MAPPED) == 0) {
-                continue;
-            }
-        }
-        if (bytes == (ssize_t)sizeof(word) && word.word == WORD_FAILED
-            && word.step < ARRAY_LENGTH(steps)) {
+    const struct talk_word mapped = { .kind = TALK_MAPPED };
+    TRY(write_map(pid, "gid_map", uid_base, err));
+    TRY(write_map(pid, "uid_map", uid_base, err));
+    return talk_say(sync, &mapped, -1) == 0
+        ? ERR_OK
+        : ERR_SET_ERRNO(err, ERR_INTERNAL, errno, "the builder's child");
+}
+
+/* The end of the conversation: the socket closes when init starts, or a failure comes. */
+static enum err_code await_child(
+    int sync, const struct build *build, struct built *built, struct err_info *err)
+{
+    struct talk_word word;
+    AUTO_FD int passed = -1;
+    while (talk_hear(sync, &word, &passed) == 0) {
+        if (word.kind == TALK_LISTENER && passed >= 0 && built->listener < 0) {
+            built->listener = fd_steal(&passed);
+        } else if (word.kind == TALK_USERNS && passed < 0) {
+            TRY(map_ids(sync, built->pid, build->spec->uid_base, err));
+        } else if (
+            word.kind == TALK_FAILED && word.step >= 0 && (size_t)word.step < ARRAY_LENGTH(steps)) {
             return ERR_SET_ERRNO(err, ERR_UNSUPPORTED, word.number, "%s", steps[word.step].what);
+        } else {
+            return ERR_SET(err, ERR_INTERNAL, "the builder's child is not to be understood");
         }
-        return ERR_SET(err, ERR_INTERNAL, "the builder's child is not to be understood");
     }
+    return errno == EPIPE ? ERR_OK : ERR_SET_ERRNO(err, ERR_INTERNAL, errno, "the builder's child");
+}
+
+/* While the child makes the rest. */
+static enum err_code hand_workspace(int sync, const struct build *build, struct err_info *err)
+{
+    const struct message_spec *spec = build->spec;
+    const struct talk_word word = { .kind = TALK_WORKSPACE };
+    AUTO_FD int tree =
+        workspace_mount(build->dir_fd, spec->disk_bytes, (uid_t)(spec->uid_base + spec->uid));
+    if (tree < 0) {
+        return ERR_SET_ERRNO(err, ERR_UNSUPPORTED, errno, "mounting the workspace");
+    }
+    /* A child that has failed has said why. */
+    return talk_say(sync, &word, tree) == 0 || errno == EPIPE || errno == ECONNRESET
+        ? ERR_OK
+        : ERR_SET_ERRNO(err, ERR_INTERNAL, errno, "the builder's child");
+}
+
+static enum err_code attend(
+    int sync, const struct build *build, struct built *built, struct err_info *err)
+{
+    TRY(hand_workspace(sync, build, err));
+    return await_child(sync, build, built, err);
 }
 
 /* The kernel writes through ret_pidfd. NOLINTNEXTLINE(readability-non-const-parameter) */
@@ -390,7 +410,7 @@ enum err_code native_build(const struct build *build, struct built *ret_built, s
     struct filter filter;
     int pair[2] = { -1, -1 };
     int in_core = 0;
-    struct built built = { .pidfd = -1, .socket = -1 };
+    struct built built = { .pidfd = -1, .socket = -1, .listener = -1 };
     TRY(make_points(build, err));
     filter_build(&filter, (build->spec->flags & SANDBOX_FLAG_DEBUG) != 0);
     TRY(channel_pair(pair, err));
@@ -414,8 +434,9 @@ enum err_code native_build(const struct build *build, struct built *ret_built, s
     }
     fd_close(&childs);
     fd_close(&inits);
-    enum err_code code = await_child(sync, built.pid, build->spec->uid_base, err);
+    enum err_code code = attend(sync, build, &built, err);
     if (code != ERR_OK) {
+        fd_close(&built.listener);
         process_kill(built.pidfd, SIGKILL);
         (void)waitpid(built.pid, NULL, 0);
         fd_close(&built.pidfd);

@@ -203,40 +203,6 @@ int rootfs_programs_mount(const struct build *build, int root)
     return mount_host_etc(build->spec, root);
 }
 
-/* A new image is the host's root's, who can be nobody inside. */
-static int give_away(int image, uid_t uid)
-{
-    struct stat info;
-    if (fstat(image, &info) != 0) {
-        return -1;
-    }
-    if (info.st_uid != 0) {
-        return 0; /* it has been used before */
-    }
-    (void)unlinkat(image, "lost+found", AT_REMOVEDIR);
-    return fchownat(image, "", uid, uid, AT_EMPTY_PATH);
-}
-
-/* The image is mounted on its own folder first: only a mounted one can be cloned. */
-static int mount_workspace_image(const struct build *build, int root)
-{
-    char device[32];
-    AUTO_FREE char *point = mem_printf("%s/" SANDBOX_FILE_IMAGE_ROOT, build->dir);
-    AUTO_FD int file = openat(build->dir_fd, SANDBOX_FILE_IMAGE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-    AUTO_FD int loop = file < 0 ? -1 : workspace_loop(file, 0, device);
-    if (loop < 0 || mounts_make_dir(root, "sandbox", 0755) != 0) {
-        return -1;
-    }
-    if (mount(device, point, "ext4", MS_NOSUID | MS_NODEV, NULL) != 0) {
-        return -1;
-    }
-    AUTO_FD int image = open(point, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (image < 0 || give_away(image, (uid_t)(build->spec->uid_base + build->spec->uid)) != 0) {
-        return -1;
-    }
-    return mounts_bind(image, root, "sandbox", 0);
-}
-
 int rootfs_writable_mount(const struct build *build, int root)
 {
     const struct message_spec *spec = build->spec;
@@ -247,15 +213,7 @@ int rootfs_writable_mount(const struct build *build, int root)
         "mode=1777,size=%" PRIu64 ",nr_inodes=%" PRIu64,
         spec->tmp_bytes,
         (spec->tmp_bytes / MIB + 1) * TMP_INODES_PER_MIB);
-    if (mounts_new("tmpfs", data, root, "tmp", 0) != 0 || mounts_make_dir(root, "run", 0755) != 0) {
-        return -1;
-    }
-    if (spec->disk_bytes > 0) {
-        return mount_workspace_image(build, root);
-    }
-    AUTO_FD int folder = openat(
-        build->dir_fd, SANDBOX_FILE_WORKSPACE, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return folder < 0 ? -1 : mounts_bind(folder, root, "sandbox", 0);
+    return mounts_new("tmpfs", data, root, "tmp", 0) != 0 ? -1 : mounts_make_dir(root, "run", 0755);
 }
 
 int rootfs_binds_mount(const struct build *build, int root)

@@ -1,5 +1,6 @@
 #include "cmd/shim/builder/workspace.h"
 
+#include "cmd/shim/builder/mounts.h"
 #include "common/base/cleanup.h"
 #include "common/sandbox/spec.h"
 #include "common/sandbox/template.h"
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -150,6 +152,45 @@ int workspace_loop(int file, int read_only, char ret_path[32])
         }
     }
     return -1;
+}
+
+/* A new image is the host's root's, who can be nobody inside. */
+static int give_away(int image, uid_t uid)
+{
+    struct stat info;
+    if (fstat(image, &info) != 0) {
+        return -1;
+    }
+    if (info.st_uid != 0) {
+        return 0; /* it has been used before */
+    }
+    (void)unlinkat(image, "lost+found", AT_REMOVEDIR);
+    return fchownat(image, "", uid, uid, AT_EMPTY_PATH);
+}
+
+/* It and its loop device are in use by the mount, and go with it. */
+static int mount_image(int dir, uid_t uid)
+{
+    char device[32];
+    AUTO_FD int file = openat(dir, SANDBOX_FILE_IMAGE, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    AUTO_FD int loop = file < 0 ? -1 : workspace_loop(file, 0, device);
+    AUTO_FD int fs = loop < 0 ? -1 : fsopen("ext4", FSOPEN_CLOEXEC);
+    if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "source", device, 0) != 0
+        || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) != 0) {
+        return -1;
+    }
+    AUTO_FD int image = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    return image < 0 || give_away(image, uid) != 0 ? -1 : fd_steal(&image);
+}
+
+int workspace_mount(int dir, uint64_t disk_bytes, uid_t uid)
+{
+    if (disk_bytes > 0) {
+        return mount_image(dir, uid);
+    }
+    AUTO_FD int folder =
+        openat(dir, SANDBOX_FILE_WORKSPACE, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return folder < 0 ? -1 : mounts_clone(folder, 0);
 }
 
 uint64_t workspace_bytes(int dir)

@@ -18,6 +18,9 @@
 enum err_code workspace_prepare(int dir, uint64_t disk_bytes, uid_t uid, struct err_info *err)
     MUST_CHECK;
 
+/* What workspace_prepare made, as a mount that is nowhere yet: its descriptor, or -1 with errno. */
+int workspace_mount(int dir, uint64_t disk_bytes, uid_t uid);
+
 /*
  * A loop device on the file, gone with its last user, read-only if asked: the open device, with its
  * path in ret_path. -1 and errno.

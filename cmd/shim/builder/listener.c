@@ -1,4 +1,4 @@
-#include "cmd/shim/listener.h"
+#include "cmd/shim/builder/listener.h"
 
 #include "common/base/cleanup.h"
 #include "common/sandbox/channel.h"
@@ -18,7 +18,7 @@ enum {
     BACKLOG = 128
 };
 
-static int listen_on(unsigned port)
+int listener_make(unsigned port)
 {
     int on = 1;
     struct sockaddr_in address = { .sin_family = AF_INET,
@@ -48,7 +48,7 @@ static bool enter(int network)
 static int lend(int network, unsigned port, int socket)
 {
     const struct message message = { .type = MESSAGE_HELLO };
-    int fd = enter(network) ? listen_on(port) : -1;
+    int fd = enter(network) ? listener_make(port) : -1;
     if (fd < 0) {
         return errno == 0 ? EINVAL : errno & 0xff;
     }
