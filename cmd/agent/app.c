@@ -196,6 +196,14 @@ static void on_status(void *context, struct link_status *ret_status)
     ret_status->last_command_sequence = commands_last_sequence(app->commands);
 }
 
+static enum err_code on_capacity(
+    void *context, struct arena *arena, Agentgateway__V1__Capacity *capacity, struct err_info *err)
+{
+    struct app *app = context;
+    return app->workload == NULL ? ERR_OK
+                                 : workload_fill_capacity(app->workload, arena, capacity, err);
+}
+
 static enum err_code on_hello(
     void *context, struct arena *arena, Agentgateway__V1__ControlHello *hello, struct err_info *err)
 {
@@ -215,6 +223,7 @@ static const struct link_ops link_ops = { .online = on_online,
                                           .sandbox_watch = app_sandbox_watch,
                                           .has_relays = app_has_relays,
                                           .get_status = on_status,
+                                          .fill_capacity = on_capacity,
                                           .fill_hello = on_hello,
                                           .stopped = on_stopped };
 

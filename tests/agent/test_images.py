@@ -155,6 +155,14 @@ class Images(unittest.TestCase):
         self.assert_clean()
         self.taken(archive(GOOD))
 
+    def test_the_list_says_where_an_image_came_from(self):
+        self.taken(archive(GOOD))
+        imported = self.taken(archive(GOOD), "two")
+        listed = {image["name"]: image for image in json.loads(self.agent("image", "list", "-o", "json").stdout)}
+        self.assertEqual(imported, listed["two"])
+        self.assertTrue(listed["one"]["digest"].startswith("sha256:"))
+        self.assertNotIn(b"put there by hand", self.agent("image", "list").stdout)
+
     def test_the_command_line_names_what_is_wrong(self):
         for args in ((), ("import",), ("import", "one"), ("list", "x"), ("remove",), ("burn", "x")):
             self.assertEqual(64, self.agent("image", *args).returncode)

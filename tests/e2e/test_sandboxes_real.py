@@ -117,6 +117,32 @@ class Life(RealSandboxCase):
         self.gone("whole")
         self.no_folder(sandbox)
 
+    def image(self, *args, **options):
+        run = subprocess.run([os.path.join(BIN, "belay-agent"), "image", args[0], "--state-dir", self.host.state, *args[1:]],
+                             capture_output=True, timeout=60, check=False, **options)
+        self.assertEqual(0, run.returncode, run.stderr)
+
+    def create_from_image(self, name):
+        spec = V.SandboxSpec(command=["/no/such/program"], template=V.SandboxTemplate(image=name))
+        return code_of(lambda: self.shell.CreateSandbox(name="of-" + name, spec=spec))
+
+    def offered(self, name):
+        code, _ = self.create_from_image(name)
+        if code == Code.OK:
+            self.shell.DeleteSandbox(name="of-" + name)
+            self.gone("of-" + name)
+        return code == Code.OK
+
+    def test_an_image_that_comes_while_the_agent_runs_is_offered(self):
+        code, text = self.create_from_image("late")
+        self.assertEqual(Code.FAILED_PRECONDITION, code, text)
+        self.assertIn("without the image", text)
+        self.image("import", "late", "-", input=subprocess.run(
+            ["tar", "-C", "/", "-c", "etc/hostname"], capture_output=True, check=True).stdout)
+        eventually(lambda: self.offered("late"), "the image is offered")
+        self.image("remove", "late")
+        eventually(lambda: not self.offered("late"), "the image is offered no more")
+
     def test_how_it_ends_is_told_apart(self):
         self.create("seven", "sh", "-c", "printf 'last words'; exit 7")
         self.create("killed", "sh", "-c", "kill -9 $$")

@@ -212,8 +212,11 @@ static bool look_at(const char *store, const char *name, struct image *ret_image
         return false;
     }
     *ret_image = (struct image){ .is_folder = S_ISDIR(info.st_mode) };
+    if (str_copy(str_of(name), ret_image->name, sizeof(ret_image->name)) != ERR_OK) {
+        return false;
+    }
     read_record(store, ret_image);
-    return str_copy(str_of(name), ret_image->name, sizeof(ret_image->name)) == ERR_OK;
+    return true;
 }
 
 void images_each(const char *store, void (*each)(void *context, const char *name), void *context)

@@ -332,6 +332,7 @@ enum err_code link_create(
     link->upload_bytes = options->upload_bytes == 0 ? UPLOAD_BYTES : options->upload_bytes;
     link->executor = (struct rpc_executor){ post, options->loop };
     link->created_at = loop_now(options->loop);
+    link->capacity = (struct buf)BUF_INIT(LINK_HELLO_BYTES);
     list_init(&link->calls);
     link->timer = loop_timer_create(options->loop, on_timer, link);
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT && options->spool != NULL; i++) {
@@ -371,6 +372,7 @@ void link_destroy(struct link *link)
     loop_timer_destroy(link->timer);
     secret_destroy(link->authorization);
     secret_destroy(link->token);
+    buf_deinit(&link->capacity);
     mem_free(link->labels);
     mem_free(link);
 }

@@ -51,7 +51,14 @@ struct link_ops {
      */
     bool (*has_relays)(void *context);
     void (*get_status)(void *context, struct link_status *ret_status);
-    /* Adds to capacity and sandboxes; what it adds lies in the arena. */
+    /* Adds what there is room for now; what it adds lies in the arena. Asked for each hello and
+     * each heartbeat: the server is told when it is another. */
+    enum err_code (*fill_capacity)(
+        void *context,
+        struct arena *arena,
+        Agentgateway__V1__Capacity *capacity,
+        struct err_info *err);
+    /* Adds the sandboxes; what it adds lies in the arena. */
     enum err_code (*fill_hello)(
         void *context,
         struct arena *arena,

@@ -3,10 +3,6 @@
 #include "common/base/id.h"
 #include "common/base/log.h"
 
-enum {
-    HELLO_BYTES = 8 * 1024 * 1024
-};
-
 struct link_stream {
     const char *path;
     const ProtobufCMessageDescriptor *reply_type;
@@ -93,12 +89,29 @@ static void on_closed(void *context, enum err_code code, const struct err_info *
     link_feed_type(link, link_event_of_end(code));
 }
 
+/* Also packed, to be compared with what was said last. */
+static enum err_code fill_capacity(
+    struct link *link,
+    struct arena *arena,
+    Agentgateway__V1__Capacity *capacity,
+    struct buf *packed,
+    struct err_info *err)
+{
+    capacity->cpus = link->options.facts->cpu_count;
+    capacity->memory_bytes = link->options.facts->memory_bytes;
+    if (link->ops->fill_capacity != NULL) {
+        TRY(link->ops->fill_capacity(link->context, arena, capacity, err));
+    }
+    wire_pack(&capacity->base, packed);
+    return buf_ok(packed) ? ERR_OK : ERR_SET(err, ERR_LIMIT, "the capacity is too large");
+}
+
 static enum err_code send_hello(struct link *link, struct err_info *err)
 {
     static const char *const capabilities[] = { "commands",   "device_command", "telemetry_now",
                                                 "rotate_key", "set_config",     "drain",
                                                 "zstd" };
-    AUTO_ARENA struct arena *arena = arena_create(HELLO_BYTES);
+    AUTO_ARENA struct arena *arena = arena_create(LINK_HELLO_BYTES);
     Agentgateway__V1__ControlStreamRequest request = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__INIT;
     Agentgateway__V1__ControlHello hello;
     Agentgateway__V1__Capacity capacity = AGENTGATEWAY__V1__CAPACITY__INIT;
@@ -111,8 +124,8 @@ static enum err_code send_hello(struct link *link, struct err_info *err)
     for (unsigned i = 0; i < ARRAY_LENGTH(capabilities); i++) {
         names[i] = CONST_CAST(char *, capabilities[i]);
     }
-    capacity.cpus = link->options.facts->cpu_count;
-    capacity.memory_bytes = link->options.facts->memory_bytes;
+    buf_clear(&link->capacity);
+    TRY(fill_capacity(link, arena, &capacity, &link->capacity, err));
     hello.agent_version = CONST_CAST(char *, link->options.agent_version);
     hello.boot_id = CONST_CAST(char *, link->options.facts->boot_id);
     hello.last_command_sequence = status.last_command_sequence;
@@ -177,6 +190,25 @@ static enum err_code send_request(
     return rpc_client_stream_send(link->control, &request->base) == ERR_OK
         ? ERR_OK
         : ERR_SET(err, ERR_UNAVAILABLE, "the control stream takes no more now");
+}
+
+void link_send_capacity(struct link *link)
+{
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_ARENA struct arena *arena = arena_create(LINK_HELLO_BYTES);
+    AUTO_BUF struct buf packed = BUF_INIT(LINK_HELLO_BYTES);
+    Agentgateway__V1__ControlStreamRequest request = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__INIT;
+    Agentgateway__V1__Capacity capacity = AGENTGATEWAY__V1__CAPACITY__INIT;
+    if (fill_capacity(link, arena, &capacity, &packed, &err) != ERR_OK
+        || str_equal(buf_view(&packed), buf_view(&link->capacity))) {
+        return; /* at the next heartbeat again */
+    }
+    request.message_case = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_CAPACITY;
+    request.capacity = &capacity;
+    if (send_request(link, &request, &err) == ERR_OK) {
+        buf_clear(&link->capacity);
+        buf_append_str(&link->capacity, buf_view(&packed));
+    }
 }
 
 enum err_code link_send_report(

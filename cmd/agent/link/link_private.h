@@ -13,7 +13,8 @@ enum {
     LINK_CHALLENGE_BYTES = 64,
     LINK_QUEUE_MAX = 16,
     LINK_TOKEN_BYTES = 513,
-    LINK_LABEL_BYTES = 320
+    LINK_LABEL_BYTES = 320,
+    LINK_HELLO_BYTES = 8 * 1024 * 1024
 };
 
 #define LINK_CALL_US      (15 * US_PER_SECOND)
@@ -66,6 +67,7 @@ struct link {
     struct wall_us server_time; /* 0: never told */
     struct mono_us server_time_at;
     struct rpc_client_stream *control;
+    struct buf capacity; /* packed, as the server was told last on this stream */
     bool is_half_closed;
     struct uploader *uploaders[SPOOL_STREAM_COUNT];
     struct live *live;
@@ -111,6 +113,9 @@ void link_begin(struct link *link);
 void link_complete(struct link *link);
 void link_open_control(struct link *link);
 void link_heartbeat(struct link *link);
+
+/* Tells the server what there is room for, when that is another than it was told last. */
+void link_send_capacity(struct link *link);
 
 struct wall_us link_time_of(const Google__Protobuf__Timestamp *timestamp); /* NULL: 0 */
 

@@ -208,4 +208,5 @@ void link_heartbeat(struct link *link)
         &request.base,
         &agentgateway__v1__upload_heartbeat_response__descriptor,
         on_heartbeat);
+    link_send_capacity(link);
 }

@@ -73,7 +73,7 @@ static void add_protections(const struct wish_host *host, struct listing *protec
     }
 }
 
-static enum err_code fill_capacity(
+enum err_code workload_fill_capacity(
     const struct workload *workload,
     struct arena *arena,
     Agentgateway__V1__Capacity *capacity,
@@ -152,7 +152,6 @@ enum err_code workload_fill_hello(
     if (hello->sandboxes == NULL) {
         return ERR_SET(err, ERR_LIMIT, "the hello is too large");
     }
-    TRY(fill_capacity(workload, arena, hello->capacity, err));
     map_destroy(workload->missed, NULL); /* what is not in it is gone: that is said too */
     workload->missed = map_create();
     while (count < most && sandbox_next(workload->sandboxes, &cursor, &info)) {

@@ -72,7 +72,15 @@ void workload_close(struct workload *workload);
 struct sandboxes *workload_sandboxes(struct workload *workload);
 struct execs *workload_execs(struct workload *workload);
 
-/* Capacity and one report per sandbox. Borrows from the arena until that is reset. ERR_LIMIT. */
+/* What there is room for, and with which images. Borrows from the arena until that is reset.
+ * ERR_LIMIT. */
+enum err_code workload_fill_capacity(
+    const struct workload *workload,
+    struct arena *arena,
+    Agentgateway__V1__Capacity *capacity,
+    struct err_info *err) MUST_CHECK;
+
+/* One report per sandbox. Borrows from the arena until that is reset. ERR_LIMIT. */
 enum err_code workload_fill_hello(
     struct workload *workload,
     struct arena *arena,

@@ -461,6 +461,16 @@ static void on_report(struct control *control, const Agentgateway__V1__SandboxRe
     }
 }
 
+static void on_capacity(struct control *control, const Agentgateway__V1__Capacity *capacity)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct intake_capacity said = { intake_of(control), capacity };
+    enum err_code code = work_on(control, intake_keep_capacity, &said, &err);
+    if (code != ERR_OK) {
+        end_unstored(control, code, &err);
+    }
+}
+
 /* Nobody misses a reading that is not stored: the next one is on its way. */
 static void on_readings(
     struct control *control, const Agentgateway__V1__ControlSandboxReadings *readings)
@@ -498,7 +508,8 @@ static void on_message(struct control *control, const ProtobufCMessage *message)
         on_readings(control, request->sandbox_readings);
         break;
     case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_CAPACITY:
-        break; /* the hello's stands */
+        on_capacity(control, request->capacity);
+        break;
     case AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE__NOT_SET:
     case _AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE__CASE_IS_INT_SIZE:
         end(control,

@@ -31,14 +31,16 @@ static struct lifecycle lifecycle_of(struct work *work, const struct intake *fro
     };
 }
 
-enum err_code intake_keep_hello(struct work *work, void *hello, struct err_info *err)
+/* Without its reports. */
+static enum err_code store_hello(
+    struct work *work,
+    const struct intake *from,
+    const Agentgateway__V1__ControlHello *hello,
+    struct err_info *err)
 {
-    const struct intake_hello *self = hello;
-    const struct principal *principal = self->from.principal;
-    const struct lifecycle lifecycle = lifecycle_of(work, &self->from);
+    const struct principal *principal = from->principal;
     AUTO_BUF struct buf packed = BUF_INIT(HELLO_BYTES);
-    TRY(fence(work, &self->from, err));
-    Agentgateway__V1__ControlHello kept = *self->hello;
+    Agentgateway__V1__ControlHello kept = *hello;
     kept.n_sandboxes = 0;
     if (protobuf_c_message_get_packed_size(&kept.base) > HELLO_BYTES) {
         return ERR_SET(err, ERR_INVALID, "hello: larger than %d bytes", HELLO_BYTES);
@@ -47,16 +49,47 @@ enum err_code intake_keep_hello(struct work *work, void *hello, struct err_info 
     if (!buf_ok(&packed)) {
         return ERR_SET(err, ERR_NOMEM, "out of memory");
     }
-    TRY(lifecycle_take_hello(&lifecycle, principal->agent_id, self->hello, err));
-    work_wake(work, HUB_AGENTS, principal->workspace_id);
-    work_wake(work, HUB_SESSION, principal->agent_id); /* for an older stream elsewhere */
     const struct agent_hello said = {
         .packed = str_from(buf_text(&packed), packed.len),
-        .version = str_of(self->hello->agent_version),
-        .stream = self->from.stream,
+        .version = str_of(hello->agent_version),
+        .stream = from->stream,
     };
+    work_wake(work, HUB_AGENTS, principal->workspace_id);
     return store_agent_hello(
         work->conn, principal->workspace_id, principal->agent_id, &said, work->now, err);
+}
+
+enum err_code intake_keep_hello(struct work *work, void *hello, struct err_info *err)
+{
+    const struct intake_hello *self = hello;
+    const struct lifecycle lifecycle = lifecycle_of(work, &self->from);
+    int64_t agent_id = self->from.principal->agent_id;
+    TRY(fence(work, &self->from, err));
+    TRY(lifecycle_take_hello(&lifecycle, agent_id, self->hello, err));
+    work_wake(work, HUB_SESSION, agent_id); /* for an older stream elsewhere */
+    return store_hello(work, &self->from, self->hello, err);
+}
+
+enum err_code intake_keep_capacity(struct work *work, void *capacity, struct err_info *err)
+{
+    const struct intake_capacity *self = capacity;
+    const struct principal *principal = self->from.principal;
+    struct agent_record agent;
+    ProtobufCMessage *kept = NULL;
+    TRY(fence(work, &self->from, err));
+    TRY(store_agent_get(
+        work->conn, principal->workspace_id, principal->agent_id, work->arena, &agent, err));
+    TRY(wire_unpack_lenient(
+        work->service->schema,
+        &agentgateway__v1__control_hello__descriptor,
+        agent.hello.ptr,
+        agent.hello.len,
+        work->arena,
+        &kept,
+        err));
+    Agentgateway__V1__ControlHello hello = *(const Agentgateway__V1__ControlHello *)kept;
+    hello.capacity = CONST_CAST(Agentgateway__V1__Capacity *, self->capacity);
+    return store_hello(work, &self->from, &hello, err);
 }
 
 /* A sandbox whose order could not be carried out hears of it. */

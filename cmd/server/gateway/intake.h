@@ -25,6 +25,15 @@ struct intake_hello {
 /* The stream is the agent's newest from then on. ERR_INVALID: the hello is too large. */
 enum err_code intake_keep_hello(struct work *work, void *hello, struct err_info *err) MUST_CHECK;
 
+struct intake_capacity {
+    struct intake from;
+    const Agentgateway__V1__Capacity *capacity;
+};
+
+/* Takes the place of what the hello said. ERR_INVALID: hello and capacity are too large. */
+enum err_code intake_keep_capacity(struct work *work, void *capacity, struct err_info *err)
+    MUST_CHECK;
+
 struct intake_ack {
     struct intake from;
     const Agentgateway__V1__ControlAck *ack;

@@ -273,9 +273,7 @@ static void assert_hello(
 {
     struct err_info err = ERR_INFO_INIT;
     AUTO_ARENA struct arena *arena = arena_create(HELLO_BYTES);
-    Agentgateway__V1__Capacity capacity = AGENTGATEWAY__V1__CAPACITY__INIT;
     Agentgateway__V1__ControlHello hello = AGENTGATEWAY__V1__CONTROL_HELLO__INIT;
-    hello.capacity = &capacity;
     assert_ok_err(err, workload_fill_hello(world->workload, arena, &hello, &err));
     assert_int_equal(hello.n_sandboxes, sandboxes);
     for (size_t i = 0; i < sandboxes; i++) {
