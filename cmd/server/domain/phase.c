@@ -87,9 +87,7 @@ enum err_code phase_after_order(
 
 enum phase phase_after_absence(enum phase phase)
 {
-    bool is_living = phase == PHASE_PROVISIONING || phase == PHASE_READY || phase == PHASE_STOPPING
-        || phase == PHASE_STARTING;
-    return is_living ? PHASE_UNKNOWN : phase;
+    return phase == PHASE_PROVISIONING || phase == PHASE_READY ? PHASE_UNKNOWN : phase;
 }
 
 enum phase phase_after_missing(enum phase phase)

@@ -54,7 +54,8 @@ enum err_code phase_after_order(
     enum phase phase, enum phase_order order, enum phase *ret_phase, struct err_info *err)
     MUST_CHECK;
 
-/* The phase when the agent has been away longer than the grace time. */
+/* The phase when the agent has been away longer than the grace time. STOPPING, STARTING and
+ * DELETING stay: they are what the agent shall be told again when it is back. */
 enum phase phase_after_absence(enum phase phase);
 
 /* The phase when a returning agent has no trace of a sandbox it had once reported. */

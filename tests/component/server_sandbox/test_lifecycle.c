@@ -29,6 +29,7 @@ struct bench {
     int64_t agent;
     bool has_more;
     const Agentgateway__V1__ControlHello *hello;
+    Agentgateway__V1__SandboxState said; /* of all of a hello's sandboxes */
     unsigned counts;
 };
 
@@ -36,7 +37,8 @@ static void bench_init(struct bench *bench, void **state)
 {
     struct err_info err = ERR_INFO_INIT;
     void *worker = NULL;
-    *bench = (struct bench){ .place = place_of(state) };
+    *bench = (struct bench){ .place = place_of(state),
+                             .said = AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_READY };
     bench->schema = payload_schema();
     bench->key = key_sign_create();
     bench->service.clock = clock_system();
@@ -162,7 +164,7 @@ static enum err_code hello(struct work *work, void *context, struct err_info *er
     return lifecycle_take_hello(&self, bench->agent, bench->hello, err);
 }
 
-/* A new control stream whose agent has sandboxes 0 to count - 1, ready. */
+/* A new control stream whose agent has sandboxes 0 to count - 1. */
 static void greet(struct bench *bench, size_t count)
 {
     struct err_info err = ERR_INFO_INIT;
@@ -180,7 +182,7 @@ static void greet(struct bench *bench, size_t count)
         agentgateway__v1__sandbox_report__init(&said[i].report);
         said[i].report.sandbox_id = id_of(i, said[i].id);
         said[i].report.sequence = 5;
-        said[i].report.state = AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_READY;
+        said[i].report.state = bench->said;
         message.sandboxes[count - 1 - i] = &said[i].report; /* in no order of ours */
     }
     bench->hello = &message;
@@ -271,6 +273,32 @@ static void test_a_hello_of_many_sandboxes(void **state)
     assert_int_equal(count(&bench, "command WHERE kind = 'sandbox_delete'"), MANY - 10);
     greet(&bench, MANY - 10); /* the orders are under way */
     assert_int_equal(count(&bench, "command"), MANY - 10);
+    bench_deinit(&bench);
+}
+
+/* An order outlasts its agent's absence, also when it expired meanwhile: it is given again. */
+static void test_a_stop_outlasts_an_absence(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    add_sandboxes(&bench, 2, PHASE_STOPPING, 5, 1);
+    sweep_all(&bench);
+    greet(&bench, 2);
+    assert_int_equal(count(&bench, "sandbox WHERE phase = 6"), 2);
+    assert_int_equal(count(&bench, "command WHERE kind = 'sandbox_stop'"), 2);
+    bench_deinit(&bench);
+}
+
+static void test_a_start_outlasts_an_absence(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    bench.said = AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_STOPPED;
+    add_sandboxes(&bench, 2, PHASE_STARTING, 5, 1);
+    sweep_all(&bench);
+    greet(&bench, 2);
+    assert_int_equal(count(&bench, "sandbox WHERE phase = 8"), 2);
+    assert_int_equal(count(&bench, "command WHERE kind = 'sandbox_start'"), 2);
     bench_deinit(&bench);
 }
 
@@ -467,6 +495,8 @@ int main(void)
         PLACE_BOTH(test_what_is_on_its_way_is_left_alone),
         PLACE_BOTH(test_a_hello_of_large_sandboxes),
         PLACE_BOTH(test_a_hello_of_many_sandboxes),
+        PLACE_BOTH(test_a_stop_outlasts_an_absence),
+        PLACE_BOTH(test_a_start_outlasts_an_absence),
         PLACE_BOTH(test_strangers_go),
         PLACE_BOTH(test_a_place_among_talkative_agents),
         cmocka_unit_test_setup_teardown(

@@ -70,6 +70,8 @@ static void absence_and_return(void **state)
     assert_int_equal(phase_after_absence(PHASE_READY), PHASE_UNKNOWN);
     assert_int_equal(phase_after_absence(PHASE_STOPPED), PHASE_STOPPED);
     assert_int_equal(phase_after_absence(PHASE_DELETING), PHASE_DELETING);
+    assert_int_equal(phase_after_absence(PHASE_STOPPING), PHASE_STOPPING);
+    assert_int_equal(phase_after_absence(PHASE_STARTING), PHASE_STARTING);
     assert_int_equal(phase_after_missing(PHASE_DELETING), PHASE_GONE);
     assert_int_equal(phase_after_missing(PHASE_READY), PHASE_ERROR);
     assert_string_equal(phase_name(PHASE_READY), "ready");

@@ -162,7 +162,7 @@ enum err_code store_sandbox_life_list(
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
-/* struct sandbox_record of any workspace, by workspace and id: in a living phase while the agent
+/* struct sandbox_record of any workspace, by workspace and id: PROVISIONING or READY while the agent
  * was last seen before seen_before, or made before created_before and never reported. */
 enum err_code store_sandbox_life_overdue(
     struct sql_conn *conn,

@@ -80,7 +80,7 @@ SELECT s.workspace_id, s.id, s.name, COALESCE(s.agent_id, 0), s.phase, '', '', N
 FROM sandbox s
 JOIN workspace w ON w.id = s.workspace_id
 JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
-WHERE (s.phase IN (1, 2, 6, 8) AND s.report_sequence > 0 AND a.last_seen_at < $1)
+WHERE (s.phase IN (1, 2) AND s.report_sequence > 0 AND a.last_seen_at < $1)
    OR (s.phase = 1 AND s.report_sequence = 0 AND s.created_at < $2)
 ORDER BY s.workspace_id, s.id
 LIMIT $3
