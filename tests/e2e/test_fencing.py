@@ -2,6 +2,7 @@
 """The newest session and stream of an agent win whichever server they are on, and a server that was stopped while its
 agent went elsewhere writes nothing of the old session when it goes on."""
 from replicas import *
+from sandbox_agent import READY, SandboxAgent
 
 
 def stored(server, agent):
@@ -81,6 +82,67 @@ class Stopped(ReplicaCase):
         self.assertNotIn("old", {change[0] for change in self.server.database.query(
             f"SELECT convert_from(status, 'SQL_ASCII') FROM agent WHERE id = {agent.id}")})
         newer.cancel()
+
+
+class StoppedWithSandboxes(ReplicaCase):
+    """One message of the old session each, since the first that is refused ends its stream."""
+
+    def setUp(self):
+        super().setUp()
+        self.stopped, self.other = self.replicas
+        self.there = self.operators[1]
+        self.shell = Service(self.other.local_channel(), OPENSHELL_SERVICE)
+        self.name = f"fenced-{self.id().rsplit('.', 1)[1][5:]}"[:40].replace("_", "-")
+        self.agent = SandboxAgent(self, self.name).connect()
+        self.sandbox = self.shell.CreateSandbox(name=self.name, annotations={"belay.dev/agent": self.name},
+                                                spec=openshell.SandboxSpec()).sandbox
+        self.agent.take("sandbox_create")
+
+    def late(self, *reports, **message):
+        """Is sent to the stopped server, which will not hear of it, while the agent's new session begins at the other."""
+        old = self.agent.control
+        self.stopped.signal(signal.SIGSTOP)
+        try:
+            self.server.database.query(f"{LISTEN_GONE} AND application_name = '{self.stopped.name}'")
+            self.move(self.agent.base, self.other).handshake()
+            self.agent.connect(*reports)
+            old.send(gateway.ControlStreamRequest(**message))
+        finally:
+            self.stopped.signal(signal.SIGCONT)
+        self.assertEqual(Code.UNAUTHENTICATED, old.end()[0])
+
+    def phase(self):
+        return self.shell.GetSandbox(name=self.name).sandbox.status.phase
+
+    def test_a_report(self):
+        self.late(sandbox_report=self.agent.made(self.sandbox.metadata.id, READY))
+        self.assertEqual(openshell.SANDBOX_PHASE_PROVISIONING, self.phase())
+        self.agent.report(self.sandbox.metadata.id, READY)
+        eventually(lambda: self.phase() == openshell.SANDBOX_PHASE_READY, "the new session's report is stored")
+
+    def test_a_capacity(self):
+        self.late(capacity=gateway.Capacity(cpus=99, sandbox_drivers=["native"]))
+        self.assertEqual(4, self.there.GetAgent(agent=self.name).capacity.cpus)
+        self.agent.control.send(gateway.ControlStreamRequest(capacity=gateway.Capacity(cpus=5, sandbox_drivers=["native"])))
+        eventually(lambda: self.there.GetAgent(agent=self.name).capacity.cpus == 5, "the new session's capacity is stored")
+
+    def readings(self, cpu_us):
+        return gateway.ControlSandboxReadings(readings=[gateway.SandboxReading(
+            sandbox_id=self.sandbox.metadata.id, taken_us=time.time_ns() // 1000, interval_us=1000000, cpu_us=cpu_us)])
+
+    def figures(self):
+        (row,) = self.there.ListSandboxFigures(sandboxes=[self.name]).figures
+        return row.cpu_us
+
+    def test_readings(self):
+        self.agent.report(self.sandbox.metadata.id, READY)
+        eventually(lambda: self.phase() == openshell.SANDBOX_PHASE_READY, "there is something to be read")
+        self.figures()
+        self.assertEqual("sandbox_watch", self.agent.control.receive().WhichOneof("message"))
+        self.late(self.agent.made(self.sandbox.metadata.id, READY), sandbox_readings=self.readings(99))
+        self.assertEqual(0, self.figures())
+        eventually(lambda: self.agent.control.send(gateway.ControlStreamRequest(sandbox_readings=self.readings(7)))
+                   or self.figures() == 7, "the new session's readings are stored")
 
 
 class StoppedInTransaction(ReplicaCase):

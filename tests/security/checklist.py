@@ -232,6 +232,11 @@ MUTATIONS = [
     Mutation(45, "an older session's records are fenced", CHECKLIST[45][1][0], FENCE),
     Mutation(45, "a replica's late records are fenced", CHECKLIST[45][1][2], FENCE),
     Mutation(45, "records that come late, as chance has it, are fenced", CHECKLIST[45][1][3], FENCE),
+    Mutation(45, "an older session's reports are fenced",
+             "tests/e2e/test_fencing.py:StoppedWithSandboxes.test_a_report", (
+                 "cmd/server/gateway/intake.c",
+                 "    return store_agent_fence(\n        work->conn, principal->workspace_id, principal->agent_id, "
+                 "principal->epoch, err);\n", "    (void)work, (void)principal, (void)err;\n    return ERR_OK;\n")),
     Mutation(46, "what was stored is not stored again",
              "tests/e2e/test_uploads.py:Uploads.test_replayed_events_are_stored_once", (
                  "cmd/server/ingest/batch.c",

@@ -26,6 +26,8 @@ def arguments():
     parser = argparse.ArgumentParser(prog="chaos", description="Kills, cuts, fills, tears and shifts an installation of "
                                      "Belay, and checks after every round that nothing was lost, doubled or done twice.")
     parser.add_argument("--rounds", type=int, default=100, metavar="N", help="rounds to run (100)")
+    parser.add_argument("--cycles", type=int, metavar="N", help="as many rounds as N cycles have: in one every fault comes "
+                        "by its weight, and every named step once")
     parser.add_argument("--seed", type=int, metavar="S", help="of everything random; printed, by default a new one")
     parser.add_argument("--round", type=int, metavar="K", help="this round alone")
     parser.add_argument("--engine", choices=("sqlite", "postgres"), default="sqlite", help="the server's database (sqlite)")
@@ -304,6 +306,8 @@ def main():
         print("faults:", " ".join(rounds.FAULTS), file=sys.stderr)
         print("not here:", skipped, "unknown:", unknown, file=sys.stderr)
         sys.exit(0 if args.faults == "list" else USAGE)
+    if args.cycles is not None:
+        args.rounds = args.cycles * len(rounds.cycle(faults))
     if args.lane is not None:
         run_lane(args, faults)
     if not args.json:

@@ -12,7 +12,8 @@ from network import why_not
 from pages import FaultPage, wait_for
 from world import Broken
 
-STEP_S = 2       # until a step is reached
+STEP_S = 5       # until a step is reached, for each of so many loads; then the round has failed
+STEP_LOADS = 6
 SETTLE_S = 90
 COMMANDS_MAX = 5
 DELAY_S = 2
@@ -33,7 +34,8 @@ DATABASE_STEPS = ("server.work.uncommitted", "server.work.committed", "server.ba
 
 
 def steps():
-    """Every named step of the two programs, from their source; those of sandboxes have test_sandboxes_real.py."""
+    """Every named step of the two programs, from their source; those of sandboxes have test_sandboxes_real.py,
+    those of images tests/agent/test_images.py."""
     found = set()
     for folder in ("common", "cmd"):
         for where, _, names in os.walk(os.path.join(ROOT, folder)):
@@ -41,7 +43,7 @@ def steps():
                 if name.endswith(".c"):
                     with open(os.path.join(where, name), encoding="utf-8") as file:
                         found.update(POINT.findall(file.read()))
-    return sorted(step for step in found if not step.startswith("agent.sandbox."))
+    return sorted(step for step in found if not step.startswith(("agent.sandbox.", "agent.image.")))
 
 
 def step_load(step):
@@ -150,6 +152,11 @@ def ends_if_fired(victim):
     return fired
 
 
+def reach(one, load, is_there):
+    """Loads until the step is reached: one may come too late for it, as a key that is being changed already."""
+    return any(one.load(load) or wait_for(is_there, STEP_S) for _ in range(STEP_LOADS))
+
+
 def step_kill(one):
     """The program ends itself with SIGKILL at the named step."""
     load = step_load(one.step)
@@ -159,13 +166,12 @@ def step_kill(one):
     server_dies = one.step.startswith("server.")
     victim = one.world.server if server_dies else one.world.agent
     victim.controls.fault.arm(one.step, FaultPage.KILL, one.random.choice((0, 0, 1)) if load == "commands" else 0)
-    one.load(load)
     one.may_fail = not server_dies
-    wait_for(lambda: not victim.is_running(), STEP_S)
+    reach(one, load, lambda: not victim.is_running())
     one.notes["fired"] = ends_if_fired(victim)
     victim.controls.disarm()
     if victim.is_running():
-        return
+        raise Broken(f"{one.step} was not reached")
     if server_dies:
         one.restart_server()
     else:
@@ -187,9 +193,11 @@ def enroll(one):
     victim = world.server if server_dies else joiner
     victim.controls.fault.arm(one.step, FaultPage.KILL)
     joiner.start(*args)
-    wait_for(lambda: not victim.is_running(), STEP_S)
+    wait_for(lambda: not victim.is_running(), STEP_S * STEP_LOADS)
     one.notes["fired"] = ends_if_fired(victim)
     victim.controls.disarm()
+    if victim.is_running():
+        raise Broken(f"{one.step} was not reached")
     if server_dies and not victim.is_running():
         one.restart_server()
     if not joiner.is_running():
@@ -220,39 +228,38 @@ def _epoch(world, name):
 
 
 def hold(one, step):
-    """The server waits at a step; True when it does."""
+    """The server waits at a step."""
     page = one.world.server.controls.fault
     load = step_load(step)
     page.arm(step, FaultPage.HOLD, one.random.choice((0, 0, 1)) if load == "commands" else 0)
-    one.load(load)
-    wait_for(lambda: page.fired, STEP_S)
-    one.notes["fired"] = page.fired
-    return page.fired
+    one.notes["fired"] = reach(one, load, lambda: page.fired)
+    if not page.fired:
+        raise Broken(f"{step} was not reached")
 
 
 def lost_answer(one):
     """The request goes through and is stored; its answer is lost with the connection."""
-    if hold(one, one.step):
-        one.world.relay.lose_replies = True
-        one.world.server.controls.fault.release()
-        time.sleep(one.random.uniform(0.01, 0.05))
+    hold(one, one.step)
+    one.world.relay.lose_replies = True
+    one.world.server.controls.fault.release()
+    time.sleep(one.random.uniform(0.01, 0.05))
     one.world.relay.cut()
 
 
 def late_answer(one):
     """The answer comes late; sometimes the agent has died meanwhile and begun a new session."""
-    if hold(one, one.step):
-        if one.random.random() < 0.5:
-            one.restart_agent()
-            one.pause(0.4)
-        else:
-            one.pause(0.3)
+    hold(one, one.step)
+    if one.random.random() < 0.5:
+        one.restart_agent()
+        one.pause(0.4)
+    else:
+        one.pause(0.3)
     one.world.server.controls.fault.release()
 
 
 def agent_dies_while_server_holds(one):
-    if hold(one, one.step):
-        one.restart_agent()
+    hold(one, one.step)
+    one.restart_agent()
     one.world.server.controls.fault.release()
 
 
@@ -442,11 +449,10 @@ def postgres_backend(one):
 
 def postgres_at_step(one):
     """PostgreSQL is killed while the server is at a named step."""
-    if hold(one, one.step):
-        one.world.postgres.kill()
-        one.world.server.controls.fault.release()
-        one.world.postgres.start()
+    hold(one, one.step)
+    one.world.postgres.kill()
     one.world.server.controls.fault.release()
+    one.world.postgres.start()
 
 
 FAULTS = {
