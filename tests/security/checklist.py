@@ -72,7 +72,10 @@ CHECKLIST = {
         "tests/e2e/test_sessions.py:Sessions.test_an_older_sessions_upload_is_fenced",
         "tests/e2e/test_sessions.py:Sessions.test_newer_session_ends_the_older_and_its_stream",
         "tests/cluster/server_api/test_fence.c:test_a_fenced_replicas_late_records_are_not_stored",
-        "tests/cluster/server_api/test_faults.c:test_faults_on_sqlite"]),
+        "tests/cluster/server_api/test_faults.c:test_faults_on_sqlite",
+        "tests/e2e/test_fencing.py:StoppedWithSandboxes.test_a_report",
+        "tests/e2e/test_fencing.py:StoppedWithSandboxes.test_a_capacity",
+        "tests/e2e/test_fencing.py:StoppedWithSandboxes.test_readings"]),
     46: ("replayed batches", [
         "tests/e2e/test_uploads.py:Uploads.test_replayed_batches_are_stored_once_and_acknowledged_again",
         "tests/e2e/test_uploads.py:Uploads.test_replayed_events_are_stored_once"]),
