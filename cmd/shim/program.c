@@ -18,6 +18,9 @@ enum {
     END_OF_TRANSMISSION = 4
 };
 
+#define END_AGAIN_US     US_PER_SECOND
+#define END_AGAIN_MAX_US (64 * US_PER_SECOND)
+
 /* The ends that init gets, and ours. */
 struct ends {
     struct channel_fds theirs;
@@ -211,13 +214,33 @@ static void report_input(struct program *program)
     shim_send(program->shim, &message, -1);
 }
 
+/*
+ * The terminal stays open for output, so its end of input is a character, which is lost when nobody
+ * reads it before the terminal changes its mode, as each shell does at its start. It is said again,
+ * less and less often, for as long as nothing else is typed.
+ */
+static void say_end(void *context)
+{
+    struct program *program = context;
+    char end = END_OF_TRANSMISSION;
+    if (!program->running || program->input < 0) {
+        return;
+    }
+    ssize_t written = write(program->input, &end, 1);
+    (void)written;
+    loop_timer_arm_after(program->end_timer, program->end_after_us);
+    program->end_after_us *= program->end_after_us < END_AGAIN_MAX_US ? 2 : 1;
+}
+
 static void finish_input(struct program *program)
 {
-    char end = END_OF_TRANSMISSION;
     if (program->tty) {
-        ssize_t written = write(program->input, &end, 1); /* the terminal stays open for output */
-        (void)written;
+        if (program->end_timer == NULL) {
+            program->end_timer = loop_timer_create(program->shim->loop, say_end, program);
+        }
+        program->end_after_us = END_AGAIN_US;
         program->input_ends = false;
+        say_end(program);
     } else {
         close_input(program);
     }
@@ -296,6 +319,9 @@ void program_input(struct program *program, struct str_view data)
         report_input(program);
         return;
     }
+    if (program->end_timer != NULL) {
+        loop_timer_disarm(program->end_timer);
+    }
     buf_append_str(&program->pending, data);
     write_input(program);
 }
@@ -344,6 +370,7 @@ void program_destroy(struct program *program)
         ring_deinit(&program->streams[i].ring);
     }
     close_input(program);
+    loop_timer_destroy(program->end_timer);
     buf_deinit(&program->pending);
     list_remove(&program->link);
     program->shim->program_count--;

@@ -50,6 +50,8 @@ struct program {
     uint64_t input_received;
     uint64_t input_written;
     bool input_ends;
+    struct loop_timer *end_timer; /* a terminal's end of input is said again; NULL: never said */
+    int64_t end_after_us;
 };
 
 /* Asks init for it. An errno that kept it from that, or 0. */

@@ -276,6 +276,10 @@ static void stop(struct shim *shim, uint64_t grace_us)
         return;
     }
     signal_program(shim, 0, SIGTERM);
+    if (shim->main->tty) { /* a shell at a terminal does not hear the first */
+        signal_program(shim, 0, SIGHUP);
+        signal_program(shim, 0, SIGCONT);
+    }
     loop_timer_arm_after(shim->kill_timer, (int64_t)grace_us);
 }
 

@@ -158,6 +158,10 @@ class Life(RealSandboxCase):
     def test_a_terminal_and_a_shell(self):
         sandbox = self.ready("shell")  # no command: a login shell on a terminal
         self.assertEqual(["/bin/sh", "-l"], self.arguments(sandbox))
+        self.shell.StopSandbox(name="shell")
+        self.phase("shell", V.SANDBOX_PHASE_STOPPED)
+        # It does not hear SIGTERM; were it not for the other, it would be killed when the grace is over.
+        self.assertEqual(signal.SIGHUP, self.record(sandbox, "exit.json")["status"] & 0x7f)
 
     def arguments(self, sandbox):
         """What runs as the main program, looked at from the host."""

@@ -156,6 +156,24 @@ static void test_a_terminal_has_a_size_and_a_controlling_session(void **unused)
     (void)signal(SIGINT, before);
 }
 
+/* A shell that begins to read with the end of its input before it: it takes the terminal over and
+ * loses what lay there. */
+static void test_a_terminals_end_of_input_is_not_lost(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    const char *const argv[] = { "bash", "--norc", NULL };
+    struct sandbox_exec exec = { .argv = argv, .tty = true, .rows = 30, .columns = 100 };
+    uint64_t number = 0;
+    fixture_start(fixture, "end");
+    assert_ok(sandbox_exec(fixture->all, "end", &exec, &number, NULL));
+    struct recorded_program *program = fixture_program(fixture, "end", number);
+    sandbox_input_end(fixture->all, "end", number);
+    fixture_wait(fixture, &program->exited);
+    assert_true(WIFEXITED(program->status));
+    fixture_destroy(fixture);
+}
+
 static void test_a_signal_reaches_the_group(void **unused)
 {
     (void)unused;
@@ -647,6 +665,7 @@ int main(void)
         cmocka_unit_test(test_input_reaches_the_program_and_its_end_too),
         cmocka_unit_test(test_a_reader_that_takes_nothing_stops_the_program),
         cmocka_unit_test(test_a_terminal_has_a_size_and_a_controlling_session),
+        cmocka_unit_test(test_a_terminals_end_of_input_is_not_lost),
         cmocka_unit_test(test_a_signal_reaches_the_group),
         cmocka_unit_test(test_stop_and_start_keep_the_workspace),
         cmocka_unit_test(test_an_agent_that_goes_and_comes_back_misses_nothing),
