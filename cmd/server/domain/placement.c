@@ -130,14 +130,40 @@ static double fullness(const struct placement_ask *ask, const struct placement_a
     return most;
 }
 
-static void note_free(struct placement_room *most, const struct placement_agent *agent)
+static void note_free(
+    struct placement_room *most,
+    const struct placement_room *offered,
+    const struct placement_room *promised)
 {
-    int64_t cpu = agent->offered.cpu_millis - agent->promised.cpu_millis;
-    int64_t memory = agent->offered.memory_bytes - agent->promised.memory_bytes;
-    int64_t disk = agent->offered.disk_bytes - agent->promised.disk_bytes;
+    int64_t cpu = offered->cpu_millis - promised->cpu_millis;
+    int64_t memory = offered->memory_bytes - promised->memory_bytes;
+    int64_t disk = offered->disk_bytes - promised->disk_bytes;
     most->cpu_millis = cpu > most->cpu_millis ? cpu : most->cpu_millis;
     most->memory_bytes = memory > most->memory_bytes ? memory : most->memory_bytes;
     most->disk_bytes = disk > most->disk_bytes ? disk : most->disk_bytes;
+}
+
+static void describe_one(
+    int hindrance,
+    const struct placement_room *asked,
+    const struct placement_room *most,
+    struct buf *out)
+{
+    buf_printf(out, "%s", hindrance_texts[hindrance]);
+    if (hindrance == NO_CPU) {
+        buf_printf(
+            out,
+            " (%" PRId64 "m asked, at most %" PRId64 "m free)",
+            asked->cpu_millis,
+            most->cpu_millis);
+    } else if (hindrance == NO_MEMORY || hindrance == NO_DISK) {
+        bool is_memory = hindrance == NO_MEMORY;
+        buf_printf(
+            out,
+            " (%" PRId64 " MiB asked, at most %" PRId64 " MiB free)",
+            (is_memory ? asked->memory_bytes : asked->disk_bytes) / MIB,
+            (is_memory ? most->memory_bytes : most->disk_bytes) / MIB);
+    }
 }
 
 static void describe(
@@ -148,24 +174,10 @@ static void describe(
 {
     const char *separator = "";
     for (int i = 0; i < PLACEMENT_HINDRANCE_COUNT; i++) {
-        if (hindered[i] == 0) {
-            continue;
-        }
-        buf_printf(out, "%s%zu %s", separator, hindered[i], hindrance_texts[i]);
-        separator = ", ";
-        if (i == NO_CPU) {
-            buf_printf(
-                out,
-                " (%" PRId64 "m asked, at most %" PRId64 "m free)",
-                ask->room.cpu_millis,
-                most->cpu_millis);
-        } else if (i == NO_MEMORY || i == NO_DISK) {
-            bool is_memory = i == NO_MEMORY;
-            buf_printf(
-                out,
-                " (%" PRId64 " MiB asked, at most %" PRId64 " MiB free)",
-                (is_memory ? ask->room.memory_bytes : ask->room.disk_bytes) / MIB,
-                (is_memory ? most->memory_bytes : most->disk_bytes) / MIB);
+        if (hindered[i] > 0) {
+            buf_printf(out, "%s%zu ", separator, hindered[i]);
+            describe_one(i, &ask->room, most, out);
+            separator = ", ";
         }
     }
 }
@@ -177,7 +189,7 @@ void placement_look(struct placement_search *search, const struct placement_agen
     if (hindrance != NONE) {
         search->hindered[hindrance]++;
         if (hindrance >= NO_SLOT) {
-            note_free(&search->most, agent);
+            note_free(&search->most, &agent->offered, &agent->promised);
         }
         return;
     }
@@ -204,4 +216,21 @@ enum err_code placement_end(
     describe(search->ask, search->hindered, &search->most, &text);
     return ERR_SET(
         err, ERR_PRECONDITION, "no agent fits: of %zu agents %s", search->count, buf_text(&text));
+}
+
+enum err_code placement_check(
+    const struct placement_room *asked,
+    const struct placement_room *offered,
+    const struct placement_room *promised,
+    struct err_info *err)
+{
+    int hindrance = room_of(asked, offered, promised);
+    if (hindrance == NONE) {
+        return ERR_OK;
+    }
+    struct placement_room most = { 0, 0, 0, 0 };
+    AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
+    note_free(&most, offered, promised);
+    describe_one(hindrance, asked, &most, &text);
+    return ERR_SET(err, ERR_PRECONDITION, "its agent is %s", buf_text(&text));
 }

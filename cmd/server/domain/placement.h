@@ -84,4 +84,12 @@ bool placement_fits(
     const struct placement_room *offered,
     const struct placement_room *promised);
 
+/* The same of an agent that is given; ERR_PRECONDITION names the limit ("its agent is without the
+ * cpu (1000m asked, at most 0m free)"). */
+enum err_code placement_check(
+    const struct placement_room *asked,
+    const struct placement_room *offered,
+    const struct placement_room *promised,
+    struct err_info *err) MUST_CHECK;
+
 #endif

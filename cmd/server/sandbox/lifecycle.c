@@ -151,6 +151,7 @@ enum err_code lifecycle_order(
         record->deleting_at = self->work->now.value;
     }
     if (next == PHASE_STARTING) {
+        TRY(place_again(self, record, err));
         record->exit_code = -1;
     }
     record->reason = "";

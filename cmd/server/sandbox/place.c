@@ -122,17 +122,28 @@ static enum err_code look_at_all(
     return ERR_OK;
 }
 
-/* Others may have been placed there meanwhile; from here on none is until the transaction ends. */
-static enum err_code confirm_room(
-    const struct lifecycle *self, const struct placement_search *search, struct err_info *err)
+/* What an agent's sandboxes are promised; no more is promised until the transaction ends. */
+static enum err_code lock_promised(
+    const struct lifecycle *self,
+    int64_t agent_id,
+    struct placement_room *ret_promised,
+    struct err_info *err)
 {
     struct work *work = self->work;
     struct agent_marks marks;
     struct store_list loads;
-    int64_t agent_id = search->best_id;
     TRY(store_agent_marks(work->conn, self->workspace_id, agent_id, &marks, err));
     TRY(store_sandbox_loads(work->conn, self->workspace_id, agent_id, work->arena, &loads, err));
-    const struct placement_room promised = find_promised(&loads, agent_id);
+    *ret_promised = find_promised(&loads, agent_id);
+    return ERR_OK;
+}
+
+/* Others may have been placed there meanwhile. */
+static enum err_code confirm_room(
+    const struct lifecycle *self, const struct placement_search *search, struct err_info *err)
+{
+    struct placement_room promised;
+    TRY(lock_promised(self, search->best_id, &promised, err));
     return placement_fits(&search->ask->room, &search->best_offered, &promised)
         ? ERR_OK
         : ERR_SET(err, ERR_BUSY, "the agents' room was taken at the same time; try again");
@@ -162,4 +173,45 @@ enum err_code place_choose(
     TRY(look_at_all(self, &search, err));
     TRY(placement_end(&search, ret_agent_id, err));
     return confirm_room(self, &search, err);
+}
+
+/* ERR_NOT_FOUND: it takes part no more. */
+static enum err_code read_offered(
+    const struct lifecycle *self,
+    int64_t agent_id,
+    struct placement_room *ret_offered,
+    struct err_info *err)
+{
+    AUTO_ARENA struct arena *arena = arena_create(PAGE_BYTES);
+    struct store_list page;
+    struct placement_agent agent = { .id = agent_id };
+    const struct agent_filter filter = { .after_id = agent_id - 1, .limit = 1 };
+    TRY(store_agent_offers(self->work->conn, self->workspace_id, &filter, arena, &page, err));
+    const struct agent_offer *offer = page.records;
+    if (page.count == 0 || offer->id != agent_id) {
+        return ERR_SET(err, ERR_NOT_FOUND, "agent not found");
+    }
+    fill_offer(&agent, read_capacity(self->work, offer->hello, arena));
+    *ret_offered = agent.offered;
+    return ERR_OK;
+}
+
+enum err_code place_again(
+    const struct lifecycle *self, const struct sandbox_record *record, struct err_info *err)
+{
+    struct placement_room promised;
+    struct placement_room offered;
+    const struct placement_room asked = {
+        .cpu_millis = record->cpu_millis,
+        .memory_bytes = record->memory_bytes,
+        .disk_bytes = record->disk_bytes,
+        .sandboxes = 1,
+    };
+    enum err_code code =
+        record->agent_id == 0 ? ERR_NOT_FOUND : read_offered(self, record->agent_id, &offered, err);
+    if (code != ERR_OK) {
+        return code == ERR_NOT_FOUND ? ERR_OK : code; /* whoever sends the order says so */
+    }
+    TRY(lock_promised(self, record->agent_id, &promised, err));
+    return placement_check(&asked, &offered, &promised, err);
 }

@@ -14,4 +14,11 @@ enum err_code place_choose(
     int64_t *ret_agent_id,
     struct err_info *err) MUST_CHECK;
 
+/* For one that is stopped and shall run again on its agent. Inside a transaction, as above.
+ * ERR_PRECONDITION names what the agent has too little of. */
+enum err_code place_again(
+    const struct lifecycle *self,
+    const struct sandbox_record *record,
+    struct err_info *err) MUST_CHECK;
+
 #endif

@@ -394,6 +394,46 @@ static void test_a_place_among_talkative_agents(void **state)
     bench_deinit(&bench);
 }
 
+static enum err_code start_last(struct work *work, void *context, struct err_info *err)
+{
+    (void)context;
+    struct sandbox_record record;
+    const struct lifecycle self = { .work = work,
+                                    .workspace_id = WORKSPACE_DEFAULT,
+                                    .workspace = "default",
+                                    .actor = "user:local/0" };
+    TRY(store_sandbox_get(
+        work->conn, WORKSPACE_DEFAULT, STR("sbx_00001"), work->arena, &record, err));
+    return lifecycle_order(&self, &record, PHASE_ORDER_START, err);
+}
+
+static enum err_code start(struct bench *bench, struct err_info *err)
+{
+    AUTO_ARENA struct arena *arena = arena_create(CALL_BYTES);
+    return work_run(bench->worker, arena, WORKSPACE_DEFAULT, start_last, NULL, err);
+}
+
+/* What is stopped has no room kept for it: a start asks again, and says what there is too little
+ * of. */
+static void test_a_start_takes_no_room_that_is_not_there(void **state)
+{
+    struct bench bench;
+    struct err_info err = ERR_INFO_INIT;
+    bench_init(&bench, state);
+    offer(&bench, bench.agent, 2, 1);
+    add_sandboxes(&bench, 2, PHASE_READY, 1, 1);
+    place_script(bench.place, "UPDATE sandbox SET cpu_millis = 40000");
+    place_script(bench.place, "UPDATE sandbox SET phase = 7 WHERE id = 'sbx_00001'");
+    assert_code(ERR_PRECONDITION, start(&bench, &err));
+    assert_non_null(strstr(err.text, "cpu (40000m asked, at most 24000m free)"));
+    assert_int_equal(count(&bench, "sandbox WHERE phase = 7"), 1);
+    assert_int_equal(count(&bench, "command"), 0);
+    place_script(bench.place, "UPDATE sandbox SET cpu_millis = 24000 WHERE id = 'sbx_00001'");
+    assert_ok_err(err, start(&bench, &err));
+    assert_int_equal(count(&bench, "sandbox WHERE phase = 8"), 1);
+    bench_deinit(&bench);
+}
+
 struct creation {
     struct bench *bench;
     enum err_code code;
@@ -499,6 +539,7 @@ int main(void)
         PLACE_BOTH(test_a_start_outlasts_an_absence),
         PLACE_BOTH(test_strangers_go),
         PLACE_BOTH(test_a_place_among_talkative_agents),
+        PLACE_BOTH(test_a_start_takes_no_room_that_is_not_there),
         cmocka_unit_test_setup_teardown(
             test_two_at_once_take_no_room_twice, place_setup_postgres, place_teardown),
         cmocka_unit_test_setup_teardown(
