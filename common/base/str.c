@@ -258,6 +258,17 @@ void str_make_utf8(char *text)
     }
 }
 
+void str_clip_utf8(char *text, size_t bytes)
+{
+    if (strlen(text) <= bytes) {
+        return; /* it may be a constant */
+    }
+    while (bytes > 0 && ((unsigned char)text[bytes] & 0xc0) == 0x80) {
+        bytes--;
+    }
+    text[bytes] = '\0';
+}
+
 bool str_is_token(struct str_view text)
 {
     static const char marks[] = "!#$%&'*+-.^_`|~";

@@ -64,6 +64,9 @@ bool str_is_utf8(struct str_view text, size_t *ret_chars);
  */
 void str_make_utf8(char *text);
 
+/* Cuts UTF-8 to at most so many bytes, between two characters. */
+void str_clip_utf8(char *text, size_t bytes);
+
 /* Length of the well-formed character at the front of text, which is not empty, and its code point;
  * 0: it is broken. */
 size_t str_decode_utf8(struct str_view text, uint32_t *ret_code);

@@ -142,6 +142,7 @@ enum err_code intake_keep_ack(struct work *work, void *ack, struct err_info *err
 {
     const struct intake_ack *self = ack;
     const Agentgateway__V1__ControlAck *said = self->ack;
+    str_clip_utf8(said->error_message, LIFECYCLE_MESSAGE_BYTES);
     const struct command_ack kept = {
         .id = said->command_id,
         .workspace_id = self->from.principal->workspace_id,

@@ -39,6 +39,10 @@ enum err_code lifecycle_create(
     struct sandbox_record *ret_record,
     struct err_info *err) MUST_CHECK;
 
+enum {
+    LIFECYCLE_MESSAGE_BYTES = 4096 /* of what an agent says is kept so much; it is UTF-8 */
+};
+
 /* Stop or start; the record is as it stands afterwards. ERR_PRECONDITION names the phase, or its
  * agent takes no orders any more. */
 enum err_code lifecycle_order(

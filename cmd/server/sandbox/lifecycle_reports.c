@@ -10,7 +10,8 @@
 
 enum {
     PAGE_ROWS = 500,
-    PAGE_BYTES = 8 * 1024 * 1024, /* of lives: a message has up to 4 KiB */
+    LIFE_BYTES = 32 * 1024, /* of one; older servers kept messages of 16 KiB */
+    PAGE_BYTES = PAGE_ROWS * LIFE_BYTES,
     ID_BYTES = 80,
     STRANGERS_MAX = 16,
     HEARTBEATS_OF_GRACE = 3
@@ -59,6 +60,7 @@ static enum err_code settle_policy(
     if (report->policy_failed_version > 0) {
         settled.version = report->policy_failed_version;
         settled.status = SANDBOX_POLICY_FAILED;
+        str_clip_utf8(report->policy_error, LIFECYCLE_MESSAGE_BYTES);
         settled.load_error = report->policy_error;
         return store_sandbox_policy_settle(
             self->work->conn, self->workspace_id, &settled, self->work->now, err);
@@ -81,6 +83,7 @@ static enum err_code apply_report(
     }
     TRY(settle_policy(self, record, report, err));
     record->report_sequence = (int64_t)report->sequence;
+    str_clip_utf8(report->message, LIFECYCLE_MESSAGE_BYTES);
     record->reason = report->reason;
     record->message = report->message;
     record->instance_id = report->instance_id;
@@ -387,6 +390,7 @@ enum err_code lifecycle_sweep(struct work *work, bool *ret_more, struct err_info
     };
     TRY(store_sandbox_life_overdue(work->conn, &filter, arena, &list, err));
     struct sandbox_record *records = list.records;
+    bool has_left = false;
     for (size_t i = 0; i < list.count; i++) {
         const struct lifecycle self = {
             .work = work,
@@ -394,8 +398,10 @@ enum err_code lifecycle_sweep(struct work *work, bool *ret_more, struct err_info
             .workspace = records[i].workspace,
             .actor = "server",
         };
-        TRY(sweep_one(&self, &records[i], err));
+        enum err_code code = sweep_one(&self, &records[i], err);
+        has_left = has_left || code == ERR_BUSY; /* its agent is heard of just now */
+        TRY(code == ERR_BUSY ? ERR_OK : code);
     }
-    *ret_more = list.count == PAGE_ROWS;
+    *ret_more = list.count == PAGE_ROWS || has_left;
     return ERR_OK;
 }

@@ -3,14 +3,15 @@
 #include <stdio.h>
 
 enum {
-    TEXT_BYTES = 8 * 1024 /* of an event: phase and message */
+    TEXT_BYTES = 8 * 1024, /* of an event: phase and message */
+    LONG_BYTES = 32 * 1024 /* with a message of an older server, which did not cut them */
 };
 
 void transition_note(
     const struct lifecycle *self, const struct sandbox_record *record, enum phase phase)
 {
     struct work *work = self->work;
-    AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
+    AUTO_BUF struct buf text = BUF_INIT(LONG_BYTES);
     work_wake(work, HUB_SANDBOXES, record->workspace_id);
     if (record->agent_id == 0) {
         return;
@@ -23,6 +24,9 @@ void transition_note(
         phase_name(phase),
         record->message[0] == '\0' ? "" : ": ",
         record->message);
+    if (buf_ok(&text)) {
+        str_clip_utf8(text.data, TEXT_BYTES);
+    }
     const struct event_record event = {
         .agent_id = record->agent_id,
         .time_us = work->now.value,
@@ -46,11 +50,12 @@ enum err_code transition_make(
     bool is_new_phase = record->phase != (int64_t)phase;
     record->phase = (int64_t)phase;
     record->changed_at = is_new_phase ? self->work->now.value : record->changed_at;
+    TRY(store_sandbox_update(self->work->conn, record, err));
     work_wake(self->work, HUB_SANDBOXES, record->workspace_id);
     if (is_new_phase) {
         transition_note(self, record, phase);
     }
-    return store_sandbox_update(self->work->conn, record, err);
+    return ERR_OK;
 }
 
 enum err_code transition_fail(

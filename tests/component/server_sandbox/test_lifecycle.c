@@ -18,6 +18,7 @@ enum {
     TALK_BYTES = 250 * 1024, /* together more than a call has */
     CALL_BYTES = 64 * 1024 * 1024,
     TASK_BYTES = 1024 * 1024, /* what a task of housekeeping has */
+    MESSAGE_CHARS = 4096,     /* what the contract lets an agent say */
 };
 
 struct bench {
@@ -30,6 +31,7 @@ struct bench {
     bool has_more;
     const Agentgateway__V1__ControlHello *hello;
     Agentgateway__V1__SandboxState said; /* of all of a hello's sandboxes */
+    const char *message;                 /* of each of them; NULL: none */
     unsigned counts;
 };
 
@@ -183,10 +185,15 @@ static void greet(struct bench *bench, size_t count)
         said[i].report.sandbox_id = id_of(i, said[i].id);
         said[i].report.sequence = 5;
         said[i].report.state = bench->said;
+        said[i].report.message =
+            bench->message == NULL ? said[i].report.message : mem_strdup(bench->message);
         message.sandboxes[count - 1 - i] = &said[i].report; /* in no order of ours */
     }
     bench->hello = &message;
     assert_ok_err(err, work_run(bench->worker, arena, WORKSPACE_DEFAULT, hello, bench, &err));
+    for (size_t i = 0; bench->message != NULL && i < count; i++) {
+        mem_free(said[i].report.message);
+    }
     mem_free(message.sandboxes);
     mem_free(said);
 }
@@ -273,6 +280,63 @@ static void test_a_hello_of_many_sandboxes(void **state)
     assert_int_equal(count(&bench, "command WHERE kind = 'sandbox_delete'"), MANY - 10);
     greet(&bench, MANY - 10); /* the orders are under way */
     assert_int_equal(count(&bench, "command"), MANY - 10);
+    bench_deinit(&bench);
+}
+
+/* Four bytes each. */
+static char *emoji(size_t count)
+{
+    char *text = mem_alloc(4 * count + 1);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(text + 4 * i, "\xf0\x9f\x98\x80", 4);
+    }
+    text[4 * count] = '\0';
+    return text;
+}
+
+/* Whatever the messages of one workspace are, kept by older servers too, no absence is unseen. */
+static void test_an_absence_is_seen_whatever_the_messages(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    add_sandboxes(&bench, MANY, PHASE_READY, 1, 1);
+    char *message = emoji(MESSAGE_CHARS);
+    char *update = mem_printf("UPDATE sandbox SET message = '%s'", message);
+    place_script(bench.place, update);
+    sweep_all(&bench);
+    assert_int_equal(count(&bench, "sandbox WHERE phase = 5"), MANY);
+    mem_free(update);
+    mem_free(message);
+    bench_deinit(&bench);
+}
+
+/* A message is kept in so many bytes, not characters, and is told whole of what is kept. */
+static void test_a_message_is_kept_cut(void **state)
+{
+    struct bench bench;
+    struct err_info err = ERR_INFO_INIT;
+    struct sandbox_record record;
+    bench_init(&bench, state);
+    char *message = emoji(MESSAGE_CHARS);
+    bench.message = message;
+    bench.said = AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_FAILED;
+    add_sandboxes(&bench, 1, PHASE_READY, 1, 1);
+    greet(&bench, 1);
+    place_begin(bench.place, WORKSPACE_DEFAULT);
+    assert_ok_err(
+        err,
+        store_sandbox_life(
+            bench.place->conn,
+            WORKSPACE_DEFAULT,
+            STR("sbx_00000"),
+            bench.place->arena,
+            &record,
+            &err));
+    place_commit(bench.place);
+    assert_int_equal(strlen(record.message), LIFECYCLE_MESSAGE_BYTES);
+    assert_memory_equal(record.message, message, LIFECYCLE_MESSAGE_BYTES);
+    assert_int_equal(count(&bench, "event WHERE length(text) = 1024 + length('error: ')"), 1);
+    mem_free(message);
     bench_deinit(&bench);
 }
 
@@ -530,6 +594,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         PLACE_BOTH(test_an_absence_is_seen_whatever_the_specs),
         PLACE_BOTH(test_an_absence_is_seen_of_any_number),
+        PLACE_BOTH(test_an_absence_is_seen_whatever_the_messages),
+        PLACE_BOTH(test_a_message_is_kept_cut),
         PLACE_BOTH(test_an_agent_that_is_heard_of_keeps_its_sandboxes),
         PLACE_BOTH(test_what_was_never_taken_fails),
         PLACE_BOTH(test_what_is_on_its_way_is_left_alone),

@@ -75,6 +75,27 @@ static void test_what_is_no_utf8_is_made_so_byte_for_byte(void **state)
     }
 }
 
+static void test_clip_ends_between_characters(void **state)
+{
+    (void)state;
+
+    static const struct {
+        const char *text;
+        size_t bytes;
+        const char *kept;
+    } rows[] = {
+        { "", 0, "" },           { "abc", 3, "abc" },           { "abc", 2, "ab" },
+        { "a\xc3\xa4", 2, "a" }, { "\xf0\x9f\x98\x80", 3, "" }, { "a\xc3\xa4", 3, "a\xc3\xa4" },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char text[16];
+        assert_ok(str_copy(str_of(rows[i].text), text, sizeof(text)));
+        str_clip_utf8(text, rows[i].bytes);
+        assert_string_equal(text, rows[i].kept);
+    }
+}
+
 static void test_distance_finds_typing_errors(void **state)
 {
     (void)state;
@@ -91,6 +112,7 @@ int main(void)
         cmocka_unit_test(test_durations_and_sizes_need_units),
         cmocka_unit_test(test_utf8_refuses_surrogates_and_overlongs),
         cmocka_unit_test(test_what_is_no_utf8_is_made_so_byte_for_byte),
+        cmocka_unit_test(test_clip_ends_between_characters),
         cmocka_unit_test(test_distance_finds_typing_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
