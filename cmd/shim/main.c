@@ -1,19 +1,26 @@
 /*
- * belay-shim: two programs in one small static file, told apart by argv[0]. The agent starts
- * "belay-shim FOLDER" with its socket as descriptor 3; the shim starts "belay-init" in the sandbox.
+ * belay-shim: three programs in one small static file, told apart by argv[0]. The agent starts
+ * "belay-shim FOLDER" with its socket as descriptor 3 and, if it has one, a ground as 4, and
+ * "belay-ground FOLDER" with a socket as 3; the shim starts "belay-init" in the sandbox.
  */
+#include "cmd/shim/builder/ground.h"
 #include "cmd/shim/init.h"
 #include "cmd/shim/shim.h"
 #include "common/sys/fd.h"
 
 #include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
     AGENT_SOCKET = 3,
+    GROUND = 4,
     USAGE = 64
 };
 
@@ -23,20 +30,24 @@ static const char *base_name(const char *path)
     return slash == NULL ? path : slash + 1;
 }
 
-/* Away from whoever started us: a session of our own, and a parent that is gone. */
-static int leave(void)
+/* Away from whoever started us: what was handed over, and nothing else. */
+static int leave(int *ret_ground)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     struct stat info;
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0) {
         return -1;
     }
-    fd_close(&null);
+    if (null > 2) {
+        (void)close(null);
+    }
     int agent = fstat(AGENT_SOCKET, &info) == 0 && S_ISSOCK(info.st_mode) ? AGENT_SOCKET : -1;
     if (agent >= 0 && fcntl(agent, F_SETFD, FD_CLOEXEC) != 0) {
         return -1;
     }
-    (void)close_range(AGENT_SOCKET + 1, ~0U, 0);
+    bool is_ground = ioctl(GROUND, NS_GET_NSTYPE) == CLONE_NEWNS;
+    *ret_ground = is_ground && fcntl(GROUND, F_SETFD, FD_CLOEXEC) == 0 ? GROUND : -1;
+    (void)close_range(*ret_ground >= 0 ? GROUND + 1 : AGENT_SOCKET + 1, ~0U, 0);
     return agent;
 }
 
@@ -52,12 +63,16 @@ int main(int argc, char **argv)
             "Started by belay-agent, one for each sandbox; not for people.\n");
         return USAGE;
     }
-    int agent = leave();
+    int ground = -1;
+    int agent = leave(&ground);
+    if (strcmp(base_name(argv[0]), "belay-ground") == 0) {
+        return ground_main(argv[1], agent);
+    }
     pid_t pid = fork();
     if (pid != 0) {
         return pid < 0 ? 1 : 0;
     }
     (void)setsid();
     (void)umask(077);
-    return shim_main(argv[1], agent);
+    return shim_main(argv[1], agent, ground);
 }

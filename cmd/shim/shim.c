@@ -486,11 +486,13 @@ static enum err_code launch(struct shim *shim, struct err_info *err)
                            .cgroups = &shim->cgroups,
                            .dir = shim->dir,
                            .dir_fd = shim->dir_fd,
-                           .program_fd = shim->program_fd };
+                           .program_fd = shim->program_fd,
+                           .ground = shim->ground };
     TRY(workspace_prepare(
         shim->dir_fd, spec->disk_bytes, (uid_t)(spec->uid_base + spec->uid), err));
     TRY(spec->driver == SANDBOX_DRIVER_NATIVE ? native_build(&build, &shim->built, err)
                                               : bwrap_build(&build, &shim->built, err));
+    fd_close(&shim->ground); /* it is not for us to keep it alive */
     TRY(watch_sandbox(shim, err));
     TRY(greet(shim, err));
     shim->listener = shim->built.listener;
@@ -581,12 +583,13 @@ static void close_all(struct shim *shim)
     buf_deinit(&shim->spec_bytes);
 }
 
-int shim_main(const char *dir, int agent)
+int shim_main(const char *dir, int agent, int ground)
 {
     struct shim shim = { .clock = clock_system(),
                          .dir = dir,
                          .dir_fd = -1,
                          .program_fd = -1,
+                         .ground = ground,
                          .spec_bytes = BUF_INIT(MESSAGE_BYTES_MAX),
                          .from_agent = { .takes_large = true },
                          .built = { .pidfd = -1, .socket = -1, .listener = -1 },

@@ -25,6 +25,7 @@ struct shim {
     const char *dir;
     int dir_fd;
     int program_fd;
+    int ground;            /* until the sandbox is built on a copy of it; or -1 */
     struct buf spec_bytes; /* what spec borrows from */
     struct message_spec spec;
     struct cgroup_set cgroups;
@@ -71,7 +72,7 @@ struct shim {
 };
 
 /* Runs the sandbox of this folder to its end; agent: a connected socket, or -1. Exit status. */
-int shim_main(const char *dir, int agent);
+int shim_main(const char *dir, int agent, int ground);
 
 /* To the agent if one is attached; keeps order, never waits. */
 void shim_send(struct shim *shim, const struct message *message, int fd);

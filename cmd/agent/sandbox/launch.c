@@ -1,6 +1,7 @@
 /* From a wish to a running shim: the checks, the spec on disk, the control groups, the process. */
 #include "cmd/agent/image/images.h"
 #include "cmd/agent/sandbox/sandbox_private.h"
+#include "cmd/agent/sandbox/shim_spawn.h"
 #include "common/base/cleanup.h"
 #include "common/sys/fd.h"
 #include "common/sys/file.h"
@@ -8,8 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -17,7 +16,6 @@
 #include <unistd.h>
 
 enum {
-    SHIM_SOCKET = 3,
     DEFAULT_ROWS = 24,
     DEFAULT_COLUMNS = 80,
     DEFAULT_OPEN_FILES = 4096,
@@ -377,29 +375,6 @@ enum err_code launch_prepare(
 
 /* ---- The process ---- */
 
-static int spawn(const char *path, const char *dir, int socket, pid_t *ret_pid)
-{
-    char *arguments[] = { CONST_CAST(char *, "belay-shim"), CONST_CAST(char *, dir), NULL };
-    char *environment[] = { NULL };
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    sigset_t all;
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    (void)posix_spawn_file_actions_init(&actions);
-    (void)posix_spawnattr_init(&attributes);
-    (void)posix_spawn_file_actions_adddup2(&actions, socket, SHIM_SOCKET);
-    (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setsigdefault(&attributes, &all);
-    (void)posix_spawnattr_setflags(
-        &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-    int number = posix_spawn(ret_pid, path, &actions, &attributes, arguments, environment);
-    (void)posix_spawnattr_destroy(&attributes);
-    (void)posix_spawn_file_actions_destroy(&actions);
-    return number;
-}
-
 enum err_code launch_shim(
     const struct sandboxes *all, const char *dir, int *ret_fd, struct err_info *err)
 {
@@ -409,12 +384,13 @@ enum err_code launch_shim(
     TRY(channel_pair(pair, err));
     AUTO_FD int ours = pair[0];
     AUTO_FD int theirs = pair[1];
-    /* Not the number it will have there: a dup2 onto itself would leave it CLOEXEC. */
-    AUTO_FD int passed = fcntl(theirs, F_DUPFD_CLOEXEC, SHIM_SOCKET + 1);
-    int number = spawn(all->shim_path, dir, passed, &pid);
-    if (number != 0) {
-        return ERR_SET_ERRNO(err, ERR_UNAVAILABLE, number, "%s", all->shim_path);
-    }
+    int ground = ground_get(all->ground);
+    const struct shim_spawn spawn = { .path = all->shim_path,
+                                      .name = "belay-shim",
+                                      .dir = dir,
+                                      .fds = { theirs, ground },
+                                      .count = ground < 0 ? 1 : 2 };
+    TRY(shim_spawn(&spawn, &pid, err));
     /* It forks at once and its first process ends; waiting for that is waiting for its exec. */
     if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
         return ERR_SET(err, ERR_UNAVAILABLE, "%s did not start", all->shim_path);

@@ -2,6 +2,7 @@
 #ifndef CMD_AGENT_SANDBOX_SANDBOX_PRIVATE_H
 #define CMD_AGENT_SANDBOX_SANDBOX_PRIVATE_H
 
+#include "cmd/agent/sandbox/ground.h"
 #include "cmd/agent/sandbox/keeper.h"
 #include "cmd/agent/sandbox/sandbox.h"
 #include "common/base/list.h"
@@ -64,6 +65,7 @@ struct sandboxes {
     struct sandbox_report report;
     struct map *by_id;
     struct keeper *keeper;
+    struct ground *ground; /* NULL: no native driver here */
     bool *slot_used;
     uint64_t next_exec;
     struct loop_timer

@@ -285,6 +285,13 @@ static void fill(struct sandboxes *all, const struct sandboxes_options *options)
     all->next_exec >>= 1; /* room to count up; no number of an earlier life comes again */
 }
 
+static enum err_code make_ground(struct sandboxes *all, struct err_info *err)
+{
+    AUTO_FREE char *dir = mem_printf("%s/ground", all->dir);
+    return all->report.native ? ground_create(all->loop, all->shim_path, dir, &all->ground, err)
+                              : ERR_OK;
+}
+
 enum err_code sandboxes_open(
     const struct sandboxes_options *options, struct sandboxes **ret_sandboxes, struct err_info *err)
 {
@@ -303,6 +310,9 @@ enum err_code sandboxes_open(
     if (code == ERR_OK) {
         cgroup_host_detect(options->cgroup, &all->cgroups);
         probe_host(all);
+        code = make_ground(all, err);
+    }
+    if (code == ERR_OK) {
         all->opening = true;
         code = adopt_all(all, err);
         all->opening = false;
@@ -323,6 +333,7 @@ void sandboxes_close(struct sandboxes *sandboxes)
     }
     map_destroy(all->by_id, destroy_value);
     keeper_destroy(all->keeper);
+    ground_destroy(all->ground);
     loop_timer_destroy(all->reap_timer);
     cgroup_set_deinit(&all->cgroups);
     fd_close(&all->lock_fd);

@@ -11,6 +11,7 @@
 #include "cmd/shim/builder/rootfs.h"
 #include "common/base/cleanup.h"
 #include "common/sandbox/channel.h"
+#include "common/sandbox/host_files.h"
 #include "common/sandbox/process.h"
 #include "common/sandbox/spec.h"
 #include "common/sys/fd.h"
@@ -98,10 +99,10 @@ static void say_file(struct plan *plan, const char *path, const char *text)
 static void plan_host_tools(struct plan *plan)
 {
     char target[4096];
-    for (size_t i = 0; rootfs_programs[i] != NULL; i++) {
+    for (size_t i = 0; host_files_programs[i] != NULL; i++) {
         char path[64];
         struct stat info;
-        (void)snprintf(path, sizeof(path), "/%s", rootfs_programs[i]);
+        (void)snprintf(path, sizeof(path), "/%s", host_files_programs[i]);
         if (lstat(path, &info) != 0) {
             continue;
         }
@@ -111,9 +112,9 @@ static void plan_host_tools(struct plan *plan)
         say(plan, bytes > 0 ? target : path);
         say(plan, path);
     }
-    for (size_t i = 0; rootfs_etc[i] != NULL; i++) {
+    for (size_t i = 0; host_files_etc[i] != NULL; i++) {
         char path[64];
-        (void)snprintf(path, sizeof(path), "/etc/%s", rootfs_etc[i]);
+        (void)snprintf(path, sizeof(path), "/etc/%s", host_files_etc[i]);
         if (access(path, R_OK) == 0) {
             say(plan, "--ro-bind");
             say(plan, path);

@@ -133,20 +133,16 @@ int mounts_bind_host(const char *path, int root, const char *destination, unsign
     return mounts_bind(source, root, destination, flags);
 }
 
-/* By path, as mount(2) wants it: through our own descriptor of the destination. */
+/* By path, as mount(2) wants it: the destination is where we are, since there may be no /proc yet
+ * to name our descriptor by. */
 int mounts_new(
     const char *type, const char *data, int root, const char *destination, unsigned flags)
 {
-    char path[32];
     unsigned long set = MS_NOSUID;
     set |= (flags & MOUNTS_DEVICES) != 0 ? 0U : MS_NODEV;
     set |= (flags & MOUNTS_NO_EXEC) != 0 ? MS_NOEXEC : 0U;
     AUTO_FD int target = open_destination(root, destination, true);
-    if (target < 0) {
-        return -1;
-    }
-    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
-    return mount(type, path, type, set, data);
+    return target < 0 || fchdir(target) != 0 ? -1 : mount(type, ".", type, set, data);
 }
 
 int mounts_seal(int fd)

@@ -33,7 +33,8 @@ int mounts_bind(int source, int root, const char *destination, unsigned flags);
 /* The same by a path of the host that is ours to trust; one that is not there: 0, and nothing. */
 int mounts_bind_host(const char *path, int root, const char *destination, unsigned flags);
 
-/* A new file system: "tmpfs", "proc", "devpts", with mount(2)'s data. */
+/* A new file system: "tmpfs", "proc", "devpts", with mount(2)'s data. The working directory is the
+ * destination afterwards. */
 int mounts_new(
     const char *type, const char *data, int root, const char *destination, unsigned flags);
 

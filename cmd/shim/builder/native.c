@@ -6,6 +6,7 @@
  */
 #include "cmd/shim/builder/builder.h"
 #include "cmd/shim/builder/filter.h"
+#include "cmd/shim/builder/ground.h"
 #include "cmd/shim/builder/listener.h"
 #include "cmd/shim/builder/mounts.h"
 #include "cmd/shim/builder/rootfs.h"
@@ -62,35 +63,28 @@ static int join_cgroups(struct child *child)
     return cgroup_set_join(child->build.cgroups, !child->is_in_core, NULL) == ERR_OK ? 0 : -1;
 }
 
-static int detach_mounts(struct child *child)
+/* What is already there: a copy of it, in place of one of the host's mounts. */
+static int enter_ground(struct child *child)
 {
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
+    if (setns(child->build.ground, CLONE_NEWNS) != 0 || unshare(CLONE_NEWNS) != 0) {
         return -1;
     }
-    /* Opened again: a tree can only be cloned within one's own mount namespace. */
-    child->build.dir_fd = open(child->build.dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return child->build.dir_fd < 0 ? -1 : 0;
-}
-
-static int make_root(struct child *child)
-{
-    AUTO_FREE char *point = mem_printf("%s/" SANDBOX_FILE_ROOT, child->build.dir);
-    if (mount("tmpfs", point, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m,nr_inodes=4096")
-        != 0) {
-        return -1;
-    }
-    child->root = open(point, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    child->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return child->root < 0 ? -1 : 0;
 }
 
-static int mount_programs(struct child *child)
+static int make_ground(struct child *child)
 {
-    return rootfs_programs_mount(&child->build, child->root);
+    if (child->build.ground >= 0) {
+        return enter_ground(child);
+    }
+    child->root = ground_make(&child->build);
+    return child->root < 0 ? -1 : 0;
 }
 
-static int mount_writable(struct child *child)
+static int mount_own(struct child *child)
 {
-    return rootfs_writable_mount(&child->build, child->root);
+    return rootfs_own_mount(&child->build, child->root);
 }
 
 /* The shim has mounted it meanwhile: the longest part, for one with a disk of its own. */
@@ -108,11 +102,6 @@ static int mount_binds(struct child *child)
     return rootfs_binds_mount(&child->build, child->root);
 }
 
-static int mount_dev(struct child *child)
-{
-    return rootfs_dev_mount(&child->build, child->root);
-}
-
 static int mount_proc(struct child *child)
 {
     return rootfs_proc_mount(&child->build, child->root, &child->sysctl);
@@ -120,11 +109,7 @@ static int mount_proc(struct child *child)
 
 static int enter_root(struct child *child)
 {
-    if (fchdir(child->root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0
-        || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0) {
-        return -1;
-    }
-    return mounts_seal(child->root);
+    return child->build.ground >= 0 ? chdir("/") : ground_enter(child->root);
 }
 
 static int raise_loopback(struct child *child)
@@ -249,11 +234,8 @@ static const struct {
     int (*run)(struct child *child);
 } steps[] = {
     { "joining the control groups", join_cgroups },
-    { "making the mounts private", detach_mounts },
-    { "mounting the new root", make_root },
-    { "mounting the programs", mount_programs },
-    { "mounting /tmp", mount_writable },
-    { "mounting /dev", mount_dev },
+    { "mounting the programs, /etc and /dev", make_ground },
+    { "mounting /tmp and what else is its own", mount_own },
     { "mounting /proc", mount_proc },
     { "mounting the workspace", attach_workspace },
     { "mounting what the sandbox asked for", mount_binds },
@@ -355,12 +337,15 @@ static pid_t clone_child(const struct build *build, int *ret_pidfd, int *ret_in_
 {
     AUTO_FD int core = cgroup_set_open_core(build->cgroups);
     struct clone_args arguments = {
-        .flags = (uint64_t)(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD),
+        .flags = (uint64_t)(CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_PIDFD),
         .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
         .exit_signal = SIGCHLD
     };
     if (build->spec->network != SANDBOX_NETWORK_HOST) {
         arguments.flags |= (uint64_t)CLONE_NEWNET;
+    }
+    if (build->ground < 0) {
+        arguments.flags |= (uint64_t)CLONE_NEWNS;
     }
     if (core >= 0) {
         arguments.flags |= (uint64_t)CLONE_INTO_CGROUP;
@@ -394,24 +379,24 @@ static void start_child(
     _exit(1);
 }
 
-static enum err_code make_points(const struct build *build, struct err_info *err)
+/* A ground is read-only, so a bind may have no place there, and has the host's programs. */
+static int fitting_ground(const struct build *build)
 {
-    static const char *const names[] = { SANDBOX_FILE_ROOT, SANDBOX_FILE_IMAGE_ROOT };
-    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
-        if (mkdirat(build->dir_fd, names[i], 0700) != 0 && errno != EEXIST) {
-            return ERR_SET_ERRNO(err, ERR_LIMIT, errno, "%s/%s: mkdir", build->dir, names[i]);
-        }
-    }
-    return ERR_OK;
+    const struct message_spec *spec = build->spec;
+    return spec->image.len == 0 && spec->binds.len == 0 ? build->ground : -1;
 }
 
-enum err_code native_build(const struct build *build, struct built *ret_built, struct err_info *err)
+enum err_code native_build(
+    const struct build *wanted, struct built *ret_built, struct err_info *err)
 {
+    struct build own = *wanted;
+    const struct build *build = &own;
+    own.ground = fitting_ground(wanted);
     struct filter filter;
     int pair[2] = { -1, -1 };
     int in_core = 0;
     struct built built = { .pidfd = -1, .socket = -1, .listener = -1 };
-    TRY(make_points(build, err));
+    TRY(ground_make_points(build, err));
     filter_build(&filter, (build->spec->flags & SANDBOX_FLAG_DEBUG) != 0);
     TRY(channel_pair(pair, err));
     AUTO_FD int ours = pair[0];

@@ -3,6 +3,7 @@
 #include "cmd/shim/builder/mounts.h"
 #include "cmd/shim/builder/workspace.h"
 #include "common/base/cleanup.h"
+#include "common/sandbox/host_files.h"
 #include "common/sandbox/spec.h"
 #include "common/sys/fd.h"
 
@@ -23,46 +24,6 @@ enum {
     TTY_GROUP = 5,
     COPIED_BYTES_MAX = 8192
 };
-
-const char *const rootfs_programs[] = { "usr",   "bin",   "sbin",   "lib",
-                                        "lib32", "lib64", "libx32", NULL };
-
-const char *const rootfs_etc[] = { "alternatives",
-                                   "bash.bashrc",
-                                   "ca-certificates",
-                                   "ca-certificates.conf",
-                                   "debian_version",
-                                   "fonts",
-                                   "inputrc",
-                                   "java",
-                                   "ld.so.cache",
-                                   "ld.so.conf",
-                                   "ld.so.conf.d",
-                                   "locale.alias",
-                                   "locale.conf",
-                                   "localtime",
-                                   "magic",
-                                   "mime.types",
-                                   "nanorc",
-                                   "nsswitch.conf",
-                                   "os-release",
-                                   "perl",
-                                   "pki",
-                                   "profile",
-                                   "profile.d",
-                                   "protocols",
-                                   "python3",
-                                   "python3.11",
-                                   "rpc",
-                                   "services",
-                                   "shells",
-                                   "ssl/certs",
-                                   "ssl/openssl.cnf",
-                                   "terminfo",
-                                   "timezone",
-                                   "vim",
-                                   "xattr.conf",
-                                   NULL };
 
 const char *rootfs_passwd(void)
 {
@@ -116,21 +77,18 @@ static int put_host_file(const char *path, int root)
     return mounts_write_file(root, path + 1, str_from(data, (size_t)info.st_size));
 }
 
-static int mount_host_etc(const struct message_spec *spec, int root)
+static int mount_host_etc(int root)
 {
-    char hosts[256];
-    for (size_t i = 0; rootfs_etc[i] != NULL; i++) {
+    for (size_t i = 0; host_files_etc[i] != NULL; i++) {
         char path[64];
-        (void)snprintf(path, sizeof(path), "/etc/%s", rootfs_etc[i]);
+        (void)snprintf(path, sizeof(path), "/etc/%s", host_files_etc[i]);
         if (put_host_file(path, root) != 0) {
             return -1;
         }
     }
-    (void)snprintf(
-        hosts, sizeof(hosts), "127.0.0.1 localhost %.*s\n::1 localhost\n", STR_ARG(spec->hostname));
     return mounts_write_file(root, "etc/passwd", str_of(rootfs_passwd())) != 0
             || mounts_write_file(root, "etc/group", str_of(rootfs_group())) != 0
-            || mounts_write_file(root, "etc/hosts", str_of(hosts)) != 0
+            || mounts_write_file(root, "etc/hosts", STR("")) != 0
         ? -1
         : 0;
 }
@@ -189,31 +147,18 @@ static int mount_image(const struct build *build, int root)
     return result;
 }
 
-int rootfs_programs_mount(const struct build *build, int root)
+static int mount_programs(const struct build *build, int root)
 {
     if (build->spec->image.len > 0) {
         return mount_image(build, root);
     }
     AUTO_FD int host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    for (size_t i = 0; rootfs_programs[i] != NULL; i++) {
-        if (copy_entry(host, rootfs_programs[i], root) != 0) {
+    for (size_t i = 0; host_files_programs[i] != NULL; i++) {
+        if (copy_entry(host, host_files_programs[i], root) != 0) {
             return -1;
         }
     }
-    return mount_host_etc(build->spec, root);
-}
-
-int rootfs_writable_mount(const struct build *build, int root)
-{
-    const struct message_spec *spec = build->spec;
-    char data[128];
-    (void)snprintf(
-        data,
-        sizeof(data),
-        "mode=1777,size=%" PRIu64 ",nr_inodes=%" PRIu64,
-        spec->tmp_bytes,
-        (spec->tmp_bytes / MIB + 1) * TMP_INODES_PER_MIB);
-    return mounts_new("tmpfs", data, root, "tmp", 0) != 0 ? -1 : mounts_make_dir(root, "run", 0755);
+    return mount_host_etc(root);
 }
 
 int rootfs_binds_mount(const struct build *build, int root)
@@ -238,7 +183,7 @@ int rootfs_binds_mount(const struct build *build, int root)
     return 0;
 }
 
-int rootfs_dev_mount(const struct build *build, int root)
+static int mount_nodes(int root)
 {
     static const char *const nodes[] = { "null", "zero", "full", "random", "urandom", "tty" };
     static const char *const links[][2] = { { "dev/ptmx", "pts/ptmx" },
@@ -246,8 +191,6 @@ int rootfs_dev_mount(const struct build *build, int root)
                                             { "dev/stdin", "/proc/self/fd/0" },
                                             { "dev/stdout", "/proc/self/fd/1" },
                                             { "dev/stderr", "/proc/self/fd/2" } };
-    char pts[96];
-    char shm[64];
     int result = mounts_new("tmpfs", "mode=755,size=64k,nr_inodes=64", root, "dev", MOUNTS_NO_EXEC);
     for (size_t i = 0; i < ARRAY_LENGTH(nodes) && result == 0; i++) {
         char path[32];
@@ -257,19 +200,72 @@ int rootfs_dev_mount(const struct build *build, int root)
     for (size_t i = 0; i < ARRAY_LENGTH(links) && result == 0; i++) {
         result = mounts_link(root, links[i][0], links[i][1]);
     }
-    (void)snprintf(
-        pts,
-        sizeof(pts),
-        "newinstance,ptmxmode=0666,mode=620,max=64,gid=%" PRIu64,
-        build->spec->uid_base + TTY_GROUP);
-    (void)snprintf(shm, sizeof(shm), "mode=1777,size=%d,nr_inodes=4096", SHARED_MEMORY_BYTES);
-    if (result != 0
-        || mounts_new("devpts", pts, root, "dev/pts", MOUNTS_DEVICES | MOUNTS_NO_EXEC) != 0
-        || mounts_new("tmpfs", shm, root, "dev/shm", 0) != 0) {
+    if (result != 0 || mounts_make_dir(root, "dev/pts", 0755) != 0
+        || mounts_make_dir(root, "dev/shm", 0755) != 0) {
         return -1;
     }
     AUTO_FD int dev = openat(root, "dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return dev < 0 ? -1 : mounts_seal(dev);
+}
+
+int rootfs_ground_mount(const struct build *build, int root)
+{
+    static const char *const points[] = { "proc", "tmp", "run", "sandbox" };
+    if (mount_programs(build, root) != 0 || mount_nodes(root) != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(points); i++) {
+        if (mounts_make_dir(root, points[i], 0755) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* An image has its own. The file lies in the sandbox's /tmp, where it has no name any more. */
+static int mount_hosts(const struct message_spec *spec, int root)
+{
+    static const char *const path = "tmp/.hosts";
+    char hosts[256];
+    (void)snprintf(
+        hosts, sizeof(hosts), "127.0.0.1 localhost %.*s\n::1 localhost\n", STR_ARG(spec->hostname));
+    if (spec->image.len > 0) {
+        return 0;
+    }
+    if (mounts_write_file(root, path, str_of(hosts)) != 0) {
+        return -1;
+    }
+    AUTO_FD int file = openat(root, path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (file < 0 || mounts_bind(file, root, "etc/hosts", MOUNTS_READ_ONLY) != 0) {
+        return -1;
+    }
+    return unlinkat(root, path, 0);
+}
+
+int rootfs_own_mount(const struct build *build, int root)
+{
+    const struct message_spec *spec = build->spec;
+    char tmp[128];
+    char pts[96];
+    char shm[64];
+    (void)snprintf(
+        tmp,
+        sizeof(tmp),
+        "mode=1777,size=%" PRIu64 ",nr_inodes=%" PRIu64,
+        spec->tmp_bytes,
+        (spec->tmp_bytes / MIB + 1) * TMP_INODES_PER_MIB);
+    (void)snprintf(
+        pts,
+        sizeof(pts),
+        "newinstance,ptmxmode=0666,mode=620,max=64,gid=%" PRIu64,
+        spec->uid_base + TTY_GROUP);
+    (void)snprintf(shm, sizeof(shm), "mode=1777,size=%d,nr_inodes=4096", SHARED_MEMORY_BYTES);
+    if (mounts_new("tmpfs", tmp, root, "tmp", 0) != 0
+        || mounts_new("devpts", pts, root, "dev/pts", MOUNTS_DEVICES | MOUNTS_NO_EXEC) != 0
+        || mounts_new("tmpfs", shm, root, "dev/shm", 0) != 0) {
+        return -1;
+    }
+    return mount_hosts(spec, root);
 }
 
 static int bind_over_itself(int root, const char *path)

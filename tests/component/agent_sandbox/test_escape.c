@@ -432,16 +432,15 @@ static void assert_plants_lent_nothing(const struct fixture *fixture)
     }
 }
 
-static void test_nothing_of_what_a_program_tries_leaves_the_sandbox(void **unused)
+static void try_everything(const struct sandbox_spec *spec)
 {
-    (void)unused;
     struct fixture *fixture = fixture_create();
     struct target target;
     target_open(&target);
     AUTO_FREE char *script = read_script();
     AUTO_FREE char *goals = goals_for(&target, 1, "/tmp", "/sandbox");
     assert_control(&target, script);
-    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "cage", .open_files = 256 });
+    fixture_create_sandbox(fixture, spec);
     plant_inside(fixture);
     AUTO_FREE char *answer = run_inside(fixture, script, goals);
     print_allowed(answer);
@@ -460,10 +459,25 @@ static void test_nothing_of_what_a_program_tries_leaves_the_sandbox(void **unuse
     target_close(&target);
 }
 
-/* The namespaces must hold by themselves, should the filter ever have a hole. */
-static void test_the_namespaces_hold_without_the_filter(void **unused)
+static void test_nothing_of_what_a_program_tries_leaves_the_sandbox(void **unused)
 {
     (void)unused;
+    try_everything(&(struct sandbox_spec){ .id = "cage", .open_files = 256 });
+}
+
+/* One with a bind has no copy of the ground: all of its root is its own. */
+static const struct sandbox_bind a_bind = { .source = "/usr/share", .destination = "/srv/share" };
+
+static void test_nothing_leaves_a_sandbox_with_a_bind(void **unused)
+{
+    (void)unused;
+    try_everything(&(struct sandbox_spec){
+        .id = "cage", .open_files = 256, .binds = &a_bind, .bind_count = 1 });
+}
+
+/* The namespaces must hold by themselves, should the filter ever have a hole. */
+static void try_without_filter(const struct sandbox_spec *spec)
+{
     static const char *const starred[] = { "kill_host",
                                            "ptrace_init",
                                            "proc_init_environ",
@@ -534,8 +548,7 @@ static void test_the_namespaces_hold_without_the_filter(void **unused)
     target_open(&target);
     AUTO_FREE char *script = read_script();
     AUTO_FREE char *goals = goals_for(&target, 1, "/tmp", "/sandbox");
-    struct sandbox_spec spec = { .id = "cage", .flags = SANDBOX_FLAG_UNFILTERED };
-    fixture_create_sandbox(fixture, &spec);
+    fixture_create_sandbox(fixture, spec);
     plant_inside(fixture);
     AUTO_FREE char *answer = run_inside(fixture, script, goals);
     for (size_t i = 0; i < ARRAY_LENGTH(starred); i++) {
@@ -549,6 +562,19 @@ static void test_the_namespaces_hold_without_the_filter(void **unused)
     assert_plants_lent_nothing(fixture);
     fixture_destroy(fixture);
     target_close(&target);
+}
+
+static void test_the_namespaces_hold_without_the_filter(void **unused)
+{
+    (void)unused;
+    try_without_filter(&(struct sandbox_spec){ .id = "cage", .flags = SANDBOX_FLAG_UNFILTERED });
+}
+
+static void test_the_namespaces_hold_without_the_filter_and_with_a_bind(void **unused)
+{
+    (void)unused;
+    try_without_filter(&(struct sandbox_spec){
+        .id = "cage", .flags = SANDBOX_FLAG_UNFILTERED, .binds = &a_bind, .bind_count = 1 });
 }
 
 /* A bind source that is, or passes through, a symbolic link is refused, whoever made it so. */
@@ -590,7 +616,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_of_what_a_program_tries_leaves_the_sandbox),
+        cmocka_unit_test(test_nothing_leaves_a_sandbox_with_a_bind),
         cmocka_unit_test(test_the_namespaces_hold_without_the_filter),
+        cmocka_unit_test(test_the_namespaces_hold_without_the_filter_and_with_a_bind),
         cmocka_unit_test(test_a_link_on_the_way_of_a_bind_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
