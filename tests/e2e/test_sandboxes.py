@@ -693,6 +693,39 @@ class Policies(SandboxCase):
         self.refused(Code.NOT_FOUND, lambda: self.shell.UpdateConfig(name="merge", merge_operations=[
             V.PolicyMergeOperation(remove_endpoint=V.RemoveNetworkEndpoint(host="none.example", port=1))]), "none.example")
 
+    def test_each_merge_operation(self):
+        sandbox = self.ready("each", self.offer("each"), spec=V.SandboxSpec(policy=self.policy("one.example", 80, protocol="rest")))
+
+        def merged(**operation):
+            self.shell.UpdateConfig(name="each", merge_operations=[V.PolicyMergeOperation(**operation)])
+            return dict(self.shell.GetSandboxConfig(sandbox_id=sandbox.metadata.id).policy.network_policies)
+
+        def refused(code, text, **operation):
+            before = self.shell.GetSandboxConfig(sandbox_id=sandbox.metadata.id)
+            self.refused(code, lambda: merged(**operation), text)
+            self.assertEqual(before, self.shell.GetSandboxConfig(sandbox_id=sandbox.metadata.id))
+
+        more = policy_types.NetworkPolicyRule(
+            endpoints=[policy_types.NetworkEndpoint(host="two.example", ports=[443, 8443])],
+            binaries=[policy_types.NetworkBinary(path="/**")])
+        web = merged(add_rule=V.AddNetworkRule(rule_name="web", rule=more))["web"]  # a rule that is there grows
+        self.assertEqual((["one.example", "two.example"], ["/**", "/**"]),
+                         ([e.host for e in web.endpoints], [b.path for b in web.binaries]))
+        allow = policy_types.L7Rule(allow=policy_types.L7Allow(method="POST", path="/in/**"))
+        web = merged(add_allow_rules=V.AddAllowRules(host="ONE.example", port=80, rules=[allow]))["web"]
+        self.assertEqual(("POST", "/in/**"), (web.endpoints[0].rules[-1].allow.method, web.endpoints[0].rules[-1].allow.path))
+        self.assertFalse(web.endpoints[1].rules)
+        web = merged(remove_binary=V.RemoveNetworkBinary(rule_name="web", binary_path="/**"))["web"]
+        self.assertEqual(["/**"], [b.path for b in web.binaries])
+        refused(Code.NOT_FOUND, "two.example:80", remove_endpoint=V.RemoveNetworkEndpoint(host="two.example", port=80))
+        web = merged(remove_endpoint=V.RemoveNetworkEndpoint(host="two.example", port=8443))["web"]
+        self.assertEqual(["one.example"], [e.host for e in web.endpoints])
+        refused(Code.NOT_FOUND, "no rule", remove_rule=V.RemoveNetworkRule(rule_name="none"))
+        refused(Code.NOT_FOUND, "no binary", remove_binary=V.RemoveNetworkBinary(rule_name="web", binary_path="/bin/no"))
+        refused(Code.NOT_FOUND, "no endpoint", add_allow_rules=V.AddAllowRules(host="no.example", port=80, rules=[allow]))
+        refused(Code.INVALID_ARGUMENT, "needs a name", add_rule=V.AddNetworkRule(rule=more))
+        refused(Code.INVALID_ARGUMENT, "one of the operations is required")
+
     def test_refusals(self):
         agent = self.offer("refusals")
         self.ready("fixed", agent)
