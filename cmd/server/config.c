@@ -318,6 +318,18 @@ static enum err_code check_proxies(const struct config *config, struct err_info 
     return ERR_OK;
 }
 
+static enum err_code check_address(
+    const struct config *config, const char *name, struct err_info *err)
+{
+    const char *text = config_text(config, name);
+    struct err_info why = ERR_INFO_INIT;
+    if (text == NULL || text[0] == '\0') {
+        return ERR_OK;
+    }
+    enum err_code code = rpc_address_check(text, &why);
+    return code == ERR_OK ? ERR_OK : ERR_SET(err, code, "--%s: %s", name, why.text);
+}
+
 enum err_code config_check_mode(const struct config *config, struct err_info *err)
 {
     enum server_mode mode = config_mode(config);
@@ -343,5 +355,7 @@ enum err_code config_check_mode(const struct config *config, struct err_info *er
         return ERR_SET(
             err, ERR_INVALID, "--allow-remote-plaintext: there is no --listen-plaintext to allow");
     }
+    TRY(check_address(config, "listen", err));
+    TRY(check_address(config, "listen-plaintext", err));
     return check_proxies(config, err);
 }

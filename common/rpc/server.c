@@ -2,6 +2,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
+#include "common/rpc/door/address.h"
 #include "common/rpc/rpc_private.h"
 
 #include <grpc/grpc_posix.h>
@@ -126,6 +127,14 @@ enum err_code rpc_network_check(const char *text, struct err_info *err)
 {
     struct network network;
     return network_parse(str_of(text), &network, err);
+}
+
+enum err_code rpc_address_check(const char *text, struct err_info *err)
+{
+    char host[ADDRESS_HOST_BYTES];
+    uint16_t port = 0;
+    bool is_unix = str_has_prefix(str_of(text), STR("unix:"));
+    return is_unix ? ERR_OK : address_parse_listen(text, host, &port, err);
 }
 
 static enum err_code create_door(struct rpc_server *server, struct err_info *err)

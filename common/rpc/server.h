@@ -88,6 +88,8 @@ struct rpc_server_options {
 
 /* "192.0.2.0/24", "2001:db8::/32" or an address; else ERR_INVALID, with what is wrong. */
 enum err_code rpc_network_check(const char *text, struct err_info *err) MUST_CHECK;
+/* The form of a listener's address, no more; else ERR_INVALID, with what is wrong. */
+enum err_code rpc_address_check(const char *text, struct err_info *err) MUST_CHECK;
 
 /*
  * TLS material of a listener. certificate: leaf, intermediates, then the CA (so that a client with

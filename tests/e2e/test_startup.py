@@ -62,6 +62,13 @@ class Options(Startup):
         self.refuses(USAGE, ["migrate"], "--mode", "agent", "migrate", "up")
         self.assertFalse(os.path.exists(self.state))
 
+    def test_an_address_that_is_none(self):
+        for option in ("listen", "listen-plaintext"):
+            wrong = ("--state-dir", self.state, f"--{option}", "nonsense")
+            self.refuses(USAGE, [f"--{option}", "nonsense", "host:port"], *wrong)
+            self.refuses(USAGE, [f"--{option}"], *wrong, "config", "check")
+        self.assertFalse(os.path.exists(self.state))
+
     def test_config_show_hides_what_is_secret(self):
         run = self.run_program("belay-server", "config", "show", BELAY_DATABASE_URL="postgresql://u:hunter2@h/d")
         self.assertEqual(0, run.returncode, run.stderr)

@@ -38,3 +38,13 @@ enum err_code address_parse(
     *ret_port = (uint16_t)port;
     return ERR_OK;
 }
+
+enum err_code address_parse_listen(
+    const char *text, char ret_host[ADDRESS_HOST_BYTES], uint16_t *ret_port, struct err_info *err)
+{
+    if (address_parse(str_of(text), ret_host, ret_port) != ERR_OK) {
+        return ERR_SET(
+            err, ERR_INVALID, "address %s: unix:/path, host:port or [v6]:port expected", text);
+    }
+    return ERR_OK;
+}

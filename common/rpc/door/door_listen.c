@@ -327,13 +327,7 @@ static enum err_code listen_inet(
     char host[ADDRESS_HOST_BYTES];
     char port_text[8];
     uint16_t port = 0;
-    if (address_parse(str_of(options->address), host, &port) != ERR_OK) {
-        return ERR_SET(
-            err,
-            ERR_INVALID,
-            "address %s: unix:/path, host:port or [v6]:port expected",
-            options->address);
-    }
+    TRY(address_parse_listen(options->address, host, &port, err));
     (void)snprintf(port_text, sizeof(port_text), "%u", port);
     struct addrinfo hints = {
         .ai_family = AF_UNSPEC,
