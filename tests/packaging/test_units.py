@@ -55,6 +55,8 @@ class Units(unittest.TestCase):
     def test_an_agent_that_ends_leaves_its_sandboxes(self):
         self.assertEqual(["process"], self.setting("belay-agent-sandboxes", "KillMode"))
         self.assertEqual(["cpu io memory pids"], self.setting("belay-sandboxes", "Delegate"))
+        # Else one program that hears no SIGTERM would hold up the host's end for a minute and a half.
+        self.assertEqual(["10s"], self.setting("belay-sandboxes", "TimeoutStopSec"))
         self.assertIn("belay-sandboxes.service", self.setting("belay-agent-sandboxes", "Requires"))
         self.assertEqual(["belay-agent.service"], self.setting("belay-agent-sandboxes", "Conflicts"))
 
