@@ -156,6 +156,26 @@ static void test_a_terminal_has_a_size_and_a_controlling_session(void **unused)
     (void)signal(SIGINT, before);
 }
 
+/* The second layer: what the mounts allow and the list of paths does not. */
+static void test_landlock_narrows_what_may_be_written(void **unused)
+{
+    (void)unused;
+    static const char *const script = "true >/tmp/a && echo tmp; true >/sandbox/a && echo sandbox; "
+                                      "ls /usr >/dev/null && echo usr";
+    static const char *const narrow[] = { "/tmp", "/dev", "/proc", NULL };
+    struct fixture *fixture = fixture_create();
+    struct sandbox_spec spec = { .id = "wide", .want_landlock = true };
+    fixture_create_sandbox(fixture, &spec);
+    struct recorded_program *program = fixture_shell(fixture, "wide", script);
+    assert_string_equal(buf_text(&program->out), "tmp\nsandbox\nusr\n");
+    spec = (struct sandbox_spec){ .id = "narrow", .want_landlock = true, .read_write = narrow };
+    fixture_create_sandbox(fixture, &spec);
+    program = fixture_shell(fixture, "narrow", script);
+    assert_string_equal(buf_text(&program->out), "tmp\nusr\n");
+    assert_non_null(strstr(buf_text(&program->err), "Permission denied"));
+    fixture_destroy(fixture);
+}
+
 /* A shell that begins to read with the end of its input before it: it takes the terminal over and
  * loses what lay there. */
 static void test_a_terminals_end_of_input_is_not_lost(void **unused)
@@ -665,6 +685,7 @@ int main(void)
         cmocka_unit_test(test_input_reaches_the_program_and_its_end_too),
         cmocka_unit_test(test_a_reader_that_takes_nothing_stops_the_program),
         cmocka_unit_test(test_a_terminal_has_a_size_and_a_controlling_session),
+        cmocka_unit_test(test_landlock_narrows_what_may_be_written),
         cmocka_unit_test(test_a_terminals_end_of_input_is_not_lost),
         cmocka_unit_test(test_a_signal_reaches_the_group),
         cmocka_unit_test(test_stop_and_start_keep_the_workspace),

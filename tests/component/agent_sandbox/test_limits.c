@@ -37,6 +37,23 @@ static void assert_neighbour_answers(struct fixture *fixture)
     assert_string_equal(buf_text(&program->out), "here\n");
 }
 
+/* Goes off, says so at its limit, and stays there, while the neighbour is asked. */
+static struct recorded_program *set_off(
+    struct fixture *fixture, const char *id, const char *const *argv, const char *said)
+{
+    struct sandbox_exec exec = { .argv = argv };
+    uint64_t number = 0;
+    assert_ok(sandbox_exec(fixture->all, id, &exec, &number, NULL));
+    struct recorded_program *program = fixture_program(fixture, id, number);
+    for (int i = 0; i < 3000 && program->out.len < strlen(said) && !program->exited; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_string_equal(buf_text(&program->out), said);
+    assert_neighbour_answers(fixture);
+    assert_false(program->exited);
+    return program;
+}
+
 static void test_a_fork_bomb_stops_at_its_limit(void **unused)
 {
     (void)unused;
@@ -52,10 +69,40 @@ static void test_a_fork_bomb_stops_at_its_limit(void **unused)
                                  "    while n<200:\n"
                                  "        if os.fork()==0: signal.pause(); os._exit(0)\n"
                                  "        n+=1\n"
-                                 "except BlockingIOError: print('EAGAIN', n<24, flush=True)\n",
+                                 "except BlockingIOError: print('EAGAIN', n<24, flush=True)\n"
+                                 "signal.pause()\n",
                                  NULL };
-    struct recorded_program *program = fixture_run(fixture, "bomb", argv);
-    assert_string_equal(buf_text(&program->out), "EAGAIN True\n");
+    (void)set_off(fixture, "bomb", argv, "EAGAIN True\n");
+    fixture_destroy(fixture);
+}
+
+static void wait_for_kills(struct fixture *fixture, uint64_t least)
+{
+    for (int i = 0; i < 3000 && fixture->sample.oom_kills < least; i++) {
+        sandbox_measure(fixture->all, "bomb");
+        loop_step(fixture->loop, 10);
+    }
+    assert_true(fixture->sample.oom_kills >= least);
+}
+
+/* The neighbour answers while one after the other goes off. */
+static void test_memory_bombs_without_end_are_killed_beside_a_neighbour(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    need_native(fixture);
+    fixture_start(fixture, "neighbour");
+    fixture_create_sandbox(
+        fixture, &(struct sandbox_spec){ .id = "bomb", .memory_bytes = 64 << 20 });
+    const char *const argv[] = {
+        "sh", "-c", "while :; do python3 -c \"x=b'x'*(512<<20)\"; done 2>/dev/null", NULL
+    };
+    struct sandbox_exec exec = { .argv = argv };
+    uint64_t number = 0;
+    assert_ok(sandbox_exec(fixture->all, "bomb", &exec, &number, NULL));
+    wait_for_kills(fixture, 1);
+    assert_neighbour_answers(fixture);
+    wait_for_kills(fixture, fixture->sample.oom_kills + 2); /* they went on meanwhile */
     assert_neighbour_answers(fixture);
     fixture_destroy(fixture);
 }
@@ -72,11 +119,7 @@ static void test_a_memory_bomb_is_killed_and_counted(void **unused)
     struct recorded_program *program = fixture_run(fixture, "bomb", argv);
     assert_true(WIFSIGNALED(program->status) && WTERMSIG(program->status) == SIGKILL);
     assert_neighbour_answers(fixture);
-    sandbox_measure(fixture->all, "bomb");
-    for (int i = 0; i < 500 && fixture->sample.oom_kills == 0; i++) {
-        loop_step(fixture->loop, 10);
-    }
-    assert_true(fixture->sample.oom_kills > 0);
+    wait_for_kills(fixture, 1);
     fixture_destroy(fixture);
 }
 
@@ -173,18 +216,32 @@ static void test_full_places_say_so(void **unused)
     static const char *const script =
         "for place in /tmp /dev/shm /sandbox; do\n"
         "  head -c 200000000 /dev/zero >$place/fill 2>/dev/null && echo $place has no end\n"
+        "done\n"
+        "echo full; read line\n"
+        "for place in /tmp /dev/shm /sandbox; do\n"
         "  rm -f $place/fill; true >$place/again || echo $place is broken\n"
         "done\n"
-        "i=0; mkdir /tmp/many; while [ $i -lt 20000 ] && true >/tmp/many/$i; do i=$((i+1)); done 2>/dev/null\n"
-        "[ $i -lt 20000 ] && echo inodes end\n";
+        "for place in /tmp /sandbox; do\n"
+        "  i=0; mkdir $place/many\n"
+        "  while [ $i -lt 20000 ] && true >$place/many/$i; do i=$((i+1)); done 2>/dev/null\n"
+        "  [ $i -lt 20000 ] && echo inodes of $place end\n"
+        "done\n"
+        "read line\n";
+    static const char *const said = "full\ninodes of /tmp end\ninodes of /sandbox end\n";
     struct fixture *fixture = fixture_create();
     need_native(fixture);
     fixture_start(fixture, "neighbour");
     struct sandbox_spec spec = { .id = "bomb", .disk_bytes = 16 << 20, .tmp_bytes = 4 << 20 };
     fixture_create_sandbox(fixture, &spec);
-    struct recorded_program *program = fixture_shell(fixture, "bomb", script);
-    assert_string_equal(buf_text(&program->out), "inodes end\n");
+    const char *const argv[] = { "sh", "-c", script, NULL };
+    struct recorded_program *bomb = set_off(fixture, "bomb", argv, "full\n");
+    assert_ok(sandbox_input(fixture->all, "bomb", bomb->exec, STR("\n"), NULL));
+    for (int i = 0; i < 3000 && bomb->out.len < strlen(said); i++) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_string_equal(buf_text(&bomb->out), said);
     assert_neighbour_answers(fixture);
+    assert_false(bomb->exited);
     fixture_destroy(fixture);
 }
 
@@ -314,15 +371,14 @@ static void test_descriptors_run_out_inside_alone(void **unused)
     fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "bomb", .open_files = 64 });
     const char *const argv[] = { "python3",
                                  "-c",
-                                 "import socket\n"
+                                 "import signal,socket\n"
                                  "held=[]\n"
                                  "try:\n"
                                  "    while len(held)<100000: held.append(socket.socketpair())\n"
-                                 "except OSError as e: print(e.errno, len(held)<32)\n",
+                                 "except OSError as e: print(e.errno, len(held)<32, flush=True)\n"
+                                 "signal.pause()\n",
                                  NULL };
-    struct recorded_program *program = fixture_run(fixture, "bomb", argv);
-    assert_string_equal(buf_text(&program->out), "24 True\n");
-    assert_neighbour_answers(fixture);
+    (void)set_off(fixture, "bomb", argv, "24 True\n");
     fixture_destroy(fixture);
 }
 
@@ -416,6 +472,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_fork_bomb_stops_at_its_limit),
         cmocka_unit_test(test_a_memory_bomb_is_killed_and_counted),
+        cmocka_unit_test(test_memory_bombs_without_end_are_killed_beside_a_neighbour),
         cmocka_unit_test(test_a_spinning_program_gets_its_share),
         cmocka_unit_test(test_a_daemon_that_hears_no_signal_ends_at_a_stop),
         cmocka_unit_test(test_full_places_say_so),
