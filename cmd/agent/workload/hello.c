@@ -7,7 +7,8 @@
 enum {
     IMAGES_MAX = 256,
     PROTECTIONS_MAX = 8,
-    DRIVERS_MAX = 2
+    DRIVERS_MAX = 2,
+    REPORTS_BYTES = 768 * 1024 /* of a hello, which a server takes up to little more than 1 MiB */
 };
 
 struct listing {
@@ -138,6 +139,12 @@ static size_t count_sandboxes(const struct workload *workload)
     return count;
 }
 
+static void tell_later(void *context, const char *sandbox_id)
+{
+    struct workload *workload = context;
+    (void)map_put(workload->missed, str_of(sandbox_id), workload);
+}
+
 enum err_code workload_fill_hello(
     struct workload *workload,
     struct arena *arena,
@@ -159,5 +166,6 @@ enum err_code workload_fill_hello(
         count++;
     }
     hello->n_sandboxes = count;
+    report_drop_texts(hello->sandboxes, count, REPORTS_BYTES, tell_later, workload);
     return ERR_OK;
 }

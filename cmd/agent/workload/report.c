@@ -6,7 +6,8 @@
 
 enum {
     SIGNAL_STATUS = 128,
-    TIMEOUT_STATUS = 124
+    TIMEOUT_STATUS = 124,
+    FIELD_BYTES = 6 /* around a text or a message: key and length */
 };
 
 #define STATE(name) AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_##name
@@ -101,5 +102,34 @@ void report_fill(
     message->policy_error = CONST_CAST(char *, note->policy_error);
     if (info->status == SANDBOX_STATUS_ENDED) {
         fill_exit(message, info->exit);
+    }
+}
+
+static size_t text_bytes(const Agentgateway__V1__SandboxReport *report)
+{
+    return strlen(report->message) + strlen(report->policy_error);
+}
+
+void report_drop_texts(
+    Agentgateway__V1__SandboxReport **reports,
+    size_t count,
+    size_t most_bytes,
+    report_drop_fn on_drop,
+    void *context)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        bytes += protobuf_c_message_get_packed_size(&reports[i]->base) + FIELD_BYTES
+            - text_bytes(reports[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t text = text_bytes(reports[i]);
+        if (bytes + text <= most_bytes) {
+            bytes += text;
+        } else if (text > 0) {
+            reports[i]->message = CONST_CAST(char *, "");
+            reports[i]->policy_error = CONST_CAST(char *, "");
+            on_drop(context, reports[i]->sandbox_id);
+        }
     }
 }

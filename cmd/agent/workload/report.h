@@ -21,6 +21,17 @@ void report_fill(
     const struct note *note,
     struct wall_us now);
 
+typedef void (*report_drop_fn)(void *context, const char *sandbox_id);
+
+/* The texts (message, policy error) of those are left out, and told to on_drop, with which the
+ * reports together would be longer than so many bytes of a message. */
+void report_drop_texts(
+    Agentgateway__V1__SandboxReport **reports,
+    size_t count,
+    size_t most_bytes,
+    report_drop_fn on_drop,
+    void *context);
+
 /* It ended because it was ordered to: by the note, or, where that was lost, by its exit. */
 bool report_was_stopped(const struct sandbox_info *info, const struct note *note);
 

@@ -80,7 +80,8 @@ enum err_code workload_fill_capacity(
     Agentgateway__V1__Capacity *capacity,
     struct err_info *err) MUST_CHECK;
 
-/* One report per sandbox. Borrows from the arena until that is reset. ERR_LIMIT. */
+/* One report per sandbox; what their texts make it too long for goes without them, and is reported
+ * again by itself. Borrows from the arena until that is reset. ERR_LIMIT. */
 enum err_code workload_fill_hello(
     struct workload *workload,
     struct arena *arena,

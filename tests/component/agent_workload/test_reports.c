@@ -4,6 +4,7 @@
 #include "cmd/agent/proxy/policy.h"
 #include "cmd/agent/workload/duties.h"
 #include "cmd/agent/workload/note.h"
+#include "cmd/agent/workload/report.h"
 #include "common/base/cleanup.h"
 #include "common/sys/fd.h"
 #include "common/sys/file.h"
@@ -525,6 +526,54 @@ static void test_lines_that_wait_for_the_disk_are_not_told_as_lost(void **state)
     assert_int_equal(world->lost, 0);
 }
 
+static void count_dropped(void *context, const char *sandbox_id)
+{
+    size_t *dropped = context;
+    assert_int_equal(strncmp(sandbox_id, "sbx_", 4), 0);
+    (*dropped)++;
+}
+
+/* However many sandboxes failed with much to say, a hello holds all of them and fits. */
+static void test_a_hello_of_many_words_fits(void **state)
+{
+    enum {
+        MANY = 4096,
+        MOST = 768 * 1024,
+        ID = 37
+    };
+
+    (void)state;
+    size_t dropped = 0;
+    char text[512];
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    struct report *reports = mem_alloc_array(MANY, sizeof(*reports));
+    Agentgateway__V1__ControlHello hello = AGENTGATEWAY__V1__CONTROL_HELLO__INIT;
+    hello.sandboxes = mem_alloc_array(MANY, sizeof(void *));
+    hello.n_sandboxes = MANY;
+    for (size_t i = 0; i < MANY; i++) {
+        agentgateway__v1__sandbox_report__init(&reports[i].message);
+        reports[i].message.sandbox_id = mem_printf("sbx_%0*zu", ID, i);
+        reports[i].message.sequence = UINT64_MAX;
+        reports[i].message.message = text;
+        reports[i].message.policy_error = text;
+        hello.sandboxes[i] = &reports[i].message;
+    }
+    report_drop_texts(hello.sandboxes, MANY, MOST, count_dropped, &dropped);
+    assert_true(protobuf_c_message_get_packed_size(&hello.base) <= MOST);
+    assert_string_equal(reports[0].message.message, text); /* what fits is told */
+    assert_string_equal(reports[MANY - 1].message.message, "");
+    assert_true(dropped > 0 && dropped < MANY);
+    dropped = 0;
+    report_drop_texts(hello.sandboxes, 1, MOST, count_dropped, &dropped);
+    assert_int_equal(dropped, 0);
+    for (size_t i = 0; i < MANY; i++) {
+        mem_free(reports[i].message.sandbox_id);
+    }
+    mem_free(hello.sandboxes);
+    mem_free(reports);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -539,6 +588,7 @@ int main(void)
         TEST(test_a_disk_that_takes_no_number_keeps_nobody_offline),
         TEST(test_while_offline_nothing_is_spent),
         TEST(test_fewer_slots_hide_no_sandbox),
+        cmocka_unit_test(test_a_hello_of_many_words_fits),
         TEST(test_lines_that_wait_for_the_disk_are_not_told_as_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
