@@ -674,6 +674,17 @@ class Policies(SandboxCase):
             revision = self.shell.GetSandboxPolicyStatus(name="policy", version=3).revision
             return revision if revision.status == V.POLICY_STATUS_FAILED else None
         self.assertEqual("no such thing", eventually(failed, "3 has failed").load_error)
+        standing = self.shell.GetSandboxConfig(sandbox_id=sandbox.metadata.id)
+        self.assertEqual((2, "two.example"), (standing.version, standing.policy.network_policies["web"].endpoints[0].host))
+        same = self.shell.UpdateConfig(name="policy", policy=self.policy("two.example", 443))
+        self.assertEqual((2, standing.policy_hash), (same.version, same.policy_hash))
+        rule = policy_types.NetworkPolicyRule(endpoints=[policy_types.NetworkEndpoint(host="more.example", port=443)],
+                                              binaries=[policy_types.NetworkBinary(path="/**")])
+        merged = self.shell.UpdateConfig(name="policy", merge_operations=[
+            V.PolicyMergeOperation(add_rule=V.AddNetworkRule(rule_name="more", rule=rule))])
+        self.assertEqual(4, merged.version)  # numbers are not given twice
+        rules = agent.take("sandbox_policy").policy.network_policies
+        self.assertEqual(("two.example", "more.example"), tuple(rules[name].endpoints[0].host for name in ("web", "more")))
 
     def test_merges(self):
         agent = self.offer("merge")

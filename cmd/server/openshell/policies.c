@@ -33,6 +33,17 @@ static enum err_code find_revision(
         api->work->conn, api->workspace_id, &filter, api->arena, ret_record, err);
 }
 
+/* What the next revision is built upon, and what a reader sees: one that failed is neither. */
+static enum err_code find_standing(
+    struct api_call *api,
+    const char *sandbox_id,
+    struct sandbox_policy_record *ret_record,
+    struct err_info *err)
+{
+    return store_sandbox_policy_standing(
+        api->work->conn, api->workspace_id, str_of(sandbox_id), api->arena, ret_record, err);
+}
+
 OPENSHELL_HANDLER(get_sandbox_config)
 {
     const Openshell__Sandbox__V1__GetSandboxConfigRequest *request =
@@ -42,7 +53,7 @@ OPENSHELL_HANDLER(get_sandbox_config)
     struct sandbox_policy_record revision;
     TRY(store_sandbox_get(
         api->work->conn, api->workspace_id, str_of(request->sandbox_id), api->arena, &record, err));
-    TRY(find_revision(api, record.id, 0, &revision, err));
+    TRY(find_standing(api, record.id, &revision, err));
     Openshell__Sandbox__V1__GetSandboxConfigResponse *reply =
         wire_new(api->arena, &openshell__sandbox__v1__get_sandbox_config_response__descriptor);
     if (reply == NULL) {
@@ -137,19 +148,20 @@ static enum err_code check_request(
     return ERR_OK;
 }
 
-/* The policy as it shall be: the one given, or the newest with the operations applied. */
+/* The policy as it shall be: the one given, or the one that stands with the operations applied.
+ */
 static enum err_code next_policy(
     struct api_call *api,
     const Openshell__V1__UpdateConfigRequest *request,
-    const struct sandbox_policy_record *newest,
+    const struct sandbox_policy_record *standing,
     sandbox_policy_type **ret_policy,
     struct err_info *err)
 {
     const struct map_context context = map_context_of(api);
-    const sandbox_policy_type *before = map_policy(&context, newest->policy);
+    const sandbox_policy_type *before = map_policy(&context, standing->policy);
     sandbox_policy_type *after = request->policy;
     if (after == NULL) {
-        after = map_policy(&context, newest->policy);
+        after = map_policy(&context, standing->policy);
     }
     if (before == NULL || after == NULL) {
         return API_OUT_OF_MEMORY(err);
@@ -209,7 +221,7 @@ static enum err_code change_policy(
     struct err_info *err)
 {
     const struct lifecycle self = openshell_lifecycle(api);
-    struct sandbox_policy_record newest;
+    struct sandbox_policy_record standing;
     sandbox_policy_type *policy = NULL;
     char *hash = arena_alloc(api->arena, POLICY_HASH_TEXT_BYTES);
     AUTO_BUF struct buf annotations = BUF_INIT(JSON_BYTES);
@@ -217,17 +229,18 @@ static enum err_code change_policy(
     if (hash == NULL || !buf_ok(&annotations)) {
         return ERR_SET(err, ERR_INVALID, "annotations: at most %d bytes", JSON_BYTES);
     }
-    TRY(find_revision(api, record->id, 0, &newest, err));
-    TRY(next_policy(api, request, &newest, &policy, err));
+    TRY(find_standing(api, record->id, &standing, err));
+    TRY(next_policy(api, request, &standing, &policy, err));
     TRY(policy_hash(policy, hash, err));
-    if (!str_equal(str_of(hash), str_of(newest.hash))) {
+    reply->version = (uint32_t)standing.version;
+    if (!str_equal(str_of(hash), str_of(standing.hash))) {
         const struct sandbox_policy_record said = { .hash = hash,
                                                     .annotations = buf_text(&annotations) };
         record->policy_version++;
         TRY(lifecycle_send_policy(&self, record, policy, err));
         TRY(add_revision(api, record, policy, &said, err));
+        reply->version = (uint32_t)record->policy_version;
     }
-    reply->version = (uint32_t)record->policy_version;
     reply->policy_hash = hash;
     return ERR_OK;
 }

@@ -162,8 +162,8 @@ enum err_code store_sandbox_life_list(
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
-/* struct sandbox_record of any workspace, by workspace and id: PROVISIONING or READY while the agent
- * was last seen before seen_before, or made before created_before and never reported. */
+/* struct sandbox_record of any workspace, by workspace and id: PROVISIONING or READY while the
+ * agent was last seen before seen_before, or made before created_before and never reported. */
 enum err_code store_sandbox_life_overdue(
     struct sql_conn *conn,
     const struct sandbox_overdue_filter *filter,
@@ -181,6 +181,15 @@ enum err_code store_sandbox_policy_get(
     struct sql_conn *conn,
     int64_t workspace_id,
     const struct sandbox_policy_filter *filter,
+    struct arena *arena,
+    struct sandbox_policy_record *ret_record,
+    struct err_info *err) MUST_CHECK;
+/* What stands: the newest that has not failed to load; where all have, the newest. ERR_NOT_FOUND
+ * with a text. */
+enum err_code store_sandbox_policy_standing(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view sandbox_id,
     struct arena *arena,
     struct sandbox_policy_record *ret_record,
     struct err_info *err) MUST_CHECK;

@@ -98,6 +98,14 @@ WHERE workspace_id = $1 AND sandbox_id = $2 AND (CAST($3 AS bigint) = 0 OR versi
 ORDER BY version DESC
 LIMIT 1
 
+-- name: sandbox_policy_standing
+-- $1 workspace, $2 sandbox: the newest that has not failed, or, where all have, the newest
+SELECT sandbox_id, version, status, policy, hash, load_error, annotations, created_by, created_at, loaded_at
+FROM sandbox_policy
+WHERE workspace_id = $1 AND sandbox_id = $2
+ORDER BY CASE WHEN status = 3 THEN 1 ELSE 0 END, version DESC
+LIMIT 1
+
 -- name: sandbox_policy_list
 -- $1 workspace, $2 sandbox, $3 offset, $4 limit
 SELECT sandbox_id, version, status, policy, hash, load_error, annotations, created_by, created_at, loaded_at

@@ -51,6 +51,16 @@ enum err_code store_sandbox_policy_add(
         err);
 }
 
+static enum err_code find(
+    const struct store_ask *ask,
+    struct arena *arena,
+    struct sandbox_policy_record *ret_record,
+    struct err_info *err)
+{
+    enum err_code code = store_select_one(ask, &policy_type, arena, ret_record, err);
+    return code == ERR_NOT_FOUND ? ERR_SET(err, ERR_NOT_FOUND, "policy revision not found") : code;
+}
+
 enum err_code store_sandbox_policy_get(
     struct sql_conn *conn,
     int64_t workspace_id,
@@ -59,17 +69,33 @@ enum err_code store_sandbox_policy_get(
     struct sandbox_policy_record *ret_record,
     struct err_info *err)
 {
-    enum err_code code = store_select_one(
+    return find(
         STORE_ASK(
             conn,
             &SQL_SANDBOX_POLICY_BY_VERSION,
             SQL_ARGS(
                 SQL_INT(workspace_id), SQL_VIEW(filter->sandbox_id), SQL_INT(filter->version))),
-        &policy_type,
         arena,
         ret_record,
         err);
-    return code == ERR_NOT_FOUND ? ERR_SET(err, ERR_NOT_FOUND, "policy revision not found") : code;
+}
+
+enum err_code store_sandbox_policy_standing(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view sandbox_id,
+    struct arena *arena,
+    struct sandbox_policy_record *ret_record,
+    struct err_info *err)
+{
+    return find(
+        STORE_ASK(
+            conn,
+            &SQL_SANDBOX_POLICY_STANDING,
+            SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(sandbox_id))),
+        arena,
+        ret_record,
+        err);
 }
 
 enum err_code store_sandbox_policy_list(
