@@ -296,12 +296,25 @@ class Placement(SandboxCase):
         }
         bad["only tcp"] = bad.pop("websocket")
         bad["65537 characters"] = self.template(driver_config={"native": {"note": "v" * 65537}})
+        bad["\"limit\" is not known; limits and requests"] = self.template(resources={"limit": {"cpu": "1"}})
+        bad["resources.limits: must be an object"] = self.template(resources={"limits": "x"})
+        bad["driver_config.native: must be an object"] = self.template(driver_config={"native": 5})
+        bad["log_level: trace, debug, info, warn or error"] = V.SandboxSpec(log_level="nonsense")
+        bad["argument 1: 131072 bytes, at most 131071"] = V.SandboxSpec(command=["a", "x" * 131072])
+        bad["no newline"] = V.SandboxSpec(environment={"A\nB": "v"})
+        bad["129 entries"] = V.SandboxSpec(environment={f"K{i}": "" for i in range(100)}, template=V.SandboxTemplate(
+            environment={f"K{i}": "" for i in range(50, 129)}))
+        bad["of 262144"] = V.SandboxSpec(environment={f"K{i}": "v" * 8000 for i in range(20)}, template=V.SandboxTemplate(
+            environment={f"T{i}": "v" * 8000 for i in range(20)}))
         for word, spec in bad.items():
             self.refused(Code.INVALID_ARGUMENT, lambda s=spec: self.create("bad", agent, s), word)
         self.refused(Code.FAILED_PRECONDITION, lambda: self.create("p", agent, V.SandboxSpec(providers=["x"])), "provider")
         self.assertEqual(0, self.server.database.number("SELECT COUNT(*) FROM sandbox"))
         large = self.template(driver_config={"native": {"note": "v" * 65000}})  # one text may take nearly all of it
         self.assertEqual(large, self.create("large", agent, large).spec)
+        most = V.SandboxSpec(environment={f"K{i}": "" for i in range(100)}, log_level="Debug", command=["a", "x" * 131071],
+                             template=V.SandboxTemplate(environment={f"K{i}": "" for i in range(28, 128)}))
+        self.assertEqual(most, self.create("most", agent, most).spec)
 
     @staticmethod
     def template(**structs):

@@ -14,6 +14,7 @@ enum {
     ENVIRONMENT_VALUE_MAX = 8192,
     ENVIRONMENT_BYTES = 256 * 1024,
     COMMAND_BYTES = 256 * 1024,
+    ARGUMENT_BYTES = 128 * 1024 - 1, /* what Linux takes of one */
     STRUCT_BYTES = 64 * 1024,
     PROVIDERS_MAX = 32,
     CPU_MILLIS = 1000, /* where nothing is asked for */
@@ -51,11 +52,12 @@ enum err_code spec_check_name(struct str_view name, struct err_info *err)
 static enum err_code check_variable(
     const char *field, struct str_view key, struct str_view value, struct err_info *err)
 {
-    if (key.len == 0 || key.len > ENVIRONMENT_KEY_MAX || memchr(key.ptr, '=', key.len) != NULL) {
+    if (key.len == 0 || key.len > ENVIRONMENT_KEY_MAX || memchr(key.ptr, '=', key.len) != NULL
+        || memchr(key.ptr, '\n', key.len) != NULL) {
         return ERR_SET(
             err,
             ERR_INVALID,
-            "%s: a name has 1 to %d bytes and no '='",
+            "%s: a name has 1 to %d bytes, no '=' and no newline",
             field,
             ENVIRONMENT_KEY_MAX);
     }
@@ -112,7 +114,17 @@ static enum err_code check_command(const Openshell__V1__SandboxSpec *spec, struc
 {
     size_t bytes = 0;
     for (size_t i = 0; i < spec->n_command; i++) {
-        bytes += strlen(spec->command[i]) + 1;
+        size_t length = strlen(spec->command[i]);
+        bytes += length + 1;
+        if (length > ARGUMENT_BYTES) {
+            return ERR_SET(
+                err,
+                ERR_INVALID,
+                "spec.command: argument %zu: %zu bytes, at most %d",
+                i,
+                length,
+                ARGUMENT_BYTES);
+        }
     }
     if (spec->n_command > 0 && spec->command[0][0] == '\0') {
         return ERR_SET(err, ERR_INVALID, "spec.command: the program's name is empty");
@@ -142,13 +154,25 @@ static const Google__Protobuf__Value *member(
     return NULL;
 }
 
+/* Of a struct whose members are objects. */
 static const Google__Protobuf__Struct *object(
     const Google__Protobuf__Struct *value, const char *name)
 {
     const Google__Protobuf__Value *found = member(value, name);
-    bool is_object =
-        found != NULL && found->kind_case == GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE;
-    return is_object ? found->struct_value : NULL;
+    return found == NULL ? NULL : found->struct_value;
+}
+
+static enum err_code check_objects(
+    const char *field, const Google__Protobuf__Struct *value, struct err_info *err)
+{
+    for (size_t i = 0; value != NULL && i < value->n_fields; i++) {
+        const Google__Protobuf__Value *found = value->fields[i]->value;
+        if (found == NULL || found->kind_case != GOOGLE__PROTOBUF__VALUE__KIND_STRUCT_VALUE) {
+            return ERR_SET(
+                err, ERR_INVALID, "%s.%.64s: must be an object", field, value->fields[i]->key);
+        }
+    }
+    return ERR_OK;
 }
 
 static const struct resource {
@@ -226,14 +250,29 @@ static enum err_code check_resource_names(
     return ERR_OK;
 }
 
+static enum err_code check_resources(const Google__Protobuf__Struct *asked, struct err_info *err)
+{
+    for (size_t i = 0; asked != NULL && i < asked->n_fields; i++) {
+        struct str_view key = str_of(asked->fields[i]->key);
+        if (!str_equal(key, STR("limits")) && !str_equal(key, STR("requests"))) {
+            return ERR_SET(
+                err,
+                ERR_INVALID,
+                "spec.template.resources: \"%.64s\" is not known; limits and requests are",
+                key.ptr);
+        }
+    }
+    TRY(check_objects("spec.template.resources", asked, err));
+    TRY(check_resource_names("limits", object(asked, "limits"), err));
+    return check_resource_names("requests", object(asked, "requests"), err);
+}
+
 /* The limit is what a sandbox gets and what placement counts; a request without a limit is one. */
 static enum err_code read_resources(
     const Google__Protobuf__Struct *asked, struct placement_room *room, struct err_info *err)
 {
     const Google__Protobuf__Struct *limits = object(asked, "limits");
     const Google__Protobuf__Struct *requests = object(asked, "requests");
-    TRY(check_resource_names("limits", limits, err));
-    TRY(check_resource_names("requests", requests, err));
     for (size_t i = 0; i < ARRAY_LENGTH(resources); i++) {
         int64_t *amount = (int64_t *)(void *)((char *)room + resources[i].offset);
         const Google__Protobuf__Value *value = member(limits, resources[i].name);
@@ -251,7 +290,9 @@ static enum err_code check_template(
     const Openshell__V1__SandboxTemplate *template, struct spec_facts *facts, struct err_info *err)
 {
     TRY(check_struct("spec.template.resources", template->resources, err));
+    TRY(check_resources(template->resources, err));
     TRY(check_struct("spec.template.driver_config", template->driver_config, err));
+    TRY(check_objects("spec.template.driver_config", template->driver_config, err));
     CHECK_ENVIRONMENT(
         "spec.template.environment", template->environment, template->n_environment, err);
     bool shares_users = template->has_user_namespaces_case
@@ -275,6 +316,53 @@ static enum err_code check_template(
     return ERR_OK;
 }
 
+static enum err_code check_log_level(struct str_view level, struct err_info *err)
+{
+    static const char *const known[] = { "", "trace", "debug", "info", "warn", "error" };
+
+    for (size_t i = 0; i < ARRAY_LENGTH(known); i++) {
+        if (str_equal_fold(level, str_of(known[i]))) {
+            return ERR_OK;
+        }
+    }
+    return ERR_SET(
+        err,
+        ERR_INVALID,
+        "spec.log_level: trace, debug, info, warn or error, not \"%.32s\"",
+        level.ptr);
+}
+
+/* The spec's own stand before the template's, so what both name counts once, as the spec has it. */
+static enum err_code check_environments(
+    const Openshell__V1__SandboxSpec *spec, struct err_info *err)
+{
+    const Openshell__V1__SandboxTemplate *template = spec->template_;
+    size_t count = spec->n_environment;
+    size_t bytes = 0;
+    for (size_t i = 0; i < spec->n_environment; i++) {
+        bytes += strlen(spec->environment[i]->key) + strlen(spec->environment[i]->value);
+    }
+    for (size_t i = 0; template != NULL && i < template->n_environment; i++) {
+        const char *key = template->environment[i]->key;
+        bool is_own = false;
+        for (size_t k = 0; k < spec->n_environment && !is_own; k++) {
+            is_own = str_equal(str_of(spec->environment[k]->key), str_of(key));
+        }
+        count += is_own ? 0 : 1;
+        bytes += is_own ? 0 : strlen(key) + strlen(template->environment[i]->value);
+    }
+    return count <= ENVIRONMENT_MAX && bytes <= ENVIRONMENT_BYTES
+        ? ERR_OK
+        : ERR_SET(
+            err,
+            ERR_INVALID,
+            "spec.environment: with the template's %zu entries of %zu bytes, at most %d of %d",
+            count,
+            bytes,
+            ENVIRONMENT_MAX,
+            ENVIRONMENT_BYTES);
+}
+
 enum err_code spec_check(
     const Openshell__V1__SandboxSpec *spec, struct spec_facts *ret_facts, struct err_info *err)
 {
@@ -295,6 +383,8 @@ enum err_code spec_check(
     if (spec->template_ != NULL) {
         TRY(check_template(spec->template_, &facts, err));
     }
+    TRY(check_environments(spec, err));
+    TRY(check_log_level(str_of(spec->log_level), err));
     TRY(read_resources(
         spec->template_ == NULL ? NULL : spec->template_->resources, &facts.room, err));
     if (spec->policy != NULL) {
