@@ -395,6 +395,7 @@ class Reading(SandboxCase):
             names = lambda **f: [s.metadata.name for s in self.shell.ListSandboxes(**f).sandboxes]
             self.assertEqual(["many"] + [f"many-{i}" for i in range(1000, 1999)], names(limit=1000))
             self.assertEqual(["many-1998", "many-1999"], names(offset=999))
+            self.assertEqual(100, len(names()))
             self.assertEqual(["many-1999"], names(offset=1000, all_workspaces=True))
             self.assertEqual([f"many-{i}" for i in range(1000, 2000, 100)], names(offset=1, label_selector="team=x"))
         finally:
@@ -466,6 +467,19 @@ class Reading(SandboxCase):
         self.assertEqual([], logs(sources=["gateway"]))
         self.assertEqual(254, len(logs(sources=["sandbox"])))
         self.assertEqual(254, len(logs()))
+
+    def test_a_log_of_many(self):
+        agent = self.offer("wordy")
+        sandbox = self.ready("wordy", agent)
+        self.lines(agent, sandbox, (int(time.time() * 1e6), 2, "sandbox.log", "again"))
+        logs = lambda **fields: self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id, **fields)
+        copied = "workspace_id, agent_id, time_us, received_at, severity, kind, device, text, attributes"
+        eventually(lambda: logs().buffer_total == 1, "the line")
+        self.server.database.query(
+            f"INSERT INTO event ({copied}) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2100) "
+            f"SELECT {copied} FROM event, n WHERE kind = 'sandbox.log' AND device = '{sandbox.metadata.id}'")
+        for answer, count in ((logs(), 2000), (logs(lines=5), 5), (logs(min_level="error"), 0)):
+            self.assertEqual((count, 2101), (len(answer.logs), answer.buffer_total))
 
     def test_a_watch_is_woken_by_what_leaves_no_event(self):
         agent = self.offer("woken")

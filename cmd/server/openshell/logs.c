@@ -46,6 +46,8 @@ OPENSHELL_HANDLER(get_sandbox_logs)
         TRY(store_event_of_device(
             api->work->conn, api->workspace_id, &ask, api->arena, &list, err));
     }
+    int64_t total = 0;
+    TRY(store_event_count_of_device(api->work->conn, api->workspace_id, ask.device, &total, err));
     Openshell__V1__GetSandboxLogsResponse *reply =
         wire_new(api->arena, &openshell__v1__get_sandbox_logs_response__descriptor);
     if (reply == NULL
@@ -60,7 +62,7 @@ OPENSHELL_HANDLER(get_sandbox_logs)
         }
     }
     reply->n_logs = list.count;
-    reply->buffer_total = (uint32_t)list.count;
+    reply->buffer_total = total > UINT32_MAX ? UINT32_MAX : (uint32_t)total;
     *ret_reply = &reply->base;
     return ERR_OK;
 }

@@ -218,6 +218,20 @@ enum err_code store_event_of_device_newer(
         err);
 }
 
+enum err_code store_event_count_of_device(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view device,
+    int64_t *ret_count,
+    struct err_info *err)
+{
+    return store_select_int(
+        STORE_ASK(
+            conn, &SQL_EVENT_COUNT_OF_DEVICE, SQL_ARGS(SQL_INT(workspace_id), SQL_VIEW(device))),
+        ret_count,
+        err);
+}
+
 enum err_code store_event_last_id(
     struct sql_conn *conn, int64_t workspace_id, int64_t *ret_id, struct err_info *err)
 {

@@ -85,6 +85,13 @@ enum err_code store_event_of_device(
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
+/* Of its log lines, all there are. */
+enum err_code store_event_count_of_device(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct str_view device,
+    int64_t *ret_count,
+    struct err_info *err) MUST_CHECK;
 /* struct event_record of any kind, in order, after filter->after_id. */
 enum err_code store_event_of_device_newer(
     struct sql_conn *conn,

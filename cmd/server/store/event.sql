@@ -60,6 +60,10 @@ WHERE e.workspace_id = $1 AND e.device = $2 AND e.device <> '' AND ((CAST($3 AS 
 ORDER BY e.id DESC
 LIMIT $6
 
+-- name: event_count_of_device
+-- $1 workspace, $2 device: its log lines, whatever is asked of them
+SELECT COUNT(*) FROM event e WHERE e.workspace_id = $1 AND e.device = $2 AND e.device <> '' AND e.kind = 'sandbox.log'
+
 -- name: event_of_device_newer
 -- $1 workspace, $2 device, $3 id after which, $4 limit; in order
 SELECT e.id, e.agent_id, a.name, e.time_us, e.received_at, e.severity, e.kind, e.device, e.text, e.attributes, w.name
