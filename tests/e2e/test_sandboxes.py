@@ -480,6 +480,12 @@ class Reading(SandboxCase):
             f"SELECT {copied} FROM event, n WHERE kind = 'sandbox.log' AND device = '{sandbox.metadata.id}'")
         for answer, count in ((logs(), 2000), (logs(lines=5), 5), (logs(min_level="error"), 0)):
             self.assertEqual((count, 2101), (len(answer.logs), answer.buffer_total))
+        # What clients take of a message is 4 MiB: the newest lines that fit.
+        long = "substr(text, 1, 0) || " + ("repeat('x', 8000)" if self.server.database.url else "hex(zeroblob(4000))")
+        self.server.database.query(f"UPDATE event SET text = {long} WHERE kind = 'sandbox.log'")
+        answer = logs()
+        self.assertEqual(2101, answer.buffer_total)
+        self.assertIn(answer.ByteSize(), range(4 * 1024 * 1024 - 1024 - 8200, 4 * 1024 * 1024))
 
     def test_a_watch_is_woken_by_what_leaves_no_event(self):
         agent = self.offer("woken")

@@ -7,6 +7,8 @@
 enum {
     LINES_DEFAULT = 2000,
     LINES_MAX = 10000,
+    ANSWER_BYTES = 4 * 1024 * 1024 - 1024, /* what clients take, which is 4 MiB of a message */
+    FIELD_BYTES = 6,                       /* before a line: key and length */
     TAIL_DEFAULT = 200,
     TAIL_MAX = 2000,
     ID_BYTES = 65
@@ -21,6 +23,33 @@ static int64_t since_us(int64_t since_ms)
         return INT64_MIN;
     }
     return since_ms > INT64_MAX / MAP_US_PER_MS ? INT64_MAX : since_ms * MAP_US_PER_MS;
+}
+
+/* The newest of the list that fit into an answer, oldest of them first; logs has room for all. */
+static enum err_code fill_lines(
+    const struct map_context *context,
+    const struct store_list *list,
+    Openshell__V1__GetSandboxLogsResponse *reply,
+    struct err_info *err)
+{
+    const struct event_record *records = list->records; /* newest first */
+    size_t left = ANSWER_BYTES;
+    size_t count = 0;
+    for (; count < list->count; count++) {
+        Openshell__V1__SandboxLogLine *line = map_log_line(context, &records[count]);
+        if (line == NULL) {
+            return API_OUT_OF_MEMORY(err);
+        }
+        size_t bytes = protobuf_c_message_get_packed_size(&line->base) + FIELD_BYTES;
+        if (bytes > left) {
+            break;
+        }
+        left -= bytes;
+        reply->logs[list->count - 1 - count] = line;
+    }
+    reply->logs += list->count - count;
+    reply->n_logs = count;
+    return ERR_OK;
 }
 
 OPENSHELL_HANDLER(get_sandbox_logs)
@@ -54,14 +83,7 @@ OPENSHELL_HANDLER(get_sandbox_logs)
         || (reply->logs = arena_alloc(api->arena, (list.count + 1) * sizeof(void *))) == NULL) {
         return API_OUT_OF_MEMORY(err);
     }
-    const struct event_record *records = list.records;
-    for (size_t i = 0; i < list.count; i++) {
-        reply->logs[i] = map_log_line(&context, &records[list.count - 1 - i]);
-        if (reply->logs[i] == NULL) {
-            return API_OUT_OF_MEMORY(err);
-        }
-    }
-    reply->n_logs = list.count;
+    TRY(fill_lines(&context, &list, reply, err));
     reply->buffer_total = total > UINT32_MAX ? UINT32_MAX : (uint32_t)total;
     *ret_reply = &reply->base;
     return ERR_OK;
