@@ -383,6 +383,23 @@ class Reading(SandboxCase):
         finally:
             self.server.database.query("UPDATE sandbox SET annotations = '{}'")
 
+    def test_a_list_of_large_ones_is_no_larger_than_clients_take(self):
+        agent = self.offer("huge", cpus=64, memory_bytes=64 << 30, disk_bytes=64 << 30, sandboxes=64)
+        spec = V.SandboxSpec(environment={f"K{i}": "v" * 8000 for i in range(30)}, command=["x" * 120000] * 2)
+        for i in range(12):
+            self.create(f"huge-{i:02}", agent, spec)
+        names = lambda **f: [s.metadata.name for s in self.shell.ListSandboxes(**f).sandboxes]
+        all_of_them = [f"huge-{i:02}" for i in range(12)]
+        try:
+            self.refused(Code.RESOURCE_EXHAUSTED, lambda: names(limit=20), "limit of 8 fits")
+            self.assertEqual(all_of_them[:8], names(limit=8))
+            self.assertEqual(all_of_them[8:], names(offset=8))
+            listed = self.server.cli("sandbox", "list", "--no-headers").stdout
+            self.assertEqual(all_of_them, [line.split()[0] for line in listed.splitlines()])
+        finally:
+            for name in all_of_them:
+                self.shell.DeleteSandbox(name=name, metadata=(("belay-force", "true"),))
+
     def test_a_list_of_many(self):
         self.create("many", self.offer("many"), labels={"team": "x"})
         copied = "agent_id, phase, annotations, spec, cpu_millis, memory_bytes, disk_bytes, policy_version, created_by, " \

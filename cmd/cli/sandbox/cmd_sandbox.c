@@ -50,11 +50,18 @@ static enum err_code list(struct cli *cli)
     }
     request.workspace = request.all_workspaces ? cli_text(cli, "") : connection_workspace(cli);
     request.label_selector = cli_text(cli, args_text(cli->args, "selector"));
+    size_t most = PAGE_SIZE;
     for (bool is_last = false; !is_last && (limit == 0 || all->n_sandboxes < limit);) {
-        size_t left = limit == 0 ? PAGE_SIZE : limit - all->n_sandboxes;
+        size_t left = limit == 0 ? most : limit - all->n_sandboxes;
         request.offset = (uint32_t)all->n_sandboxes;
-        request.limit = (uint32_t)(left < PAGE_SIZE ? left : PAGE_SIZE);
-        TRY(read_page(cli, &request, all, &is_last));
+        request.limit = (uint32_t)(left < most ? left : most);
+        enum err_code code = read_page(cli, &request, all, &is_last);
+        if (code != ERR_LIMIT || request.limit == 1) {
+            TRY(code);
+        } else { /* sandboxes of much to say: fewer of them fit into an answer */
+            most = request.limit / 2;
+            cli->err = (struct err_info)ERR_INFO_INIT;
+        }
     }
     if (all->n_sandboxes == 0 && !output_is_structured(cli)) {
         output_note(cli, "No sandbox here. To make one: belay sandbox create");

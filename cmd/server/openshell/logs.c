@@ -7,8 +7,6 @@
 enum {
     LINES_DEFAULT = 2000,
     LINES_MAX = 10000,
-    ANSWER_BYTES = 4 * 1024 * 1024 - 1024, /* what clients take, which is 4 MiB of a message */
-    FIELD_BYTES = 6,                       /* before a line: key and length */
     TAIL_DEFAULT = 200,
     TAIL_MAX = 2000,
     ID_BYTES = 65
@@ -33,14 +31,14 @@ static enum err_code fill_lines(
     struct err_info *err)
 {
     const struct event_record *records = list->records; /* newest first */
-    size_t left = ANSWER_BYTES;
+    size_t left = MAP_ANSWER_BYTES;
     size_t count = 0;
     for (; count < list->count; count++) {
         Openshell__V1__SandboxLogLine *line = map_log_line(context, &records[count]);
         if (line == NULL) {
             return API_OUT_OF_MEMORY(err);
         }
-        size_t bytes = protobuf_c_message_get_packed_size(&line->base) + FIELD_BYTES;
+        size_t bytes = protobuf_c_message_get_packed_size(&line->base) + MAP_FIELD_BYTES;
         if (bytes > left) {
             break;
         }

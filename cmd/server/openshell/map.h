@@ -9,7 +9,9 @@
 #include "proto/openshell/v1/openshell.pb-c.h"
 
 enum {
-    MAP_US_PER_MS = 1000
+    MAP_US_PER_MS = 1000,
+    MAP_ANSWER_BYTES = 4 * 1024 * 1024 - 1024, /* what clients take, which is 4 MiB of a message */
+    MAP_FIELD_BYTES = 6                        /* before an entry of a list: key and length */
 };
 
 Openshell__V1__Sandbox *map_sandbox(

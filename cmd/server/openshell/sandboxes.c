@@ -169,6 +169,7 @@ struct listing {
     bool is_selected; /* else every sandbox matches */
     size_t skip;
     size_t limit;
+    size_t bytes; /* of the answer so far */
     Openshell__V1__ListSandboxesResponse *reply;
 };
 
@@ -185,6 +186,16 @@ static enum err_code add_sandbox(
     Openshell__V1__Sandbox *sandbox = map_sandbox(&context, &record);
     if (sandbox == NULL) {
         return API_OUT_OF_MEMORY(err);
+    }
+    size_t count = listing->reply->n_sandboxes;
+    listing->bytes += protobuf_c_message_get_packed_size(&sandbox->base) + MAP_FIELD_BYTES;
+    if (listing->bytes > MAP_ANSWER_BYTES && count > 0) {
+        return ERR_SET(
+            err,
+            ERR_LIMIT,
+            "limit: the answer would be larger than the 4 MiB that clients take; here a limit of "
+            "%zu fits",
+            count);
     }
     listing->reply->sandboxes[listing->reply->n_sandboxes++] = sandbox;
     return ERR_OK;
