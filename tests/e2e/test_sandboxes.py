@@ -369,6 +369,12 @@ class Reading(SandboxCase):
                      lambda: other.CreateSshSession(sandbox_id=sandbox.metadata.id),
                      lambda: next(other.WatchSandbox(id=sandbox.metadata.id))):
             self.refused(Code.NOT_FOUND, call, "sandbox not found")
+        for workspace in ("default", "no-such"):  # to name one is another thing, and tells no more of it
+            for call in (lambda w: other.ListSandboxes(workspace=w), lambda w: other.GetSandbox(name="walled", workspace=w),
+                         lambda w: other.CreateSandbox(name="mine", workspace=w, spec=V.SandboxSpec(command=["a"])),
+                         lambda w: other.DeleteSandbox(name="walled", workspace=w)):
+                self.refused(Code.PERMISSION_DENIED, lambda c=call, w=workspace: c(w), f"not a member of workspace '{workspace}'",
+                             f"openshell workspace member add --workspace '{workspace}' --subject ", "--role user")
 
     def test_a_list_reads_no_more_than_it_answers(self):
         agent = self.offer("large")

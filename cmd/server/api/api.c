@@ -51,6 +51,32 @@ static enum err_code resolve_all_workspaces(
     return ERR_OK;
 }
 
+/* The contract of sandboxes has clients look for these words; elsewhere it is as none. */
+static enum err_code refuse_workspace(
+    const struct api_call *api, struct str_view name, struct err_info *err)
+{
+    enum {
+        NAME_CHARS = 63,
+        SUBJECT_CHARS = 128
+    };
+
+    int length = (int)(name.len > NAME_CHARS ? NAME_CHARS : name.len);
+    if (!str_has_prefix(str_of(rpc_call_method(api->call)->path), STR("/openshell."))) {
+        return ERR_SET(err, ERR_NOT_FOUND, "workspace: no such workspace");
+    }
+    return ERR_SET(
+        err,
+        ERR_DENIED,
+        "not a member of workspace '%.*s'; a platform admin may run: openshell workspace member add "
+        "--workspace '%.*s' --subject '%.*s' --role user",
+        length,
+        name.ptr,
+        length,
+        name.ptr,
+        SUBJECT_CHARS,
+        api->principal->subject);
+}
+
 enum err_code api_resolve_workspace(
     struct api_call *api,
     struct worker *worker,
@@ -68,10 +94,11 @@ enum err_code api_resolve_workspace(
     if (own) {
         return ERR_OK;
     }
-    enum err_code code = ERR_NOT_FOUND;
-    if (principal->is_platform_admin) {
-        code = work_read(worker, api->arena, SQL_ALL_WORKSPACES, find_workspace, &lookup, err);
+    if (!principal->is_platform_admin) {
+        return refuse_workspace(api, lookup.name, err); /* whether there is one or not */
     }
+    enum err_code code =
+        work_read(worker, api->arena, SQL_ALL_WORKSPACES, find_workspace, &lookup, err);
     if (code == ERR_NOT_FOUND) {
         return ERR_SET(err, ERR_NOT_FOUND, "workspace: no such workspace");
     }
