@@ -267,7 +267,8 @@ const struct config_option server_options[] = {
       .argument = "N",
       .section = "Limits",
       .help = "Registrations and handshakes a second of one source address (loopback is exempt), "
-              "token or key" },
+              "token or key; also credentials of nobody that are looked up for one address, and "
+              "log lines about calls without a credential" },
     { .name = "bootstrap-burst",
       .type = CONFIG_INT,
       .fallback = "120",

@@ -50,6 +50,18 @@ static void release_trailers(struct rpc_call *call)
     mem_free(call->trailers);
 }
 
+/* What failed on this side is nobody's fault but ours. */
+static void count_refusal(const struct rpc_call *call)
+{
+    struct rpc_peer_state *state = rpc_peer_state(call->peer);
+    enum rpc_status status = call->status;
+    if (status == RPC_OK) {
+        atomic_store(&state->refusals, 0);
+    } else if (status != RPC_UNAVAILABLE && status != RPC_INTERNAL) {
+        (void)atomic_fetch_add(&state->refusals, 1);
+    }
+}
+
 static void leave_peer(struct rpc_call *call)
 {
     if (call->peer != NULL) {
@@ -63,6 +75,9 @@ static void leave_peer(struct rpc_call *call)
 static void conclude(struct rpc_call *call)
 {
     struct rpc_server *server = call->server;
+    if (call->peer != NULL) {
+        count_refusal(call);
+    }
     if (call->method != NULL && server->options.gate.finished != NULL) {
         int64_t elapsed = call->ended.value - call->started.value;
         server->options.gate.finished(

@@ -91,8 +91,9 @@ struct str_view rpc_call_metadata(
 void rpc_call_add_trailer(struct rpc_call *call, const char *name, struct str_view value);
 
 /*
- * By the gate, in admit: the caller has shown a credential that holds. Without it the call counts
- * against what strangers may have at once (rpc_limits), and its connection stays a stranger's.
+ * By the gate, in admit, or by the handler of a call that carries its proof in the request: the
+ * caller has shown a credential that holds. Without it the call counts against what strangers may
+ * have at once (rpc_limits), and its connection stays a stranger's.
  */
 void rpc_call_vouch(struct rpc_call *call);
 

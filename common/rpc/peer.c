@@ -28,6 +28,12 @@ struct rpc_peer_state *rpc_peer_state(struct rpc_peer *peer)
     return &CONTAINER_OF(peer, struct record, peer)->state;
 }
 
+bool rpc_peer_is_known(const struct rpc_peer *peer)
+{
+    const void *record = (const char *)peer - offsetof(struct record, peer);
+    return atomic_load(&((const struct record *)record)->state.is_known);
+}
+
 struct rpc_peer *rpc_peer_ref(struct rpc_peer *peer)
 {
     struct record *record = CONTAINER_OF(peer, struct record, peer);

@@ -47,8 +47,10 @@ struct rpc_peer_state {
     atomic_bool is_known;
     atomic_uint calls;          /* that have not concluded */
     atomic_uint stranger_calls; /* of those, admitted without a credential */
+    atomic_uint refusals; /* while it is a stranger's: calls refused since one was answered OK */
 };
 
 struct rpc_peer_state *rpc_peer_state(struct rpc_peer *peer);
+bool rpc_peer_is_known(const struct rpc_peer *peer);
 
 #endif

@@ -46,9 +46,14 @@ static struct rpc_limits limits_of(const struct rpc_limits *given)
     default_unsigned(&limits.streams_per_connection, 100);
     default_unsigned(&limits.calls_in_flight, 4096);
     default_unsigned(&limits.stranger_calls, 32);
+    default_unsigned(&limits.stranger_refusals, 32);
     default_bytes(&limits.queued_bytes_per_stream, (size_t)1024 * 1024);
     default_bytes(&limits.stranger_burst_bytes, (size_t)64 * 1024);
     default_bytes(&limits.stranger_bytes_per_second, (size_t)16 * 1024);
+    default_bytes(&limits.stranger_call_bytes, (size_t)4 * 1024);
+    if (limits.stranger_call_bytes > limits.stranger_burst_bytes) {
+        limits.stranger_call_bytes = limits.stranger_burst_bytes; /* else never one */
+    }
     default_us(&limits.handshake_timeout_us, 10 * US_PER_SECOND);
     default_us(&limits.first_request_timeout_us, 30 * US_PER_SECOND);
     default_us(&limits.stranger_idle_timeout_us, US_PER_MINUTE);

@@ -62,7 +62,9 @@ struct rpc_limits {
     int64_t stranger_idle_timeout_us; /* without calls; default 1 min */
     size_t stranger_burst_bytes;      /* read at once; default 64 KiB */
     size_t stranger_bytes_per_second; /* read after that; default 16 KiB */
-    unsigned stranger_calls;          /* at once; default 32 */
+    size_t stranger_call_bytes; /* each call counts for so many, however small; default 4 KiB */
+    unsigned stranger_calls;    /* at once; default 32 */
+    unsigned stranger_refusals; /* with no OK between them: it is cut off; default 32 */
 };
 
 struct rpc_server_options {

@@ -35,6 +35,7 @@ CHECKLIST = {
         "tests/security/test_peers.py:Floods.test_streams_that_are_reset",
         "tests/security/test_peers.py:Floods.test_small_frames",
         RPC + "test_attacks.c:test_rapid_reset",
+        "tests/unit/common_rpc/test_guard.c:test_strangers_reset_less",
         RPC + "test_attacks.c:test_pings"]),
     41: ("slow readers, slow headers, idle before a credential", [
         RPC + "test_door.c:test_slow_preface",
@@ -53,6 +54,11 @@ CHECKLIST = {
         RPC + "test_door.c:test_no_descriptors",
         RPC + "test_strangers.c:test_few_calls_at_once_without_a_credential",
         RPC + "test_strangers.c:test_watches_of_health_are_counted",
+        RPC + "test_strangers.c:test_strangers_calls_have_a_price",
+        RPC + "test_strangers.c:test_who_is_refused_again_and_again_goes",
+        "tests/security/test_peers.py:Calls.test_tokens_of_nobody_are_looked_up_at_a_rate",
+        "tests/security/test_peers.py:Calls.test_refusals_do_not_fill_the_audit_trail",
+        "tests/security/test_peers.py:Calls.test_strangers_do_not_fill_the_log",
         RPC + "test_unary.c:test_calls_beyond_the_queue_are_refused",
         "tests/security/test_transport.py:Transport.test_more_streams_than_a_connection_may_have"]),
     43: ("oversize, compression, bad length prefixes; bytes before a credential", [
@@ -182,8 +188,9 @@ MUTATIONS = [
              RPC + "test_attacks.c:test_header_bomb",
              (DOOR + "guard.h", "GUARD_UNACKED_HEADER_BYTES = 8192", "GUARD_UNACKED_HEADER_BYTES = 1 << 30"),
              (DOOR + "guard.h", "GUARD_UNACKED_STREAMS = 100", "GUARD_UNACKED_STREAMS = 1 << 30")),
-    Mutation(40, "resets are counted", "tests/security/test_peers.py:Floods.test_streams_that_are_reset", (
-        DOOR + "guard.h", "GUARD_STRANGER_RESETS = 50,", "GUARD_STRANGER_RESETS = 1 << 30,")),
+    Mutation(40, "resets are counted", "tests/unit/common_rpc/test_guard.c:test_strangers_reset_less", (
+        GUARD, "return rate == GUARD_RATE_RESET && !guard->is_known ? GUARD_STRANGER_RESETS",
+        "return rate == GUARD_RATE_RESET && !guard->is_known ? UINT32_MAX")),
     Mutation(40, "PINGs are counted", RPC + "test_attacks.c:test_pings", (
         GUARD, "[GUARD_RATE_PING] = { 100,", "[GUARD_RATE_PING] = { 2000000000,")),
     Mutation(40, "SETTINGS are counted", "tests/security/test_peers.py:Floods.test_small_frames", (
@@ -217,6 +224,16 @@ MUTATIONS = [
         "    (void)accept_retry_us;\n")),
     Mutation(42, "strangers' calls are counted", RPC + "test_strangers.c:test_few_calls_at_once_without_a_credential", (
         "common/rpc/call.c", "return others < call->server->limits.stranger_calls", "return others < UINT32_MAX")),
+    Mutation(42, "strangers' calls have a price", RPC + "test_strangers.c:test_strangers_calls_have_a_price", (
+        DOOR + "door_conn.c", "guard->openable = opened + conn->allowance / limits->stranger_call_bytes;",
+        "guard->openable = UINT64_MAX;")),
+    Mutation(42, "who is refused again and again goes",
+             RPC + "test_strangers.c:test_who_is_refused_again_and_again_goes", (
+                 DOOR + "door_conn.c", "atomic_load(&state->refusals) >= limits->stranger_refusals",
+                 "atomic_load(&state->refusals) == UINT32_MAX")),
+    Mutation(42, "tokens of nobody are not looked up for ever",
+             "tests/security/test_peers.py:Calls.test_tokens_of_nobody_are_looked_up_at_a_rate", (
+                 "cmd/server/auth/gate.c", "    TRY(check_refusals(call, err));\n", "    (void)check_refusals;\n")),
     Mutation(43, "requests are bounded by their row", RPC + "test_unary.c:test_an_oversized_request_is_refused", (
         "common/rpc/unary.c", "grpc_byte_buffer_length(call->in) > call->method->max_request_bytes",
         "grpc_byte_buffer_length(call->in) > SIZE_MAX - 1")),

@@ -91,6 +91,8 @@ class World:
 
 
 class Matrix(ServerCase):
+    options = ("--bootstrap-burst", "100000")  # more wrong credentials than anybody may try
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
@@ -346,6 +348,8 @@ class Matrix(ServerCase):
 
 class OpenShellMatrix(ServerCase):
     """openshell.v1.OpenShell: the rule of each method is the one its contract carries."""
+
+    options = ("--bootstrap-burst", "100000")  # more wrong credentials than anybody may try
 
     @classmethod
     def setUpClass(cls):

@@ -2,6 +2,7 @@
 """Peers that speak HTTP/2 by hand and break its rules or ours; afterwards the server serves as before."""
 import hashlib
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "e2e"))
@@ -13,7 +14,7 @@ from h2 import Peer, field, frame, request  # noqa: E402
 LIST = ADMIN + "ListAgents"
 REGISTER = GATEWAY + "Register"
 EMPTY = bytes(5)
-UNIMPLEMENTED, UNAUTHENTICATED, OK = 12, 16, 0
+UNIMPLEMENTED, UNAUTHENTICATED, EXHAUSTED, OK = 12, 16, 8, 0
 REFUSED = (UNAUTHENTICATED, 14, None)  # 14: the library cannot read a binary header
 
 
@@ -102,9 +103,14 @@ class Floods(Served):
         self.calmed(many, ack=False)
 
     def test_streams_that_are_reset(self):
+        """A stranger's come too slowly to be a flood; so it is one that has shown a key."""
+        key = self.operator.CreateApiKey(name="resets", scopes=["*"]).secret
         block = request(REGISTER)
-        self.calmed(b"".join(frame(h2.HEADERS, h2.END_HEADERS, i, block) + frame(h2.RESET, 0, i, bytes(4))
-                             for i in range(1, 2001, 2)))
+        with Peer(self.server) as peer:
+            self.assertEqual(OK, self.ask(peer, LIST, ("authorization", "Bearer " + key)))
+            peer.send(b"".join(frame(h2.HEADERS, h2.END_HEADERS, i, block) + frame(h2.RESET, 0, i, bytes(4))
+                               for i in range(3, 2001, 2)))
+            self.assertEqual(h2.ENHANCE_YOUR_CALM, peer.goodbye())
 
     def test_small_frames(self):
         opened = frame(h2.HEADERS, h2.END_HEADERS, 1, request(REGISTER))
@@ -117,6 +123,60 @@ class Floods(Served):
         with Peer(self.server, ack=False) as peer:
             peer.send(frame(h2.SETTINGS, h2.ACK) * 3)
             self.assertIn(peer.goodbye(), (1, h2.ENHANCE_YOUR_CALM))
+
+
+class Calls(Served):
+    """Calls without end that are refused, each on a connection of its own: they are so many tries, and no more."""
+
+    options = ("--bootstrap-burst", "5", "--bootstrap-per-second", "1")
+
+    def tries(self, path, *headers):
+        """What 20 calls of as many strangers are told; and how many tries the time has given them back, at most."""
+        begin, codes = time.monotonic(), []
+        for _ in range(20):
+            with Peer(self.server) as peer:
+                codes.append(self.ask(peer, path, *headers))
+        return codes, 6 + int(time.monotonic() - begin)
+
+    def check_told(self, codes, most):
+        self.assertIn(EXHAUSTED, codes)
+        self.assertLessEqual(set(codes), {UNAUTHENTICATED, EXHAUSTED})
+        self.assertLessEqual(codes.count(UNAUTHENTICATED), most)
+
+    def test_tokens_of_nobody_are_looked_up_at_a_rate(self):
+        keys = [self.operator.CreateApiKey(name=name, scopes=["*"]).secret for name in ("known", "fresh")]
+        caller = self.server.with_key(keys[0])
+        caller.GetServerInfo()
+        for token in ("bls_", "blk_", "blr_1.2."):
+            codes, most = self.tries(LIST, ("authorization", "Bearer " + token + "A" * 43))
+            self.check_told(codes, most)
+        # On a connection that is known neither what is in memory nor what has to be looked up is refused.
+        caller.GetServerInfo()
+        caller.GetServerInfo(metadata=bearer(keys[1]))
+
+    def test_refusals_do_not_fill_the_audit_trail(self):
+        def written():
+            return self.server.database.number("SELECT count(*) FROM audit WHERE decision = 'denied'")
+        before = written()
+        codes, most = self.tries(ADMIN + "RevokeAgent")
+        self.check_told(codes, most)
+        self.assertEqual(written() - before, codes.count(UNAUTHENTICATED))
+
+    def test_strangers_do_not_fill_the_log(self):
+        def lines():
+            return [line for line in self.server.log_lines("rpc") if line["method"] == "grpc.health.v1.Health/Check"]
+        before = len(lines())
+        codes, most = self.tries("/grpc.health.v1.Health/Check")
+        self.assertEqual([OK] * 20, codes)
+        self.assertLessEqual(len(lines()) - before, most)
+        counted = re.search(r'belay_rpc_calls_total{method="grpc.health.v1.Health/Check",status="OK"} (\d+)',
+                            self.server.http("/metrics")[1])
+        self.assertGreaterEqual(int(counted.group(1)), 20)
+
+        def told():
+            self.tries("/grpc.health.v1.Health/Check")
+            return any(line.get("left_out", 0) > 0 for line in lines())
+        eventually(told, "how many lines were left out")
 
 
 class Texts(Served):

@@ -75,6 +75,45 @@ static enum err_code read_bearer(
     return ERR_OK;
 }
 
+enum {
+    REFUSALS_KEY_BYTES = GATE_SOURCE_BYTES + 1
+};
+
+/*
+ * Of the bucket from which refusals of this caller are taken: its address, and once its connection
+ * is known that connection alone, so that it suffers nothing from neighbours behind one address.
+ */
+static struct str_view refusals_key(const struct rpc_call *call, char out[REFUSALS_KEY_BYTES])
+{
+    const struct rpc_peer *peer = rpc_call_peer(call);
+    out[0] = '!'; /* no other key begins like this */
+    if (rpc_peer_is_known(peer)) {
+        (void)gate_source(call, out + 1);
+    } else {
+        (void)snprintf(out + 1, GATE_SOURCE_BYTES, "%s", peer->address);
+    }
+    return str_of(out);
+}
+
+/* Before a credential that is not in memory costs a look-up or a check of a signature. */
+static enum err_code check_refusals(const struct rpc_call *call, struct err_info *err)
+{
+    const struct service *service = rpc_call_service(call);
+    char key[REFUSALS_KEY_BYTES];
+    return rpc_call_peer(call)->kind == RPC_PEER_UNIX
+        ? ERR_OK
+        : throttle_check(service->throttle, refusals_key(call, key), err);
+}
+
+static enum err_code count_refusal(const struct rpc_call *call, struct err_info *err)
+{
+    const struct service *service = rpc_call_service(call);
+    char key[REFUSALS_KEY_BYTES];
+    return rpc_call_peer(call)->kind == RPC_PEER_UNIX
+        ? ERR_OK
+        : throttle_take(service->throttle, refusals_key(call, key), err);
+}
+
 static bool is_local_operator(const struct rpc_peer *peer)
 {
     return peer->kind == RPC_PEER_UNIX && strcmp(peer->listener, GATE_LISTENER_OPERATOR) == 0
@@ -112,17 +151,20 @@ static enum err_code authenticate(
         return ERR_OK;
     }
     TRY(code);
-    if (str_has_prefix(
-            token, STR(REPLICA_PASS_PREFIX))) { /* a signature is for a worker to check */
-        return may_block ? replica_pass_check(service, token, ret_principal, err) : ERR_BUSY;
-    }
+    bool is_pass = str_has_prefix(token, STR(REPLICA_PASS_PREFIX));
     uint8_t hash[HASH_SHA256_BYTES];
-    token_hash(token, hash);
-    if (credentials_find(service->credentials, hash, ret_principal)) {
-        return ERR_OK;
+    if (!is_pass) {
+        token_hash(token, hash);
+        if (credentials_find(service->credentials, hash, ret_principal)) {
+            return ERR_OK;
+        }
     }
+    TRY(check_refusals(call, err));
     if (!may_block) {
-        return ERR_BUSY;
+        return ERR_BUSY; /* the store, and signatures, are for a worker */
+    }
+    if (is_pass) {
+        return replica_pass_check(service, token, ret_principal, err);
     }
     return credentials_load(service, rpc_call_worker(call), token, ret_principal, err);
 }
@@ -189,6 +231,30 @@ enum err_code gate_audit_refusal(
     return work_run(rpc_call_worker(call), arena, SQL_ALL_WORKSPACES, add_refusal, &entry, err);
 }
 
+static bool is_written_down(const struct rpc_call *call, enum err_code code)
+{
+    const struct auth_rule *rule = rpc_call_method(call)->policy;
+    return code == ERR_DENIED || rule->is_audited;
+}
+
+/* On a worker: counts what was tried in vain, and writes down what is to be; gives the refusal. */
+static enum err_code refuse(
+    const struct rpc_call *call,
+    const struct principal *principal,
+    enum err_code code,
+    struct err_info *err)
+{
+    struct err_info why = *err;
+    enum err_code counted = principal->kind == PRINCIPAL_NOBODY ? count_refusal(call, err) : ERR_OK;
+    if (is_written_down(call, code)) {
+        const struct gate_refusal refusal = { principal, "", code, why.text };
+        TRY(counted); /* a stranger may not fill the audit trail */
+        TRY(gate_audit_refusal(call, &refusal, err));
+    }
+    *err = why;
+    return code;
+}
+
 static enum err_code admit(
     void *context, struct rpc_call *call, bool may_block, struct err_info *err)
 {
@@ -213,21 +279,33 @@ static enum err_code admit(
         rpc_call_vouch(call);
         return ERR_OK;
     }
+    if (code != ERR_DENIED && code != ERR_UNAUTHENTICATED) {
+        return code;
+    }
     if (!may_block) {
-        return ERR_BUSY; /* the refusal is written down by a worker */
+        return is_written_down(call, code) ? ERR_BUSY : code; /* by a worker */
     }
-    if (code == ERR_DENIED || (code == ERR_UNAUTHENTICATED && rule->is_audited)) {
-        struct err_info why = *err;
-        const struct rpc_peer *peer = rpc_call_peer(call);
-        if (principal.kind == PRINCIPAL_NOBODY && !peer->is_loopback) {
-            /* A stranger may not fill the audit trail. */
-            TRY(throttle_take(service->throttle, str_of(peer->address), err));
-        }
-        const struct gate_refusal refusal = { &principal, "", code, why.text };
-        TRY(gate_audit_refusal(call, &refusal, err));
-        *err = why;
+    return refuse(call, &principal, code, err);
+}
+
+/*
+ * Lines about strangers' calls come at a limited rate, of the whole process, so that nobody fills
+ * the log from outside; the next one tells how many were left out.
+ */
+static bool may_log(struct service *service, const struct rpc_call *call, uint64_t *ret_left_out)
+{
+    const struct principal *principal = rpc_call_principal(call);
+    bool is_strangers = principal == NULL || principal->kind == PRINCIPAL_NOBODY;
+    *ret_left_out = 0;
+    if (!is_strangers || rpc_peer_is_known(rpc_call_peer(call))) {
+        return true;
     }
-    return code;
+    if (throttle_take(service->throttle, STR("!lines"), NULL) != ERR_OK) {
+        (void)atomic_fetch_add(&service->lines_left_out, 1);
+        return false;
+    }
+    *ret_left_out = atomic_exchange(&service->lines_left_out, 0);
+    return true;
 }
 
 static void finished(
@@ -244,7 +322,8 @@ static void finished(
     bool quiet = status == RPC_OK && principal != NULL
         && (principal->kind == PRINCIPAL_AGENT || principal->kind == PRINCIPAL_REPLICA);
     enum log_level level = quiet ? LOG_DEBUG : LOG_INFO;
-    if (log_get_level() > level) {
+    uint64_t left_out = 0;
+    if (log_get_level() > level || !may_log(service, call, &left_out)) {
         return;
     }
     log_write(
@@ -258,8 +337,9 @@ static void finished(
             LOG_STR("workspace", principal == NULL ? "" : principal->workspace),
             LOG_INT("elapsed_us", elapsed_us),
             LOG_STR("error", text == NULL ? "" : text),
+            LOG_UINT("left_out", left_out),
         },
-        7);
+        left_out > 0 ? 8 : 7);
 }
 
 struct rpc_gate gate_create(struct service *service)

@@ -46,6 +46,8 @@ struct service {
     struct relays *relays;
     struct relay_links *links; /* NULL: this server has its database to itself */
     struct throttle *throttle;
+    atomic_uint_fast64_t
+        lines_left_out; /* of the log, about strangers' calls, since the last one */
     const struct key_sign *command_key;
     struct store_options store;
     enum sql_engine engine;

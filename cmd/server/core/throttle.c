@@ -53,6 +53,26 @@ static void forget_full(struct throttle *throttle, int64_t now)
     }
 }
 
+/* When the bucket will be full again after one more. ERR_LIMIT: there is none left. */
+static enum err_code draw(
+    const struct throttle *throttle,
+    const struct bucket *bucket,
+    int64_t now,
+    int64_t *ret_full_at,
+    struct err_info *err)
+{
+    int64_t full_at = bucket->full_at_us < now ? now : bucket->full_at_us;
+    if (full_at - now + throttle->refill_us > throttle->depth_us) {
+        return ERR_SET(
+            err,
+            ERR_LIMIT,
+            "too many attempts; try again in %lld s",
+            (long long)(throttle->refill_us / US_PER_SECOND + 1));
+    }
+    *ret_full_at = full_at + throttle->refill_us;
+    return ERR_OK;
+}
+
 enum err_code throttle_take(struct throttle *throttle, struct str_view key, struct err_info *err)
 {
     int64_t now = clock_mono(throttle->clock).value;
@@ -68,14 +88,14 @@ enum err_code throttle_take(struct throttle *throttle, struct str_view key, stru
         bucket = mem_alloc(sizeof(*bucket));
         (void)map_put(throttle->buckets, key, bucket);
     }
-    int64_t full_at = bucket->full_at_us < now ? now : bucket->full_at_us;
-    if (full_at - now + throttle->refill_us > throttle->depth_us) {
-        return ERR_SET(
-            err,
-            ERR_LIMIT,
-            "too many attempts; try again in %lld s",
-            (long long)(throttle->refill_us / US_PER_SECOND + 1));
-    }
-    bucket->full_at_us = full_at + throttle->refill_us;
-    return ERR_OK;
+    return draw(throttle, bucket, now, &bucket->full_at_us, err);
+}
+
+enum err_code throttle_check(struct throttle *throttle, struct str_view key, struct err_info *err)
+{
+    int64_t now = clock_mono(throttle->clock).value;
+    int64_t full_at = 0;
+    LOCK_GUARD(&throttle->lock);
+    const struct bucket *bucket = map_find(throttle->buckets, key);
+    return bucket == NULL ? ERR_OK : draw(throttle, bucket, now, &full_at, err);
 }

@@ -281,6 +281,7 @@ enum err_code gateway_complete_handshake(
     if (complete.refusal != NULL) {
         return bootstrap_refuse(call, "agent", BOOTSTRAP_REFUSED_KEY, complete.refusal, err);
     }
+    rpc_call_vouch(call); /* it has proved its key */
     FAULT_POINT("server.session.stored");
     return make_complete_reply(&complete, service, ret_reply, err);
 }

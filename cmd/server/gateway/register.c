@@ -317,6 +317,7 @@ enum err_code gateway_register(
             call, "enrollment", BOOTSTRAP_REFUSED_TOKEN, registration.refusal, err);
     }
     TRY(code);
+    rpc_call_vouch(call); /* its token was good */
     FAULT_POINT("server.registration.stored");
     *ret_reply = make_reply(service, rpc_call_arena(call), &registration.agent);
     return *ret_reply == NULL ? ERR_SET(err, ERR_NOMEM, "out of memory") : ERR_OK;

@@ -13,6 +13,7 @@ enum {
     READS_PER_TURN = 4,           /* chunks from the library before others get their turn */
     DISCARD_BYTES_MAX = 4 << 20,  /* while lingering */
     ALLOWANCE_LEAST_BYTES = 2048, /* below it a stranger's bytes are left to gather */
+    STRANGER_CHUNK_BYTES = 8192,  /* read at once: what may have to be held */
 };
 
 /* How a read from the client's socket ended; some bytes may have come before. */
@@ -71,6 +72,7 @@ void conn_free(struct conn *conn)
 {
     end(conn);
     list_remove(&conn->link);
+    spill_clear(&conn->held);
     spill_clear(&conn->up);
     spill_clear(&conn->down);
     rpc_peer_unref(conn->peer);
@@ -113,6 +115,7 @@ static void start_flushing(struct conn *conn)
         return;
     }
     conn->up_ended = true;
+    spill_clear(&conn->held);
     spill_clear(&conn->up);
     door_move(conn, CONN_FLUSHING);
 }
@@ -130,16 +133,16 @@ static void say_goodbye(struct conn *conn, enum guard_error error)
     }
 }
 
-static void refuse_frames(struct conn *conn)
+static void refuse_frames(struct conn *conn, enum guard_error error, const char *reason)
 {
     log_debug(
         "connection_guarded",
         LOG_STR("listener", conn->peer->listener),
         LOG_STR("address", conn->peer->address),
-        LOG_STR("reason", conn->guard.reason));
+        LOG_STR("reason", reason));
     (void)atomic_fetch_add(&conn->door->refused, 1);
     (void)atomic_fetch_add(&conn->door->guard_closes, 1);
-    say_goodbye(conn, conn->guard.error);
+    say_goodbye(conn, error);
 }
 
 /* ---- The client's socket ---- */
@@ -310,16 +313,58 @@ static void open_channel(struct conn *conn)
     flush_up(conn);
 }
 
+/* Through the guard; a stranger's call that is beyond the allowance waits, with all behind it. */
+static bool pass_guard(struct conn *conn, const uint8_t *data, size_t bytes, size_t *ret_passed)
+{
+    const struct rpc_limits *limits = &conn->door->options.limits;
+    struct guard *guard = &conn->guard;
+    struct rpc_peer_state *state = rpc_peer_state(conn->peer);
+    uint64_t offset = guard->offset;
+    uint64_t opened = guard->opened;
+    guard->is_known = !conn->is_stranger || atomic_load(&state->is_known);
+    guard->openable = UINT64_MAX;
+    if (!guard->is_known) {
+        if (atomic_load(&state->refusals) >= limits->stranger_refusals) {
+            refuse_frames(conn, GUARD_ENHANCE_YOUR_CALM, "too many calls refused");
+            return false;
+        }
+        guard->openable = opened + conn->allowance / limits->stranger_call_bytes;
+    }
+    if (!guard_feed(guard, data, bytes, loop_now(conn->door->loop))) {
+        refuse_frames(conn, guard->error, guard->reason);
+        return false;
+    }
+    if (!guard->is_known) {
+        conn->allowance -= (uint32_t)((guard->opened - opened) * limits->stranger_call_bytes);
+    }
+    *ret_passed = (size_t)(guard->offset - offset);
+    return true;
+}
+
+static void hold(struct conn *conn, const uint8_t *data, size_t bytes)
+{
+    if (!spill_append(&conn->held, data, bytes)) {
+        end_refused(conn, "out of memory");
+        return;
+    }
+    conn->is_throttled = true;
+    door_throttle(conn);
+}
+
 static void take_up(struct conn *conn, const uint8_t *data, size_t bytes)
 {
     struct door *door = conn->door;
-    (void)atomic_fetch_add_explicit(&door->bytes_received, bytes, memory_order_relaxed);
-    conn->guard.is_known = !conn->is_stranger || atomic_load(&rpc_peer_state(conn->peer)->is_known);
-    if (!guard_feed(&conn->guard, data, bytes, loop_now(door->loop))) {
-        refuse_frames(conn);
+    size_t passed = 0;
+    if (!pass_guard(conn, data, bytes, &passed)) {
         return;
     }
-    forward_up(conn, data, bytes);
+    forward_up(conn, data, passed);
+    if (is_dead(conn)) {
+        return;
+    }
+    if (passed < bytes) {
+        hold(conn, data + passed, bytes - passed);
+    }
     if (conn->phase == CONN_ARRIVING && guard_has_preface(&conn->guard)) {
         open_channel(conn);
     }
@@ -355,7 +400,9 @@ bool conn_may_read(struct conn *conn)
     if (conn->is_stranger) {
         refill(conn);
     }
-    conn->is_throttled = conn->is_stranger && conn->allowance < ALLOWANCE_LEAST_BYTES;
+    size_t least = spill_len(&conn->held) > 0 ? conn->door->options.limits.stranger_call_bytes
+                                              : ALLOWANCE_LEAST_BYTES;
+    conn->is_throttled = conn->is_stranger && conn->allowance < least;
     return !conn->is_throttled;
 }
 
@@ -369,8 +416,10 @@ static size_t allowance(struct conn *conn)
         door_throttle(conn);
         return 0;
     }
-    return conn->is_stranger && conn->allowance < DOOR_CHUNK_BYTES ? conn->allowance
-                                                                   : DOOR_CHUNK_BYTES;
+    if (!conn->is_stranger) {
+        return DOOR_CHUNK_BYTES;
+    }
+    return conn->allowance < STRANGER_CHUNK_BYTES ? conn->allowance : STRANGER_CHUNK_BYTES;
 }
 
 static void on_up_ended(struct conn *conn)
@@ -383,9 +432,23 @@ static void on_up_ended(struct conn *conn)
     shut_inner_if_done(conn);
 }
 
+static void take_held(struct conn *conn)
+{
+    struct spill held = conn->held;
+    conn->held = (struct spill){ 0 };
+    if (spill_len(&held) > 0) {
+        take_up(conn, spill_data(&held), spill_len(&held));
+    }
+    spill_clear(&held);
+}
+
 static void pump_up(struct conn *conn)
 {
     if (is_up_blocked(conn) || !conn->shaken || is_dead(conn)) {
+        return;
+    }
+    take_held(conn);
+    if (is_up_blocked(conn) || is_dead(conn)) {
         return;
     }
     size_t got = 0;
@@ -399,6 +462,7 @@ static void pump_up(struct conn *conn)
         conn->tls != NULL ? read_tls(conn, chunk, room, &got) : read_plain(conn, chunk, room, &got);
     conn->allowance -= conn->is_stranger ? (uint32_t)got : 0;
     if (got > 0) {
+        (void)atomic_fetch_add_explicit(&conn->door->bytes_received, got, memory_order_relaxed);
         take_up(conn, chunk, got);
     }
     if (is_dead(conn) || conn->up_ended) {

@@ -13,7 +13,8 @@
  *
  * OPEN connections are looked at now and then: without calls for too long they are asked to go.
  * Until a credential of it was accepted a connection is a stranger's (rpc_peer_state), and what it
- * sends is read at a limited rate. Handshakes take turns with everything else: a few per turn of
+ * sends is read at a limited rate, of which each call takes a fixed price; what has to wait of what
+ * was read lies in `held`. Handshakes take turns with everything else: a few per turn of
  * the loop, the others wait in door.handshakes.
  *
  * from any of them to DEAD when the socket fails or what waits for the client is not read in time,
@@ -96,6 +97,7 @@ struct conn {
     struct loop_watch *inner_watch;
     uint32_t outer_events; /* asked for at present */
     uint32_t inner_events;
+    struct spill held;       /* a stranger's, read and not yet passed by the guard */
     struct spill up;         /* client to library */
     struct spill down;       /* library to client */
     struct mono_us active;   /* OPEN: when it was last seen with a call */

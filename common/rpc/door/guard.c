@@ -63,7 +63,7 @@ struct head {
 
 void guard_init(struct guard *guard, unsigned streams)
 {
-    *guard = (struct guard){ 0 };
+    *guard = (struct guard){ .openable = UINT64_MAX };
     guard->unacked_streams = streams < GUARD_UNACKED_STREAMS ? GUARD_UNACKED_STREAMS : streams;
 }
 
@@ -375,6 +375,19 @@ static bool feed_preface(struct guard *guard, const uint8_t *data, size_t bytes,
     return true;
 }
 
+/* The head that has just come is taken back by its last byte when the stream it opens has to wait.
+ */
+static bool defer_stream(struct guard *guard, const struct head *head)
+{
+    guard->is_waiting = head->type == FRAME_HEADERS && head->stream > guard->last_stream
+        && guard->opened >= guard->openable;
+    if (guard->is_waiting) {
+        guard->up.head_len--;
+        guard->offset--;
+    }
+    return guard->is_waiting;
+}
+
 bool guard_feed(struct guard *guard, const uint8_t *data, size_t bytes, struct mono_us now)
 {
     if (guard->reason != NULL) {
@@ -385,6 +398,7 @@ bool guard_feed(struct guard *guard, const uint8_t *data, size_t bytes, struct m
         memset(guard->counts, 0, sizeof(guard->counts));
     }
     size_t at = 0;
+    guard->is_waiting = false;
     if (!feed_preface(guard, data, bytes, &at)) {
         return false;
     }
@@ -395,6 +409,9 @@ bool guard_feed(struct guard *guard, const uint8_t *data, size_t bytes, struct m
         guard->offset += taken;
         if (has_head) {
             struct head head = parse_head(guard->up.head);
+            if (defer_stream(guard, &head)) {
+                return true;
+            }
             guard->up.head_len = 0;
             guard->up.payload_left = head.length;
             if (!on_head(guard, &head)) {

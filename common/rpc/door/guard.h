@@ -55,6 +55,8 @@ struct guard_frame {
 struct guard {
     uint32_t unacked_streams; /* bound */
     bool is_known;            /* set by the owner: no stranger's, so that more may be reset */
+    uint64_t openable;        /* set by the owner: streams that may be opened in all */
+    bool is_waiting;          /* readable: the frame that comes would open more than that */
     uint8_t preface_len;
     bool has_settings; /* the client's first frame was its SETTINGS */
     bool has_request;  /* a frame came after a whole header block */
@@ -80,7 +82,11 @@ struct guard {
 /* streams: allowed per connection (GUARD_UNACKED_STREAMS if fewer). */
 void guard_init(struct guard *guard, unsigned streams);
 
-/* Bytes from the client. false: refused, for good; offset tells how many bytes were fine. */
+/*
+ * Bytes from the client. false: refused, for good; offset tells how many bytes were fine. Where
+ * is_waiting is set the offset stands inside the head of the frame that has to wait: what is behind
+ * it comes again once more is openable.
+ */
 bool guard_feed(struct guard *guard, const uint8_t *data, size_t bytes, struct mono_us now)
     MUST_CHECK;
 

@@ -1,7 +1,7 @@
 /*
  * What a connection may cost before a credential was accepted on it: calls are refused before their
- * request is read, few may be open, bytes are read at a limited rate, and who asks for nothing
- * goes.
+ * request is read, few may be open, bytes and calls are taken at a limited rate, and who asks for
+ * nothing, or for what is refused, goes.
  */
 #include "common/sys/fd.h"
 #include "tests/component/common_rpc/fixture.h"
@@ -23,7 +23,10 @@ enum {
     ACK = 1,
     END_HEADERS = 4,
     FRAME_MAX = 16000,
-    CALLS_MAX = 4
+    CALLS_MAX = 4,
+    CALLS_MANY = 20,
+    CALL_BYTES = 4096,
+    CALM = 0xb
 };
 
 /* HTTP/2 by hand, on plain TCP. */
@@ -36,6 +39,7 @@ struct frame {
     uint8_t type;
     uint8_t flags;
     uint32_t stream;
+    uint32_t error; /* of a GOAWAY */
 };
 
 static void raw_send(const struct raw *raw, const void *data, size_t bytes)
@@ -100,6 +104,7 @@ static bool raw_read(const struct raw *raw, struct frame *ret_frame)
     ret_frame->flags = head[4];
     ret_frame->stream = ((uint32_t)head[5] & 0x7f) << 24 | (uint32_t)head[6] << 16
         | (uint32_t)head[7] << 8 | head[8];
+    ret_frame->error = length >= 8 ? payload[7] : 0;
     return true;
 }
 
@@ -258,7 +263,8 @@ static void test_strangers_are_read_slowly_until_they_are_known(void **state)
     (void)state;
     struct world world;
     const struct rpc_limits limits = { .stranger_burst_bytes = 20000,
-                                       .stranger_bytes_per_second = 1 };
+                                       .stranger_bytes_per_second = 1,
+                                       .stranger_call_bytes = 1 };
     world_create_limited(&world, &limits);
     uint16_t port = world_listen(&world);
     struct raw raw = raw_connect(port);
@@ -288,8 +294,8 @@ static void test_strangers_are_read_slowly_until_they_are_known(void **state)
     world_destroy(&world);
 }
 
-/* Until the server says goodbye: a GOAWAY without an error, then the end. */
-static void expect_goodbye(const struct raw *raw)
+/* Until the server says goodbye: a GOAWAY, then the end. */
+static void expect_goodbye(const struct raw *raw, uint32_t error)
 {
     struct frame frame = { 0 };
     struct frame last = { 0 };
@@ -297,6 +303,7 @@ static void expect_goodbye(const struct raw *raw)
         last = frame;
     }
     assert_int_equal(last.type, GOAWAY);
+    assert_int_equal(last.error, error);
     (void)close(raw->fd);
 }
 
@@ -314,8 +321,115 @@ static void test_who_asks_for_nothing_goes(void **state)
         uint32_t stream = raw_call(&raw, GATEWAY "Register", gates[i]);
         raw_send_frame(&raw, DATA, END_STREAM, stream, STR("\0\0\0\0\0"));
         assert_int_equal(raw_read_ended(&raw), stream);
-        expect_goodbye(&raw);
+        expect_goodbye(&raw, 0);
     }
+    world_destroy(&world);
+}
+
+/* What a burst of `calls` calls leaves no room for comes so late that no test sees it. */
+static struct rpc_limits limits_of_calls(unsigned calls)
+{
+    return (struct rpc_limits){ .stranger_burst_bytes = (calls + 1) * (size_t)CALL_BYTES - 1,
+                                .stranger_bytes_per_second = 1,
+                                .stranger_call_bytes = CALL_BYTES,
+                                .stranger_refusals = 1000 };
+}
+
+/* One write, so that nothing but the price of each parts them. */
+static void raw_call_many(struct raw *raw, const char *gate)
+{
+    for (int i = 0; i < CALLS_MANY; i++) {
+        (void)raw_call(raw, GATEWAY "Register", gate);
+    }
+}
+
+static void test_strangers_calls_have_a_price(void **state)
+{
+    (void)state;
+    static const char *const paths[] = { GATEWAY "Register",
+                                         "/grpc.health.v1.Health/Check",
+                                         "/no.such/Method" };
+    const struct rpc_limits limits = limits_of_calls(CALLS_MAX);
+    for (size_t i = 0; i < ARRAY_LENGTH(paths); i++) {
+        struct world world;
+        world_create_limited(&world, &limits);
+        struct raw raw = raw_connect(world_listen(&world));
+        for (int n = 0; n < CALLS_MANY; n++) {
+            (void)raw_call(&raw, paths[i], "refuse");
+        }
+        for (int n = 0; n < CALLS_MAX; n++) {
+            (void)raw_read_ended(&raw);
+        }
+        (void)poll(NULL, 0, 200); /* what is tested is that no more come meanwhile */
+        assert_int_equal(stats_of(&world).calls_started, CALLS_MAX);
+        assert_int_equal(stats_of(&world).connections_open, 1);
+        (void)close(raw.fd);
+        world_destroy(&world);
+    }
+}
+
+static void test_what_waits_goes_on_once_the_connection_is_known(void **state)
+{
+    (void)state;
+    struct world world;
+    const struct rpc_limits limits = limits_of_calls(CALLS_MAX);
+    world_create_limited(&world, &limits);
+    struct raw raw = raw_connect(world_listen(&world));
+    (void)raw_call(&raw, GATEWAY "Register", "known");
+    raw_call_many(&raw, "refuse");
+    for (int i = 0; i < CALLS_MANY; i++) {
+        (void)raw_read_ended(&raw);
+    }
+    (void)close(raw.fd);
+    world_wait(&world, &world.finished, CALLS_MANY + 1);
+    assert_int_equal(stats_of(&world).calls_started, CALLS_MANY + 1);
+    world_destroy(&world);
+}
+
+static void test_calls_on_a_unix_socket_have_no_price(void **state)
+{
+    (void)state;
+    struct world world;
+    struct err_info err = ERR_INFO_INIT;
+    int64_t id = 0;
+    const struct rpc_limits limits = limits_of_calls(1);
+    world_create_limited(&world, &limits);
+    for (int i = 0; i < CALLS_MANY; i++) {
+        assert_ok_err(err, world_register(&world, "honest", NULL, &id, &err));
+    }
+    world_destroy(&world);
+}
+
+static void refused_once(struct raw *raw, struct world *world, int finished)
+{
+    uint32_t stream = raw_call(raw, GATEWAY "Register", "refuse");
+    assert_int_equal(raw_read_ended(raw), stream);
+    world_wait(world, &world->finished, finished);
+}
+
+static void test_who_is_refused_again_and_again_goes(void **state)
+{
+    (void)state;
+    struct world world;
+    const struct rpc_limits limits = { .stranger_refusals = CALLS_MAX };
+    world_create_limited(&world, &limits);
+    struct raw raw = raw_connect(world_listen(&world));
+    for (int i = 1; i < CALLS_MAX; i++) {
+        refused_once(&raw, &world, i);
+    }
+    uint32_t stream = raw_call(&raw, "/grpc.health.v1.Health/Check", "stranger"); /* in order */
+    raw_send_frame(&raw, DATA, END_STREAM, stream, STR("\0\0\0\0\0"));
+    assert_int_equal(raw_read_ended(&raw), stream);
+    world_wait(&world, &world.finished, CALLS_MAX);
+    assert_int_equal(atomic_load(&world.last_status), RPC_OK);
+    for (int i = 1; i <= CALLS_MAX; i++) {
+        refused_once(&raw, &world, CALLS_MAX + i);
+    }
+    assert_int_equal(stats_of(&world).guard_closes, 0);
+    (void)raw_call(&raw, GATEWAY "Register", "refuse");
+    expect_goodbye(&raw, CALM);
+    assert_int_equal(stats_of(&world).guard_closes, 1);
+    assert_int_equal(stats_of(&world).calls_started, 2 * CALLS_MAX);
     world_destroy(&world);
 }
 
@@ -363,6 +477,10 @@ int main(void)
         cmocka_unit_test(test_watches_of_health_are_counted),
         cmocka_unit_test(test_strangers_are_read_slowly_until_they_are_known),
         cmocka_unit_test(test_who_asks_for_nothing_goes),
+        cmocka_unit_test(test_strangers_calls_have_a_price),
+        cmocka_unit_test(test_what_waits_goes_on_once_the_connection_is_known),
+        cmocka_unit_test(test_calls_on_a_unix_socket_have_no_price),
+        cmocka_unit_test(test_who_is_refused_again_and_again_goes),
         cmocka_unit_test(test_an_old_connection_is_asked_to_go),
         cmocka_unit_test(test_a_connection_with_a_call_stays),
     };

@@ -377,6 +377,40 @@ static void test_rates(void **state)
     }
 }
 
+/* However the bytes are cut: nothing behind the head that has to wait is taken before. */
+static void test_a_stream_that_is_not_openable_waits(void **state)
+{
+    (void)state;
+    for (size_t step = 1; step < 30; step++) {
+        struct script script = begin_acked();
+        struct guard guard;
+        guard_init(&guard, 100);
+        guard.openable = 2;
+        feed_server_settings(&guard);
+        for (uint32_t stream = 1; stream < 6; stream += 2) {
+            add_frame(&script, HEADERS, END_HEADERS, stream, 10);
+        }
+        const uint8_t *data = (const uint8_t *)script.bytes.data;
+        size_t waits_at = script.bytes.len - 10 - 1; /* before the head's last byte */
+        struct mono_us now = { 5 * US_PER_SECOND };
+        while (!guard.is_waiting) {
+            size_t left = script.bytes.len - guard.offset;
+            assert_true(guard_feed(&guard, data + guard.offset, left < step ? left : step, now));
+        }
+        assert_int_equal(guard.opened, 2);
+        assert_int_equal(guard.offset, waits_at);
+        assert_true(guard_feed(&guard, data + waits_at, 1, now));
+        assert_true(guard.is_waiting);
+        assert_int_equal(guard.offset, waits_at);
+        guard.openable = 3;
+        assert_true(guard_feed(&guard, data + waits_at, script.bytes.len - waits_at, now));
+        assert_false(guard.is_waiting);
+        assert_int_equal(guard.opened, 3);
+        assert_int_equal(guard.offset, script.bytes.len);
+        buf_deinit(&script.bytes);
+    }
+}
+
 static void test_strangers_reset_less(void **state)
 {
     (void)state;
@@ -574,6 +608,7 @@ int main(void)
         cmocka_unit_test(test_wrong_streams),
         cmocka_unit_test(test_rates),
         cmocka_unit_test(test_settings_rate),
+        cmocka_unit_test(test_a_stream_that_is_not_openable_waits),
         cmocka_unit_test(test_strangers_reset_less),
         cmocka_unit_test(test_open_rate),
         cmocka_unit_test(test_empty_ends),

@@ -15,8 +15,11 @@ static void test_a_burst_then_the_rate(void **state)
     test_clock_init(&clock);
     struct throttle *throttle = throttle_create(&clock.clock, 5, 2);
     for (int i = 0; i < 5; i++) {
+        assert_ok_err(err, throttle_check(throttle, STR("a"), &err));
+        assert_ok_err(err, throttle_check(throttle, STR("a"), &err)); /* takes nothing */
         assert_ok_err(err, throttle_take(throttle, STR("a"), &err));
     }
+    assert_code(ERR_LIMIT, throttle_check(throttle, STR("a"), &err));
     assert_code(ERR_LIMIT, throttle_take(throttle, STR("a"), &err));
     assert_non_null(strstr(err.text, "try again in"));
     assert_ok(throttle_take(throttle, STR("b"), &err)); /* another key has its own */

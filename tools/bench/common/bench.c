@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 enum {
-    FIGURES_MAX = 256,
+    FIGURES_MAX = 512,
     OPTIONS_MAX = 16,
     ROUNDS_MAX = 99,
     ROUNDS_DEFAULT = 5,

@@ -87,7 +87,7 @@ static size_t fill_references(struct wire *wire, uint8_t *out)
 static size_t put_call(struct wire *wire, uint8_t *out)
 {
     uint8_t block[WIRE_BLOCK_MAX];
-    size_t bytes = wire_request(block, "/agentgateway.v1.AgentGatewayService/Register");
+    size_t bytes = wire_request(block, "/agentgateway.v1.AgentGatewayService/Register", NULL);
     return put_frame(
         out, WIRE_HEADERS, WIRE_END_HEADERS, wire->stream, str_from((char *)block, bytes));
 }

@@ -12,6 +12,8 @@
 #include "tools/bench/common/process.h"
 #include "tools/bench/hostile/attack.h"
 #include "tools/bench/hostile/bare.h"
+#include "tools/bench/hostile/calls.h"
+#include "tools/bench/hostile/key.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -21,7 +23,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define CALL "/grpc.health.v1.Health/Check"
+#define CALL       "/grpc.health.v1.Health/Check"
+#define KNOWN_CALL "/agentgateway.v1.AgentAdminService/GetServerInfo"
 
 enum {
     FLOODS_OF_EACH = 3,
@@ -48,7 +51,8 @@ struct run {
     SSL_CTX *context;
     struct arena *names; /* of figures: the bench keeps the pointers */
     char *folder;
-    unsigned starts; /* each has a log of its own, in which its port stands */
+    unsigned starts;     /* each has a log of its own, in which its port stands */
+    char key[KEY_BYTES]; /* the honest client's; "": it needs none */
     struct target *target;
     uint8_t chunk[FLOOD_CHUNK_BYTES];
 };
@@ -145,7 +149,7 @@ static void be_honest(void *context)
 {
     struct honest *honest = context;
     while (!honest->stop) {
-        int64_t took_us = wire_call(&honest->wire, CALL);
+        int64_t took_us = wire_call(&honest->wire, CALL, NULL);
         if (took_us < 0) {
             honest->missed++;
             return;
@@ -160,6 +164,7 @@ static void be_honest(void *context)
 static bool honest_start(struct run *run, struct honest *honest, const char *attack)
 {
     if (wire_open(&honest->wire, run->context, run->target->port, true)
+        && (run->key[0] == '\0' || wire_call(&honest->wire, KNOWN_CALL, run->key) >= 0)
         && thread_start(&honest->thread, "honest", be_honest, honest, NULL) == ERR_OK) {
         return true;
     }
@@ -181,7 +186,7 @@ static bool is_served(struct run *run)
 {
     struct wire wire = WIRE_INIT;
     bool is_open = wire_open(&wire, run->context, run->target->port, true);
-    bool is_answered = is_open && wire_call(&wire, CALL) >= 0;
+    bool is_answered = is_open && wire_call(&wire, CALL, NULL) >= 0;
     if (is_open) {
         wire_close(&wire);
     }
@@ -246,6 +251,75 @@ static void besiege_with_flood(struct run *run, const struct flood *flood)
     show(run, flood->name, "new clients served", "1", is_served(run) ? 1 : 0);
 }
 
+/* ---- Floods of calls ---- */
+
+static int64_t calls_us(const struct run *run)
+{
+    return is_smoke(run) ? US_PER_SECOND / 20 : 3 * US_PER_SECOND;
+}
+
+static void measure_calls(struct run *run, const struct call_flood *flood)
+{
+    struct cost cost = { 0 };
+    struct call_tally tally = { 0 };
+    struct wire wire = WIRE_INIT;
+    pid_t pid = run->target->process.pid;
+    if (!wire_open(&wire, run->context, run->target->port, true)) {
+        return;
+    }
+    int64_t begin_us = now_us();
+    cost_begin(&cost, pid);
+    calls_flood(&wire, flood, calls_us(run), &tally);
+    cost_end(&cost, pid);
+    double seconds = (double)(now_us() - begin_us) / US_PER_SECOND;
+    double cpu_ms = (double)cost.cpu_us / 1000;
+    wire_close(&wire);
+    show(run, flood->name, "answered", "calls/s", tally.answered / seconds);
+    show(run, flood->name, "CPU of one connection", "ms/s", cpu_ms / seconds);
+    show(
+        run,
+        flood->name,
+        "CPU of a call",
+        "us",
+        tally.answered > 0 ? cpu_ms * 1000 / tally.answered : 0);
+    if (tally.sent_bytes > 0) {
+        show(run, flood->name, "CPU", "ms/MB", cpu_ms * 1e6 / (double)tally.sent_bytes);
+    }
+}
+
+/* From one address, as many connections as it can make, one after the other. */
+static void besiege_with_calls(struct run *run, const struct call_flood *flood)
+{
+    struct honest honest = { .wire = WIRE_INIT };
+    struct cost cost = { 0 };
+    if (!honest_start(run, &honest, flood->name)) {
+        return;
+    }
+    struct call_tally tally = { 0 };
+    int64_t begin_us = now_us();
+    int64_t end_us = begin_us + calls_us(run);
+    cost_begin(&cost, run->target->process.pid);
+    while (now_us() < end_us) {
+        struct wire wire = WIRE_INIT;
+        tally.is_cut = false;
+        if (wire_open(&wire, run->context, run->target->port, true)) {
+            calls_flood(&wire, flood, US_PER_SECOND / 50, &tally);
+            wire_close(&wire);
+        }
+    }
+    cost_end(&cost, run->target->process.pid);
+    double seconds = (double)(now_us() - begin_us) / US_PER_SECOND;
+    honest_stop(run, &honest, flood->name);
+    show(run, flood->name, "answered to ever new connections", "calls/s", tally.answered / seconds);
+    show(
+        run,
+        flood->name,
+        "CPU of ever new connections",
+        "ms/s",
+        (double)cost.cpu_us / 1000 / seconds);
+    show(run, flood->name, "new clients served", "1", is_served(run) ? 1 : 0);
+}
+
 /* ---- Sieges ---- */
 
 struct besieger {
@@ -307,8 +381,10 @@ static enum err_code start_belay(struct run *run, struct err_info *err)
                                 "--listen-http", "" };
     char *argv[] = { program,  words[0], words[1], words[2], state,
                      words[3], words[4], words[5], words[6], NULL };
+    AUTO_FREE char *socket = mem_printf("unix:%s/operator.sock", state);
     TRY(process_start(argv, log, &run->target->process, err));
-    return await_port(run->target, "tls_port", err);
+    TRY(await_port(run->target, "tls_port", err));
+    return key_make(socket, run->key, err);
 }
 
 static enum err_code start_bare(struct run *run, struct err_info *err)
@@ -321,6 +397,7 @@ static enum err_code start_bare(struct run *run, struct err_info *err)
         return ERR_SET(err, ERR_INTERNAL, "the path of this program");
     }
     char *argv[] = { self, serve, dir, NULL };
+    run->key[0] = '\0';
     TRY(process_start(argv, log, &run->target->process, err));
     return await_port(run->target, "port", err);
 }
@@ -358,6 +435,13 @@ static enum err_code attack_all(struct run *run, start_fn start, struct err_info
         measure_flood(run, &floods[i]);
         TRY(revive(run, start, err));
         besiege_with_flood(run, &floods[i]);
+    }
+    for (size_t i = 0; code == ERR_OK && i < call_flood_count;
+         i += is_smoke(run) ? SMOKE_STEP : 1) {
+        TRY(revive(run, start, err));
+        measure_calls(run, &call_floods[i]);
+        TRY(revive(run, start, err));
+        besiege_with_calls(run, &call_floods[i]);
     }
     for (size_t i = 0; code == ERR_OK && i < siege_count; i++) {
         TRY(revive(run, start, err));

@@ -1,5 +1,6 @@
 #include "tools/bench/hostile/wire.h"
 
+#include "common/base/cleanup.h"
 #include "common/base/time.h"
 #include "common/sys/fd.h"
 
@@ -142,7 +143,7 @@ static size_t put_field(uint8_t *out, const char *name, const char *value)
     return at + value_bytes;
 }
 
-size_t wire_request(uint8_t out[WIRE_BLOCK_MAX], const char *path)
+size_t wire_request(uint8_t out[WIRE_BLOCK_MAX], const char *path, const char *key)
 {
     size_t at = 0;
     out[at++] = 0x83; /* POST */
@@ -150,16 +151,21 @@ size_t wire_request(uint8_t out[WIRE_BLOCK_MAX], const char *path)
     at += put_field(out + at, ":path", path);
     at += put_field(out + at, ":authority", "localhost");
     at += put_field(out + at, "content-type", "application/grpc");
-    return at + put_field(out + at, "te", "trailers");
+    at += put_field(out + at, "te", "trailers");
+    if (key != NULL) {
+        AUTO_FREE char *value = mem_printf("Bearer %s", key);
+        at += put_field(out + at, "authorization", value);
+    }
+    return at;
 }
 
-int64_t wire_call(struct wire *wire, const char *path)
+int64_t wire_call(struct wire *wire, const char *path, const char *key)
 {
     uint8_t frames[WIRE_HEAD_BYTES * 2 + WIRE_BLOCK_MAX + 5] = { 0 };
     uint8_t head[WIRE_HEAD_BYTES];
     uint32_t stream = wire->stream;
     struct mono_us began = clock_mono(clock_system());
-    size_t block = wire_request(frames + WIRE_HEAD_BYTES, path);
+    size_t block = wire_request(frames + WIRE_HEAD_BYTES, path, key);
     size_t at = wire_head(frames, block, WIRE_HEADERS, WIRE_END_HEADERS, stream) + block;
     at += wire_head(frames + at, 5, WIRE_DATA, WIRE_END_STREAM, stream);
     memset(frames + at, 0, 5);

@@ -59,10 +59,10 @@ bool wire_send(struct wire *wire, const void *data, size_t bytes);
 /* Writes a frame's head; returns its length. */
 size_t wire_head(uint8_t *out, size_t length, enum wire_type type, unsigned flags, uint32_t stream);
 
-/* The header block of a call of path; returns its length. */
-size_t wire_request(uint8_t out[WIRE_BLOCK_MAX], const char *path);
+/* The header block of a call of path; returns its length. key: the caller's, NULL: none. */
+size_t wire_request(uint8_t out[WIRE_BLOCK_MAX], const char *path, const char *key);
 
 /* An empty request on the next stream, answered; the time in microseconds, -1: not answered. */
-int64_t wire_call(struct wire *wire, const char *path);
+int64_t wire_call(struct wire *wire, const char *path, const char *key);
 
 #endif
