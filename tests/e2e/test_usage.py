@@ -274,6 +274,7 @@ class Figures(UsageCase):
             self.create(name, self.agent)
         shown = lambda **fields: [one.sandbox_name for one in self.figures(**fields)]
         self.assertEqual(["p-c", "p-a"], shown(sandboxes=["p-c", "nothing", "p-a"]))
+        self.assertEqual(["p-c", "p-a"], shown(sandboxes=["p-c", "p-c", "p-a", "p-c"]))  # once each
         self.assertEqual([], shown(sandboxes=["%"]))
         seen, token = [], ""
         for _ in range(3):

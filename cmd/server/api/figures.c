@@ -99,7 +99,18 @@ static enum err_code list_all(
         api->work->conn, api->workspace_id, &filter, api->arena, ret_list, err);
 }
 
-/* Of each name: one, or none; in every workspace one that asks for all may have as many. */
+static bool was_named(const request_type *request, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (str_equal(str_of(request->sandboxes[i]), str_of(request->sandboxes[index]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of each name, however often it is given: one, or none; in every workspace one that asks for all
+ * may have as many. */
 static enum err_code list_named(
     struct api_call *api,
     const request_type *request,
@@ -116,6 +127,9 @@ static enum err_code list_named(
                                                .limit = page->size + 1 };
         if (filter.name.len == 0) {
             return ERR_SET(err, ERR_INVALID, "sandboxes: a name has at least one character");
+        }
+        if (was_named(request, i)) {
+            continue;
         }
         TRY(store_figures_list(
             api->work->conn, api->workspace_id, &filter, api->arena, &list, err));

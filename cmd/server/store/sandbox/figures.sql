@@ -26,9 +26,11 @@ ORDER BY s.workspace_id, s.name
 LIMIT $5
 
 -- name: figures_watch
--- $1 workspace (-1: all that have sandboxes), $2 until, $3 only where it ends before this: those it was written for
+-- $1 workspace (-1: all that have sandboxes), $2 until, $3 only where it ends before this: those it was written for; in their order,
+-- so that two who look at all take turns
 INSERT INTO sandbox_watch (workspace_id, until_us)
 SELECT DISTINCT workspace_id, CAST($2 AS bigint) FROM sandbox WHERE CAST($1 AS bigint) < 0 OR workspace_id = $1
+ORDER BY workspace_id
 ON CONFLICT (workspace_id) DO UPDATE SET until_us = excluded.until_us WHERE sandbox_watch.until_us < $3
 RETURNING workspace_id
 
