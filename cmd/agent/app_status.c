@@ -156,12 +156,13 @@ void app_write_sandboxes(const struct sandboxes *all, struct buf *json, struct b
             driver,
             info.generation);
         json_time(json, "started_at", info.started);
-        buf_append_char(json, '}');
+        buf_append_str(json, info.waits ? STR(",\"waits_for_descriptor\":true}") : STR("}"));
         buf_printf(
             text,
-            "Sandbox    %s %s, %s, run %" PRIu64 ", since %s\n",
+            "Sandbox    %s %s%s, %s, run %" PRIu64 ", since %s\n",
             info.id,
             state,
+            info.waits ? " (the agent has no file descriptor left for it)" : "",
             driver,
             info.generation,
             info.started.value > 0 ? time_format(info.started, when) : "-");

@@ -185,6 +185,28 @@ static enum err_code take_large(
                                           : ERR_OK;
 }
 
+static ssize_t receive(int fd, struct msghdr *header, int flags)
+{
+    ssize_t got = -1;
+    do {
+        got = recvmsg(fd, header, flags | MSG_CMSG_CLOEXEC);
+    } while (got < 0 && errno == EINTR);
+    return got;
+}
+
+/* Of a message that was only looked at: its descriptors are ours by that, the rest can go. */
+static enum err_code take_or_leave(
+    int fd, const struct msghdr *header, struct channel_fds *fds, struct err_info *err)
+{
+    char byte;
+    if ((header->msg_flags & MSG_CTRUNC) != 0) {
+        channel_fds_close(fds);
+        return ERR_SET(err, ERR_LIMIT, "this process has no descriptor left");
+    }
+    (void)recv(fd, &byte, sizeof(byte), 0);
+    return ERR_OK;
+}
+
 enum err_code channel_receive(
     int fd,
     struct channel_buffer *buffer,
@@ -202,10 +224,7 @@ enum err_code channel_receive(
                              .msg_iovlen = 1,
                              .msg_control = control.bytes,
                              .msg_controllen = sizeof(control.bytes) };
-    ssize_t got = -1;
-    do {
-        got = recvmsg(fd, &header, MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR);
+    ssize_t got = receive(fd, &header, buffer->leaves_cut ? MSG_PEEK : 0);
     if (got < 0 && errno == EAGAIN) {
         return ERR_BUSY;
     }
@@ -213,6 +232,9 @@ enum err_code channel_receive(
         return ERR_SET(err, ERR_UNAVAILABLE, "the other end is gone");
     }
     collect(&header, &fds);
+    if (buffer->leaves_cut) {
+        TRY(take_or_leave(fd, &header, &fds, err));
+    }
     buffer->was_cut = buffer->takes_cut && (header.msg_flags & MSG_CTRUNC) != 0;
     if (buffer->was_cut) {
         channel_fds_close(&fds); /* not some of them */

@@ -14,6 +14,7 @@ struct channel_buffer {
     bool takes_large; /* set by who trusts the other end: it chooses the descriptor that is read */
     bool takes_cut;   /* the same: a message whose descriptors found no room here comes without */
     bool was_cut;     /* the one that came last did */
+    bool leaves_cut;  /* such a message stays where it is, for another try */
 };
 
 void channel_buffer_deinit(struct channel_buffer *buffer);
@@ -46,9 +47,10 @@ enum err_code channel_send_bytes(
     int fd, struct str_view bytes, const struct channel_fds *fds, struct err_info *err) MUST_CHECK;
 
 /*
- * ERR_BUSY: nothing there. ERR_UNAVAILABLE: closed by the other end. ERR_INVALID: what came is no
- * message, or more descriptors than any has, or than fit into this process; they are closed.
- * ret_fds may be NULL: descriptors are then not accepted.
+ * ERR_BUSY: nothing there. ERR_LIMIT: its descriptors find no room (leaves_cut). ERR_UNAVAILABLE:
+ * closed by the other end. ERR_INVALID: what came is no message, or more descriptors than any has,
+ * or than fit into this process; they are closed. ret_fds may be NULL: descriptors are then not
+ * accepted.
  */
 enum err_code channel_receive(
     int fd,

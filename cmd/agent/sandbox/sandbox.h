@@ -104,11 +104,15 @@ struct sandbox_info {
     pid_t init_pid;
     struct wall_us started;
     bool rebooted; /* LOST because the host was started anew */
+    bool waits;    /* STARTING: the agent has no descriptor for its listener */
     const struct sandbox_exit *exit;
 };
 
 struct sandbox_ops {
     void (*ready)(void *context, const char *id);
+    /* It stays STARTING, since this process has no descriptor left for its listener: said once,
+     * and tried each second. */
+    void (*waits)(void *context, const char *id);
     /* ENDED or LOST. At the start of the agent also for each that is so already. */
     void (*ended)(void *context, const struct sandbox_info *info);
     void (*removed)(void *context, const char *id);

@@ -40,6 +40,9 @@ struct sandbox {
     struct list queue; /* of struct pending: what the shim has not read yet */
     size_t queued_bytes;
     bool blocked;
+    bool pauses;       /* nothing is read: this process lacks descriptors */
+    bool waits;        /* its listener finds no room among them */
+    bool stopping;     /* this run was told to end */
     struct map *execs; /* not released yet; the values say nothing */
 
     struct eraser *eraser;      /* of its folder, when it is over and removed; NULL: not begun */
@@ -68,6 +71,7 @@ struct sandboxes {
     struct ground *ground; /* NULL: no native driver here */
     bool *slot_used;
     uint64_t next_exec;
+    struct loop_timer *again_timer; /* those that pause are heard again */
     struct loop_timer
         *reap_timer; /* what is gone is freed between two turns, never in a callback */
 };
@@ -122,6 +126,7 @@ enum err_code shim_link_open(struct sandbox *sandbox, int take_fd, struct err_in
 enum err_code shim_link_connect(struct sandbox *sandbox, struct err_info *err) MUST_CHECK;
 /* When its end is heard and nobody waits for its programs: lets the shim go. */
 void shim_link_settle(struct sandbox *sandbox);
+void shim_link_resume(struct sandbox *sandbox); /* if it pauses */
 void shim_link_close(struct sandbox *sandbox);
 enum err_code shim_link_send(
     struct sandbox *sandbox, const struct message *message, struct err_info *err) MUST_CHECK;

@@ -77,6 +77,7 @@ void sandbox_info_of(const struct sandbox *sandbox, struct sandbox_info *ret_inf
                                        .init_pid = (pid_t)sandbox->init_pid,
                                        .started = { (int64_t)sandbox->started_us },
                                        .rebooted = sandbox->rebooted,
+                                       .waits = sandbox->waits,
                                        .exit = &sandbox->exit };
 }
 
@@ -189,6 +190,17 @@ static void on_reap(void *context)
     }
 }
 
+static void on_again(void *context)
+{
+    const struct sandboxes *all = context;
+    size_t cursor = 0;
+    struct str_view key;
+    void *value = NULL;
+    while (map_next(all->by_id, &cursor, &key, &value)) {
+        shim_link_resume(value);
+    }
+}
+
 void sandbox_ended(struct sandbox *sandbox, enum sandbox_status status)
 {
     struct sandboxes *all = sandbox->all;
@@ -281,6 +293,7 @@ static void fill(struct sandboxes *all, const struct sandboxes_options *options)
     all->lock_fd = -1;
     all->by_id = map_create();
     all->reap_timer = loop_timer_create(all->loop, on_reap, all);
+    all->again_timer = loop_timer_create(all->loop, on_again, all);
     id_random(&all->next_exec, sizeof(all->next_exec));
     all->next_exec >>= 1; /* room to count up; no number of an earlier life comes again */
 }
@@ -334,6 +347,7 @@ void sandboxes_close(struct sandboxes *sandboxes)
     map_destroy(all->by_id, destroy_value);
     keeper_destroy(all->keeper);
     ground_destroy(all->ground);
+    loop_timer_destroy(all->again_timer);
     loop_timer_destroy(all->reap_timer);
     cgroup_set_deinit(&all->cgroups);
     fd_close(&all->lock_fd);
@@ -381,6 +395,7 @@ static enum err_code run(struct sandbox *sandbox, struct err_info *err)
     TRY(launch_shim(sandbox->all, sandbox->dir, &fd, err));
     sandbox->status = SANDBOX_STATUS_STARTING;
     sandbox->rebooted = false;
+    sandbox->stopping = false;
     memset(&sandbox->exit, 0, sizeof(sandbox->exit));
     memset(sandbox->taken, 0, sizeof(sandbox->taken));
     return shim_link_open(sandbox, fd, err);
@@ -488,6 +503,7 @@ enum err_code sandbox_stop(
     struct message message = { .type = MESSAGE_STOP };
     TRY(get(sandboxes, id, &sandbox, err));
     message.stop.grace_us = (uint64_t)grace_us;
+    sandbox->stopping = true;
     return shim_link_send(sandbox, &message, err);
 }
 

@@ -16,6 +16,8 @@ enum {
     PENDING_OVERHEAD = 256 /* of memory, beside the bytes of a message */
 };
 
+#define AGAIN_US US_PER_SECOND /* after a want of descriptors */
+
 struct pending {
     struct list link;
     struct buf bytes;
@@ -40,6 +42,8 @@ void shim_link_close(struct sandbox *sandbox)
     fd_close(&sandbox->fd);
     channel_buffer_deinit(&sandbox->buffer);
     sandbox->blocked = false;
+    sandbox->pauses = false;
+    sandbox->waits = false;
 }
 
 static enum err_code watch_room(struct sandbox *sandbox, bool blocked)
@@ -94,21 +98,55 @@ static void keep(const struct sandbox *sandbox)
     }
 }
 
+/*
+ * Its listener comes once, with the word that it is ready; one that finds no room among our
+ * descriptors stays in the socket until it does. A sandbox that is about to end needs none.
+ */
+static bool needs_listener(const struct sandbox *sandbox)
+{
+    return sandbox->status == SANDBOX_STATUS_STARTING
+        && sandbox->spec.network == SANDBOX_NETWORK_PROXY && !sandbox->removing
+        && !sandbox->stopping;
+}
+
+/* This process lacks descriptors: the shim is not heard for a while, and keeps what it has to say.
+ */
+static void pause_link(struct sandbox *sandbox)
+{
+    const struct sandboxes *all = sandbox->all;
+    bool is_news = needs_listener(sandbox) && !sandbox->waits;
+    sandbox->pauses = loop_watch_set(sandbox->watch, 0) == ERR_OK; /* else it is heard in vain */
+    loop_timer_arm_after(all->again_timer, AGAIN_US);
+    if (is_news) {
+        sandbox->waits = true;
+        log_error("sandbox_waits_for_descriptor", LOG_STR("sandbox", sandbox->id));
+    }
+    if (is_news && all->ops->waits != NULL) {
+        all->ops->waits(all->context, sandbox->id);
+    }
+}
+
+void shim_link_resume(struct sandbox *sandbox)
+{
+    if (!sandbox->pauses) {
+        return;
+    }
+    sandbox->pauses = watch_room(sandbox, sandbox->blocked) != ERR_OK;
+    if (sandbox->pauses) {
+        loop_timer_arm_after(sandbox->all->again_timer, AGAIN_US);
+    }
+}
+
 static void on_ready(struct sandbox *sandbox, int take_listener)
 {
     const struct sandboxes *all = sandbox->all;
     bool first = sandbox->status != SANDBOX_STATUS_READY;
     sandbox->status = SANDBOX_STATUS_READY;
+    sandbox->waits = false;
     if (take_listener >= 0 && all->ops->listening != NULL) {
         all->ops->listening(all->context, sandbox->id, fd_steal(&take_listener));
     }
     fd_close(&take_listener);
-    if (sandbox->buffer.was_cut) { /* it lives; the next start of either of us lends it again */
-        log_error(
-            "sandbox_without_network",
-            LOG_STR("sandbox", sandbox->id),
-            LOG_STR("error", "this process has no descriptor left for its listener"));
-    }
     if (first && all->ops->ready != NULL) {
         all->ops->ready(all->context, sandbox->id);
     }
@@ -245,6 +283,7 @@ static void on_shim(void *context, uint32_t events)
     enum err_code code = (events & EPOLLOUT) != 0 ? flush(sandbox) : ERR_OK;
     /* A share of the loop's time for each: a sandbox that talks without end stops no other. */
     for (int i = 0; i < 16 && code == ERR_OK && sandbox->fd >= 0; i++) {
+        sandbox->buffer.leaves_cut = needs_listener(sandbox) && (events & EPOLLHUP) == 0;
         code = channel_receive(sandbox->fd, &sandbox->buffer, &message, &fds, NULL);
         if (code == ERR_OK) {
             int fd = fds.count > 0 ? fds.fds[0] : -1;
@@ -253,7 +292,9 @@ static void on_shim(void *context, uint32_t events)
             on_message(sandbox, &message, fd);
         }
     }
-    if (sandbox->fd >= 0 && code != ERR_OK && code != ERR_BUSY) {
+    if (sandbox->fd >= 0 && code == ERR_LIMIT && (events & EPOLLHUP) == 0) {
+        pause_link(sandbox);
+    } else if (sandbox->fd >= 0 && code != ERR_OK && code != ERR_BUSY) {
         on_gone(sandbox);
     }
 }

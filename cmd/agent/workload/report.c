@@ -53,7 +53,7 @@ static struct view view_of(const struct sandbox_info *info, const struct note *n
 {
     switch (info->status) {
     case SANDBOX_STATUS_STARTING:
-        return (struct view){ STATE(STARTING), "Starting", "" };
+        return (struct view){ STATE(STARTING), "Starting", info->waits ? REPORT_WAITS : "" };
     case SANDBOX_STATUS_READY:
         return (struct view){ STATE(READY), "Ready", note->missing };
     case SANDBOX_STATUS_ENDED:

@@ -7,6 +7,8 @@
 
 #include "proto/agentgateway/v1/agentgateway.pb-c.h"
 
+#define REPORT_WAITS "its start waits for a file descriptor: the agent has none left"
+
 /* Borrows from itself and from what it was filled with: not to be copied. */
 struct report {
     Agentgateway__V1__SandboxReport message;

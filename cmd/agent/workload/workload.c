@@ -159,6 +159,19 @@ static void on_ready(void *context, const char *id)
     workload_report(context, id);
 }
 
+static void on_waits(void *context, const char *id)
+{
+    struct workload *workload = context;
+    const struct workload_event event = {
+        .sandbox_id = id,
+        .kind = "sandbox.waits",
+        .text = REPORT_WAITS,
+        .severity = AGENTGATEWAY__V1__SEVERITY__SEVERITY_ERROR,
+    };
+    workload_report(workload, id);
+    workload_tell(workload, &event);
+}
+
 static void on_ended(void *context, const struct sandbox_info *info)
 {
     struct workload *workload = context;
@@ -259,6 +272,7 @@ static void on_listening(void *context, const char *id, int take_fd)
 }
 
 static const struct sandbox_ops sandbox_ops = { .ready = on_ready,
+                                                .waits = on_waits,
                                                 .ended = on_ended,
                                                 .removed = on_removed,
                                                 .started = on_started,

@@ -42,6 +42,13 @@ static void on_ready(void *context, const char *id)
     fixture->ready_count++;
 }
 
+static void on_waits(void *context, const char *id)
+{
+    struct fixture *fixture = context;
+    (void)id;
+    fixture->waits_count++;
+}
+
 static void on_ended(void *context, const struct sandbox_info *info)
 {
     struct fixture *fixture = context;
@@ -132,6 +139,7 @@ static void on_listening(void *context, const char *id, int take_fd)
 }
 
 static const struct sandbox_ops ops = { .ready = on_ready,
+                                        .waits = on_waits,
                                         .ended = on_ended,
                                         .removed = on_removed,
                                         .started = on_started,

@@ -35,6 +35,7 @@ struct fixture {
     size_t program_count;
     unsigned ready_count;
     unsigned ended_count;
+    unsigned waits_count;
     unsigned removed_count;
     unsigned sample_count;
     unsigned connected_count;

@@ -5,6 +5,7 @@
 #include "common/sys/fd.h"
 #include "common/sys/file.h"
 #include "tests/component/agent_sandbox/fixture.h"
+#include "tests/support/descriptors.h"
 #include "tests/support/test.h"
 
 #include <errno.h>
@@ -13,7 +14,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -642,14 +642,14 @@ static void test_an_agent_without_descriptors_keeps_its_sandboxes(void **unused)
     (void)unused;
     const char *const serve[] = { "python3",
                                   "-c",
-                                  "import socket, time\n"
+                                  "import signal, socket\n"
                                   "s = socket.create_server(('127.0.0.1', 8080))\n"
                                   "print('up', flush=True)\n"
-                                  "time.sleep(600)\n",
+                                  "signal.pause()\n",
                                   NULL };
     struct sandbox_exec exec = { .argv = serve };
     const struct sandbox_port port = { .address = INADDR_LOOPBACK, .port = 8080 };
-    struct rlimit before;
+    struct test_descriptors before;
     uint64_t number = 0;
     struct fixture *fixture = fixture_create();
     fixture_start(fixture, "poor");
@@ -659,20 +659,79 @@ static void test_an_agent_without_descriptors_keeps_its_sandboxes(void **unused)
         loop_step(fixture->loop, 10);
     }
     assert_string_equal(buf_text(&program->out), "up\n");
-    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-    int next = dup(0);
-    (void)close(next);
-    const struct rlimit none = { .rlim_cur = (rlim_t)next, .rlim_max = before.rlim_max };
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    test_descriptors_take(&before, 0);
     assert_ok(sandbox_connect(fixture->all, "poor", &port, &number, NULL));
     fixture_wait_count(fixture, &fixture->connected_count, 1);
-    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    test_descriptors_give_back(&before);
     assert_int_equal(fixture->connected_number, EMFILE);
     assert_int_equal(fixture->ended_count, 0);
     assert_int_equal(fixture_shell(fixture, "poor", "true")->status, 0);
     assert_ok(sandbox_connect(fixture->all, "poor", &port, &number, NULL));
     fixture_wait_count(fixture, &fixture->connected_count, 2);
     assert_int_equal(fixture->connected_number, 0);
+    fixture_destroy(fixture);
+}
+
+static void count_listener(struct fixture *fixture, const char *id, int take_fd)
+{
+    unsigned *count = fixture->egress;
+    (void)id;
+    *count += 1;
+    assert_int_equal(close(take_fd), 0);
+}
+
+/* The same of a start: it waits for room, in either life of the agent, and loses no network. */
+static void test_a_start_without_a_descriptor_for_its_listener_waits(void **unused)
+{
+    (void)unused;
+    struct test_descriptors before;
+    struct sandbox_info info;
+    struct fixture *fixture = fixture_create();
+    unsigned listeners = 0;
+    const struct sandbox_spec spec = { .id = "late",
+                                       .driver = fixture->driver,
+                                       .network = SANDBOX_NETWORK_PROXY };
+    fixture->listening = count_listener;
+    fixture->egress = &listeners;
+    assert_ok(sandbox_create(fixture->all, &spec, NULL));
+    for (unsigned life = 1; life <= 2; life++) {
+        test_descriptors_take(&before, 0);
+        fixture_wait_count(fixture, &fixture->waits_count, life);
+        assert_true(sandbox_find(fixture->all, "late", &info));
+        assert_true(info.waits);
+        assert_int_equal(info.status, SANDBOX_STATUS_STARTING);
+        fixture_turn(fixture, 50);
+        assert_int_equal(fixture->waits_count, life); /* said once */
+        assert_int_equal(listeners, life - 1);
+        test_descriptors_give_back(&before);
+        fixture_wait_count(fixture, &fixture->ready_count, life);
+        assert_int_equal(listeners, life);
+        assert_true(sandbox_find(fixture->all, "late", &info));
+        assert_false(info.waits);
+        assert_int_equal(fixture_shell(fixture, "late", "true")->status, 0);
+        fixture_close(fixture);
+        fixture_open(fixture);
+    }
+    fixture_destroy(fixture);
+}
+
+/* What is to end waits for no listener. */
+static void test_a_start_that_waits_can_be_stopped(void **unused)
+{
+    (void)unused;
+    struct test_descriptors before;
+    struct fixture *fixture = fixture_create();
+    const struct sandbox_spec spec = { .id = "never",
+                                       .driver = fixture->driver,
+                                       .network = SANDBOX_NETWORK_PROXY };
+    assert_ok(sandbox_create(fixture->all, &spec, NULL));
+    test_descriptors_take(&before, 0);
+    fixture_wait_count(fixture, &fixture->waits_count, 1);
+    assert_ok(sandbox_stop(fixture->all, "never", US_PER_SECOND, NULL));
+    fixture_wait_count(fixture, &fixture->ready_count, 1);
+    test_descriptors_give_back(&before); /* to read how it ended */
+    fixture_wait_count(fixture, &fixture->ended_count, 1);
+    assert_int_equal(fixture->exit.reason, SANDBOX_END_STOPPED);
     fixture_destroy(fixture);
 }
 
@@ -705,6 +764,8 @@ int main(void)
         cmocka_unit_test(test_an_image_stays_while_a_sandbox_is_made_of_it),
         cmocka_unit_test(test_a_tree_of_any_depth_and_mode_goes_with_its_sandbox),
         cmocka_unit_test(test_an_agent_without_descriptors_keeps_its_sandboxes),
+        cmocka_unit_test(test_a_start_without_a_descriptor_for_its_listener_waits),
+        cmocka_unit_test(test_a_start_that_waits_can_be_stopped),
         cmocka_unit_test(test_a_deletion_that_was_cut_off_is_finished_by_the_next_agent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

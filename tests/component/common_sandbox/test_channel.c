@@ -2,6 +2,7 @@
 #include "common/base/cleanup.h"
 #include "common/sandbox/channel.h"
 #include "common/sys/fd.h"
+#include "tests/support/descriptors.h"
 #include "tests/support/test.h"
 
 #include <sys/mman.h>
@@ -141,6 +142,48 @@ static void test_a_large_message_has_room_for_three_descriptors(void **unused)
     close_ends(&ends);
 }
 
+static bool has_descriptors(const struct channel_fds *came, size_t count)
+{
+    struct stat info;
+    bool all = came->count == count;
+    for (size_t i = 0; i < came->count; i++) {
+        all = all && fstat(came->fds[i], &info) == 0;
+    }
+    return all;
+}
+
+static void test_a_message_whose_descriptors_find_no_room_can_wait(void **unused)
+{
+    (void)unused;
+    struct ends ends;
+    struct message got;
+    const struct message ready = { .type = MESSAGE_READY };
+    const struct message later = { .type = MESSAGE_ENDED };
+    struct channel_fds with = { .fds = { 0, 1 }, .count = 2 };
+    struct channel_fds came = CHANNEL_FDS_NONE;
+    struct test_descriptors before;
+    open_ends(&ends, false);
+    ends.buffer.leaves_cut = true;
+    assert_code(ERR_BUSY, channel_receive(ends.fds[1], &ends.buffer, &got, &came, NULL));
+    assert_ok(channel_send(ends.fds[0], &ready, &with, NULL));
+    assert_ok(channel_send(ends.fds[0], &later, NULL, NULL));
+    for (int room = 0; room < 2; room++) { /* for none of them, and not for all */
+        test_descriptors_take(&before, room);
+        assert_code(ERR_LIMIT, channel_receive(ends.fds[1], &ends.buffer, &got, &came, NULL));
+        assert_code(ERR_LIMIT, channel_receive(ends.fds[1], &ends.buffer, &got, &came, NULL));
+        test_descriptors_give_back(&before);
+    }
+    assert_ok(channel_receive(ends.fds[1], &ends.buffer, &got, &came, NULL));
+    assert_int_equal(got.type, MESSAGE_READY);
+    assert_true(has_descriptors(&came, 2));
+    channel_fds_close(&came);
+    assert_ok(channel_receive(ends.fds[1], &ends.buffer, &got, &came, NULL));
+    assert_int_equal(got.type, MESSAGE_ENDED);
+    assert_int_equal(came.count, 0);
+    assert_code(ERR_BUSY, channel_receive(ends.fds[1], &ends.buffer, &got, &came, NULL));
+    close_ends(&ends);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -148,6 +191,7 @@ int main(void)
         cmocka_unit_test(test_who_does_not_trust_the_other_end_takes_none),
         cmocka_unit_test(test_memory_that_is_not_as_told_is_refused),
         cmocka_unit_test(test_a_large_message_has_room_for_three_descriptors),
+        cmocka_unit_test(test_a_message_whose_descriptors_find_no_room_can_wait),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
