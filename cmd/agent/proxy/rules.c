@@ -9,7 +9,7 @@
 
 enum {
     ARENA_BYTES_MAX = 8 * 1024 * 1024,
-    ENDPOINTS_MAX = 4096
+    ENDPOINTS_MAX = 4096 /* as the server takes: cmd/server/sandbox/policy.h */
 };
 
 struct endpoint {

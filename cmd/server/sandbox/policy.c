@@ -269,6 +269,22 @@ static enum err_code check_rule(const char *name, const rule_type *rule, struct 
     return ERR_OK;
 }
 
+static enum err_code check_count(const policy_type *policy, struct err_info *err)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < policy->n_network_policies; i++) {
+        const rule_type *rule = policy->network_policies[i]->value;
+        count += rule == NULL ? 0 : rule->n_endpoints;
+    }
+    return count <= POLICY_ENDPOINTS_MAX ? ERR_OK
+                                         : ERR_SET(
+                                             err,
+                                             ERR_INVALID,
+                                             "policy.network_policies: %zu endpoints, at most %d",
+                                             count,
+                                             POLICY_ENDPOINTS_MAX);
+}
+
 enum err_code policy_check(const policy_type *policy, struct err_info *err)
 {
     size_t bytes = protobuf_c_message_get_packed_size(&policy->base);
@@ -283,6 +299,7 @@ enum err_code policy_check(const policy_type *policy, struct err_info *err)
             err, ERR_INVALID, "policy.network_middlewares: no middleware is available here");
     }
     TRY(check_fixed_parts(policy, err));
+    TRY(check_count(policy, err));
     for (size_t i = 0; i < policy->n_network_policies; i++) {
         const char *name = policy->network_policies[i]->key;
         if (policy->network_policies[i]->value == NULL || name[0] == '\0') {

@@ -13,7 +13,8 @@
 #include "proto/openshell/v1/openshell.pb-c.h"
 
 enum {
-    POLICY_HASH_TEXT_BYTES = 65
+    POLICY_HASH_TEXT_BYTES = 65,
+    POLICY_ENDPOINTS_MAX = 4096 /* of all rules together: so many an agent's proxy takes */
 };
 
 typedef Openshell__Sandbox__V1__SandboxPolicy policy_type;

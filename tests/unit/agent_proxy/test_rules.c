@@ -287,6 +287,14 @@ static void test_globs(void **unused)
         { "/a/**", "/a", false },
         { "/*a**z", "/xa/yz", true },
         { "/**b*", "/a/b/c", false },
+        { "**/v*/x", "/v/v1/v2/y/x", false },
+        { "**/v*/x", "/v/v1/v2/x", true },
+        { "/a*/b*/c", "/a/x/ab/bc/c", false },
+        { "/**a*b/c*d", "/ab/aab/cd/ab/cxd", true },
+        { "*", "/", false },
+        { "/a*a", "/a", false },
+        { "/aba**aba", "/abaaba", true },
+        { "/aba**aba", "/ababa", false },
     };
 
     (void)unused;
@@ -375,6 +383,36 @@ static void test_globs_are_what_their_definition_says(void **unused)
         assert_false(glob_matches(whole, str_from(path, plain + 4)));
         assert_false(glob_matches(whole, str_from(path + 3, plain)) && plain > 0);
     }
+}
+
+static struct str_view repeat(const char *text, char *room, size_t bytes)
+{
+    size_t length = strlen(text);
+    size_t len = 0;
+    for (; len + length <= bytes; len += length) {
+        memcpy(room + len, text, length);
+    }
+    return str_from(room, len);
+}
+
+/* Paths that were made to be slow are decided another way, and in the same way. */
+static void test_a_path_of_many_almosts_is_decided(void **unused)
+{
+    char room[8192];
+    (void)unused;
+    struct str_view path = repeat("/va/xb", room, sizeof(room));
+    assert_false(glob_matches(STR("**/v*b*/xb"), path));
+    assert_true(glob_matches(STR("**/v*/x*"), path));
+    assert_true(glob_matches(STR("**/v*/xb"), path));
+    assert_false(glob_matches(STR("**v*x**"), path));
+    assert_true(glob_matches(STR("**v*x**"), str_from("/a/vax", 6)));
+    room[path.len - 3] = '+';
+    assert_true(glob_matches(STR("**v*x**"), str_from(room, path.len)));
+    path = repeat("ab", room, sizeof(room));
+    assert_true(glob_matches(
+        STR("*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b"), path));
+    assert_false(glob_matches(
+        STR("a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*b*a*c"), path));
 }
 
 /* ---- Policies as they come ---- */
@@ -493,6 +531,7 @@ int main(void)
         cmocka_unit_test(test_encoded_slashes_where_they_may_pass),
         cmocka_unit_test(test_globs),
         cmocka_unit_test(test_globs_are_what_their_definition_says),
+        cmocka_unit_test(test_a_path_of_many_almosts_is_decided),
         cmocka_unit_test(test_a_policy_becomes_rules),
         cmocka_unit_test(test_what_cannot_be_enforced_is_refused_by_name),
     };

@@ -89,8 +89,9 @@ static bool glob_step(const struct glob *glob, unsigned char c, uint64_t *places
 static bool glob_run(struct str_view pattern, struct str_view path)
 {
     struct glob glob;
-    uint64_t places[PLACE_WORDS] = { 3 }; /* it begins with a star: on it, and behind it */
+    uint64_t places[PLACE_WORDS] = { 1 };
     glob_read(pattern, &glob);
+    places[0] |= (glob.stars[0] & 1) << 1; /* a star may stand for nothing */
     for (size_t i = 0; i < path.len; i++) {
         if (!glob_step(&glob, (unsigned char)path.ptr[i], places)) {
             return false;
@@ -99,22 +100,141 @@ static bool glob_run(struct str_view pattern, struct str_view path)
     return (places[glob.end / PLACE_BITS] >> (glob.end % PLACE_BITS) & 1) != 0;
 }
 
+/*
+ * The quick way. A pattern is pieces of plain text with stars between them, the first at the path's
+ * beginning and the last at its end (either may be empty). Each piece begins as far left as those
+ * beside it allow: behind the one before it, and, where a single star stands between the two, in
+ * the segment in which that one ends. Whatever is found wrong moves a piece to the right, never
+ * back, so that either nothing is wrong any more or a piece finds no place: then no other choice
+ * fits either. Pieces are sought as memmem does it, many characters at a time.
+ */
+enum {
+    PIECES_MAX = 32,
+    MOVES_MAX = 256 /* a path that needs more was made to; the sets of places bound it */
+};
+
+struct piece {
+    struct str_view text;
+    bool deep; /* the stars before it pass slashes */
+    size_t at;
+};
+
+enum guess {
+    GUESS_NO,
+    GUESS_YES,
+    GUESS_OPEN /* too long for the quick way */
+};
+
+/* false: more than there is room for. */
+static bool cut_pieces(struct str_view pattern, struct piece *pieces, size_t *ret_count)
+{
+    size_t count = 0;
+    size_t stars = 0;
+    for (size_t i = 0; i <= pattern.len && count < PIECES_MAX; count++) {
+        size_t bytes = 0;
+        while (i + bytes < pattern.len && pattern.ptr[i + bytes] != '*') {
+            bytes++;
+        }
+        pieces[count] =
+            (struct piece){ .text = str_from(pattern.ptr + i, bytes), .deep = stars > 1 };
+        i += bytes;
+        stars = count_stars(pattern, i);
+        i += stars == 0 ? 1 : stars; /* past the end, which is behind the last piece */
+        *ret_count = count + 1;
+        if (stars == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static size_t end_of(const struct piece *piece)
+{
+    return piece->at + piece->text.len;
+}
+
+/* The first place from there on. */
+static bool move_piece(struct piece *piece, struct str_view path, size_t from)
+{
+    const char *found = from > path.len
+        ? NULL
+        : memmem(path.ptr + from, path.len - from, piece->text.ptr, piece->text.len);
+    if (found != NULL) {
+        piece->at = (size_t)(found - path.ptr);
+    }
+    return found != NULL;
+}
+
+/* As if slashes did not matter: where one has no place now it has none at all. */
+static bool place_roughly(struct piece *pieces, size_t count, struct str_view path)
+{
+    for (size_t i = 1; i + 1 < count; i++) {
+        if (!move_piece(&pieces[i], path, end_of(&pieces[i - 1]))) {
+            return false;
+        }
+    }
+    return end_of(&pieces[count - 2]) <= pieces[count - 1].at;
+}
+
+static enum guess place_pieces(struct piece *pieces, size_t count, struct str_view path)
+{
+    size_t moves = 0;
+    size_t i = 1;
+    while (i < count) {
+        struct piece *before = &pieces[i - 1];
+        struct piece *piece = &pieces[i];
+        size_t from = end_of(before);
+        if (piece->at < from && (i == count - 1 || !move_piece(piece, path, from))) {
+            return GUESS_NO;
+        }
+        const char *slash = piece->deep ? NULL : memrchr(path.ptr + from, '/', piece->at - from);
+        if (slash == NULL) {
+            i++;
+            continue;
+        }
+        size_t behind = (size_t)(slash - path.ptr) + 1;
+        if (i == 1 || !move_piece(before, path, behind - before->text.len)) {
+            return GUESS_NO;
+        }
+        i--;
+        if (++moves > MOVES_MAX) {
+            return GUESS_OPEN;
+        }
+    }
+    return GUESS_YES;
+}
+
+static bool has_suffix(struct str_view text, struct str_view end)
+{
+    return text.len >= end.len && str_equal(str_from(text.ptr + text.len - end.len, end.len), end);
+}
+
+static enum guess glob_guess(struct str_view pattern, struct str_view path)
+{
+    struct piece pieces[PIECES_MAX];
+    size_t count = 0;
+    if (!cut_pieces(pattern, pieces, &count)) {
+        return GUESS_OPEN;
+    }
+    struct str_view first = pieces[0].text;
+    struct piece *last = &pieces[count - 1];
+    if (count == 1) {
+        return str_equal(first, path) ? GUESS_YES : GUESS_NO;
+    }
+    if (!str_has_prefix(path, first) || !has_suffix(path, last->text)) {
+        return GUESS_NO;
+    }
+    last->at = path.len - last->text.len;
+    return place_roughly(pieces, count, path) ? place_pieces(pieces, count, path) : GUESS_NO;
+}
+
 bool glob_matches(struct str_view pattern, struct str_view path)
 {
     if (pattern.len == 0 || pattern.len > GLOB_BYTES_MAX) {
         return pattern.len == 0;
     }
-    const char *star = memchr(pattern.ptr, '*', pattern.len);
-    size_t plain = star == NULL ? pattern.len : (size_t)(star - pattern.ptr);
-    if (path.len < plain || memcmp(pattern.ptr, path.ptr, plain) != 0) {
-        return false;
-    }
-    struct str_view rest = str_from(pattern.ptr + plain, pattern.len - plain);
-    struct str_view tail = str_from(path.ptr + plain, path.len - plain);
-    if (rest.len == 0 || (rest.len > 1 && count_stars(rest, 0) == rest.len)) {
-        return rest.len > 0 || tail.len == 0;
-    }
-    return glob_run(rest, tail);
+    enum guess guess = glob_guess(pattern, path);
+    return guess == GUESS_OPEN ? glob_run(pattern, path) : guess == GUESS_YES;
 }
 
 static int nibble(char c)
