@@ -181,6 +181,21 @@ class Joined(RelayCase):
             stream.half_close()
             self.assertEqual([200000, 5], [len(event.stdout.data) or event.exit.exit_code for event in events])
 
+    def test_a_relay_outlives_a_renewed_session_and_no_revoked_agent(self):
+        events = self.exec()
+        _, stream = self.agent.relay()
+        self.agent.base.handshake()
+        self.agent.connect()
+        stream.send(frame(data=b"one"))
+        self.assertEqual(b"one", next(events).stdout.data)
+        time.sleep(6)  # the right to it is looked up every 5 s
+        stream.send(frame(data=b"two"))
+        self.assertEqual(b"two", next(events).stdout.data)
+        self.operator.RevokeAgent(agent=str(self.agent.base.id))  # which goes on as if nothing had been said
+        self.refused(Code.PERMISSION_DENIED, lambda: next(events), "revoked")
+        self.assertEqual("end", stream.receive().WhichOneof("frame"))
+        self.assertEqual(Code.CANCELLED, stream.end()[0])
+
     def test_the_agents_refusal(self):
         events = self.exec()
         _, stream = self.agent.relay()

@@ -138,7 +138,7 @@ void link_call(
         link->channel, path, request, reply_type, &options, &link->executor, on_reply, call);
 }
 
-static void discard(struct link *link)
+static void release(struct link *link)
 {
     link->attempt++;
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
@@ -148,14 +148,19 @@ static void discard(struct link *link)
     if (link->control != NULL) {
         rpc_client_stream_release(STEAL(link->control));
     }
-    rpc_channel_destroy(STEAL(link->channel));
     link->is_half_closed = false;
+}
+
+static void discard(struct link *link)
+{
+    release(link);
+    rpc_channel_destroy(STEAL(link->channel));
 }
 
 void link_check_closed(struct link *link)
 {
-    bool is_busy = link->control != NULL
-        || (link->ops->has_relays != NULL && link->ops->has_relays(link->context));
+    bool has_relays = link->ops->has_relays != NULL && link->ops->has_relays(link->context);
+    bool is_busy = link->control != NULL || (has_relays && !link->core.keeps_relays);
     for (unsigned i = 0; i < SPOOL_STREAM_COUNT; i++) {
         is_busy = is_busy || uploader_is_busy(link->uploaders[i]);
     }
@@ -205,10 +210,11 @@ static void perform(struct link *link, unsigned actions)
         unsigned action;
         void (*run)(struct link *link);
     } rows[] = {
-        { LINK_DO_DISCARD, discard },          { LINK_DO_REGISTER, link_register },
-        { LINK_DO_BEGIN, link_begin },         { LINK_DO_COMPLETE, link_complete },
-        { LINK_DO_OPEN, link_open_control },   { LINK_DO_UPLOAD, go_online },
-        { LINK_DO_HEARTBEAT, link_heartbeat }, { LINK_DO_HALF_CLOSE, half_close },
+        { LINK_DO_DISCARD, discard },        { LINK_DO_RELEASE, release },
+        { LINK_DO_REGISTER, link_register }, { LINK_DO_BEGIN, link_begin },
+        { LINK_DO_COMPLETE, link_complete }, { LINK_DO_OPEN, link_open_control },
+        { LINK_DO_UPLOAD, go_online },       { LINK_DO_HEARTBEAT, link_heartbeat },
+        { LINK_DO_HALF_CLOSE, half_close },
     };
 
     for (unsigned i = 0; i < ARRAY_LENGTH(rows); i++) {

@@ -177,15 +177,23 @@ static unsigned refuse(struct link_core *core, const struct link_event *event, s
 static unsigned drain(struct link_core *core, int64_t resume_after_us, struct mono_us now)
 {
     move(core, LINK_DRAINING, now);
+    core->keeps_relays = false;
     core->resume_after_us = clamp(resume_after_us, 0, LINK_DELAY_MAX_US);
     core->wake_at = after(now, LINK_DRAIN_US);
     return LINK_DO_HALF_CLOSE;
 }
 
+static unsigned drain_to_renew(struct link_core *core, struct mono_us now)
+{
+    unsigned actions = drain(core, 0, now);
+    core->keeps_relays = true;
+    return actions;
+}
+
 static unsigned end_drain(struct link_core *core, struct mono_us now)
 {
     if (!core->is_stopping && core->resume_after_us == 0) {
-        return LINK_DO_DISCARD | begin(core, now);
+        return (core->keeps_relays ? LINK_DO_RELEASE : LINK_DO_DISCARD) | begin(core, now);
     }
     return disconnect_for(core, core->resume_after_us, now);
 }
@@ -275,7 +283,7 @@ static unsigned tick_streaming(
         return fail(core, event, now);
     }
     if (now.value >= core->renew_at.value) {
-        return drain(core, 0, now);
+        return drain_to_renew(core, now);
     }
     if (now.value >= core->heartbeat_at.value) {
         core->heartbeat_at = after(now, core->heartbeat_us);
@@ -308,7 +316,7 @@ static enum err_code step_streaming(
         if (event->renews) {
             forget_session(core);
         }
-        *actions = drain(core, event->delay_us, now);
+        *actions = event->renews ? drain_to_renew(core, now) : drain(core, event->delay_us, now);
         return ERR_OK;
     case LINK_EVENT_START:
     case LINK_EVENT_PENDING:
@@ -337,15 +345,21 @@ static enum err_code step_draining(
     case LINK_EVENT_FAILED:
     case LINK_EVENT_REFUSED:
         forget_session(core);
+        core->keeps_relays = false;
+        *actions = end_drain(core, now);
+        return ERR_OK;
+    case LINK_EVENT_LOST:
+        core->keeps_relays = false;
         *actions = end_drain(core, now);
         return ERR_OK;
     case LINK_EVENT_CLOSED:
-    case LINK_EVENT_LOST:
         *actions = end_drain(core, now);
         return ERR_OK;
     case LINK_EVENT_DRAIN:
         if (event->renews) {
             forget_session(core);
+        } else {
+            core->keeps_relays = false; /* the server goes: so does what runs over it */
         }
         return ERR_OK;
     case LINK_EVENT_ACCEPTED:

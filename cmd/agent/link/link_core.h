@@ -66,7 +66,8 @@ enum link_action {
     LINK_DO_HALF_CLOSE = 64, /* end the streams gently, then say CLOSED */
     LINK_DO_DISCARD = 128,   /* drop streams and channel; late answers are stale. The session's
                                 token is kept until LINK_DO_BEGIN */
-    LINK_DO_STOPPED = 256    /* the end: nothing follows */
+    LINK_DO_STOPPED = 256,   /* the end: nothing follows */
+    LINK_DO_RELEASE = 512    /* as DISCARD, but the channel stays, and with it the relays */
 };
 
 struct link_core {
@@ -75,6 +76,7 @@ struct link_core {
     bool is_started;
     bool is_stopping;
     bool is_accepted;    /* on this stream */
+    bool keeps_relays;   /* draining for a renewal alone: what follows goes over the same channel */
     bool is_resuming;    /* this stream came without a handshake and is not accepted yet */
     unsigned unaccepted; /* streams in a row that came so and were reached, but not accepted */
     unsigned failures;   /* in a row */
@@ -87,9 +89,10 @@ struct link_core {
     struct mono_us liveness_at;
 };
 
-/* LINK_DRAIN_US is what relays have to end by themselves. More would do them no good at a renewal
- * (the server ends everything of a session when a newer one begins), and the agent takes no
- * commands meanwhile: its control stream is half closed. */
+/* LINK_DRAIN_US is what relays have to end by themselves where the channel goes. The agent takes no
+ * commands meanwhile: its control stream is half closed. At a renewal they outlive the session that
+ * they were opened with: the agent is the same, and one that may come no more is refused by the
+ * handshake, which discards the channel. */
 #define LINK_BACKOFF_MIN_US   US_PER_SECOND
 #define LINK_BACKOFF_MAX_US   (60 * US_PER_SECOND)
 #define LINK_PATIENCE_US      (20 * US_PER_SECOND) /* for one answer */

@@ -3,6 +3,7 @@
 #include "cmd/server/auth/gate.h"
 #include "cmd/server/core/outbox.h"
 #include "cmd/server/domain/phase.h"
+#include "cmd/server/store/agent.h"
 #include "cmd/server/store/audit.h"
 #include "cmd/server/store/sandbox/relay.h"
 #include "cmd/server/store/sandbox/sandbox.h"
@@ -20,6 +21,7 @@
 enum {
     HASH_BYTES = 32,
     ARENA_BYTES = 16 * 1024,
+    AGENT_BYTES = 1024 * 1024, /* a record with all that the agent says of itself */
     PACKED_BYTES = 1024 * 1024,
     ROOM_LEAST = 512 /* of a piece of a stream, so that small ones share a node */
 };
@@ -317,6 +319,17 @@ enum err_code relay_open(
     return ERR_OK;
 }
 
+/* Its session's end is none of the agent's right: it may have renewed it. */
+static enum err_code check_agent(struct work *work, void *context, struct err_info *err)
+{
+    const struct relay *relay = context;
+    struct agent_record agent;
+    enum err_code code =
+        store_agent_get(work->conn, relay->workspace_id, relay->agent_id, work->arena, &agent, err);
+    bool is_out = code == ERR_NOT_FOUND || (code == ERR_OK && agent.state != AGENT_CONFIRMED);
+    return is_out ? ERR_SET(err, ERR_DENIED, "the sandbox's agent was evicted or revoked") : code;
+}
+
 static enum err_code renew(struct work *work, void *context, struct err_info *err)
 {
     const struct relay *relay = context;
@@ -356,7 +369,12 @@ static enum err_code count_forward(
 
 enum err_code relay_renew(struct relay *relay, struct worker *worker, struct err_info *err)
 {
-    return count_forward(relay, worker, renew, err);
+    AUTO_ARENA struct arena *arena = arena_create(AGENT_BYTES);
+    enum err_code code = work_lookup(worker, arena, relay->workspace_id, check_agent, relay, err);
+    if (code != ERR_OK && code != ERR_DENIED) {
+        log_debug("agent_not_looked_up", LOG_STR("relay", relay->id), LOG_ERR(err));
+    }
+    return code == ERR_DENIED ? code : count_forward(relay, worker, renew, err);
 }
 
 void relay_forget(struct relay *relay, struct worker *worker)

@@ -53,8 +53,9 @@ enum err_code relay_open(
 /*
  * From the operator's stream: a forward counts among those of its token and its sandbox, which all
  * servers know, from relay_open on; to be renewed within RELAY_RENEW_US, and forgotten at its end.
- * Both block on the database, and do nothing where it is an exec. ERR_DENIED: the token was revoked
- * or its time is over; any other failure only means that the forward counts for less long.
+ * Both block on the database; of an exec nothing is counted. ERR_DENIED: the agent was evicted or
+ * revoked, the token was revoked, or its time is over; any other failure only means that the
+ * forward counts for less long.
  */
 enum err_code relay_renew(struct relay *relay, struct worker *worker, struct err_info *err)
     MUST_CHECK;

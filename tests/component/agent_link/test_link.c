@@ -301,6 +301,18 @@ static const struct rpc_stream_ops control_ops = { .open = stream_open,
                                                    .woken = control_woken,
                                                    .closed = stream_closed };
 
+/* Gives back what it gets. */
+static void relay_message(struct rpc_stream *stream, void *state, const ProtobufCMessage *message)
+{
+    (void)state;
+    (void)!rpc_stream_send(stream, message);
+}
+
+static const struct rpc_stream_ops relay_ops = { .open = stream_open,
+                                                 .message = relay_message,
+                                                 .half_closed = control_half_closed,
+                                                 .closed = stream_closed };
+
 #define PATH(name) "/agentgateway.v1.AgentGatewayService/" name
 #define TYPES(in, out)                                                                      \
     .input = &agentgateway__v1__##in##__descriptor,                                         \
@@ -332,10 +344,9 @@ static const struct rpc_method methods[] = {
       .kind = RPC_BIDI,
       .stream = &control_ops,
       TYPES(control_stream_request, control_stream_response) },
-    { .path = PATH(
-          "RelayStream"), /* a served service needs a row for each method; nobody calls this one */
+    { .path = PATH("RelayStream"),
       .kind = RPC_BIDI,
-      .stream = &control_ops,
+      .stream = &relay_ops,
       TYPES(relay_frame, relay_frame) },
 };
 
@@ -358,6 +369,10 @@ struct world {
     enum err_code last_problem;
     int onlines;
     bool is_stopped;
+    struct rpc_client_stream *relay;
+    int said;
+    int echoes; /* that the relay brought */
+    bool is_relay_closed;
 };
 
 static void on_pending(void *context, const char *fingerprint)
@@ -396,7 +411,14 @@ static void on_stopped(void *context)
     world->is_stopped = true;
 }
 
-static const struct link_ops ops = { .pending = on_pending,
+static bool has_relays(void *context)
+{
+    const struct world *world = context;
+    return world->relay != NULL && !world->is_relay_closed;
+}
+
+static const struct link_ops ops = { .has_relays = has_relays,
+                                     .pending = on_pending,
                                      .online = on_online,
                                      .problem = on_problem,
                                      .command = on_command,
@@ -825,6 +847,66 @@ static void test_a_renewal_is_a_handshake(void **state)
     assert_true(secret_equal(secret_peek(now), STR(NEW_KEY)));
 }
 
+static void on_echo(void *context, const ProtobufCMessage *message)
+{
+    struct world *world = context;
+    const Agentgateway__V1__RelayFrame *frame = (const void *)message;
+    world->echoes += frame->data.len == 2 && memcmp(frame->data.data, "hi", 2) == 0 ? 1 : 0;
+}
+
+static void on_relay_closed(void *context, enum err_code code, const struct err_info *err)
+{
+    struct world *world = context;
+    (void)code;
+    (void)err;
+    world->is_relay_closed = true;
+}
+
+static void say_hi(struct world *world)
+{
+    Agentgateway__V1__RelayFrame frame = AGENTGATEWAY__V1__RELAY_FRAME__INIT;
+    uint8_t bytes[] = { 'h', 'i' };
+    frame.frame_case = AGENTGATEWAY__V1__RELAY_FRAME__FRAME_DATA;
+    frame.data = (ProtobufCBinaryData){ sizeof(bytes), bytes };
+    assert_ok(rpc_client_stream_send(world->relay, &frame.base));
+    world->said++;
+}
+
+/* Online with a relay; renewed, when it has brought what was sent; revoked, when it has done so
+ * once more. */
+static bool is_renewed_then_revoked(struct world *world)
+{
+    static const struct rpc_client_stream_ops here = { .message = on_echo,
+                                                       .closed = on_relay_closed };
+    if (world->relay == NULL && world->onlines == 1) {
+        assert_ok(link_open_relay(world->link, &here, world, &world->relay, NULL));
+        say_hi(world);
+    } else if (world->said == 1 && world->echoes == 1) {
+        world->said = 2;
+        link_renew(world->link);
+    } else if (world->said == 2 && world->onlines == 2) {
+        assert_false(world->is_relay_closed);
+        say_hi(world);
+    } else if (world->said == 3 && world->echoes == 2) {
+        world->said = 4;
+        atomic_store(&world->gateway.refuses_all, true);
+        link_renew(world->link);
+    }
+    return world->is_relay_closed;
+}
+
+/* A session's renewal is no reason to end what operators do here; the end of an agent's right is.
+ */
+static void test_relays_outlive_a_renewal_and_no_revocation(void **state)
+{
+    struct world *world = *state;
+    open_link(world, true);
+    run_until(world, is_renewed_then_revoked);
+    assert_int_equal(world->said, 4);
+    assert_int_equal(atomic_load(&world->gateway.handshakes), 2);
+    rpc_client_stream_release(world->relay);
+}
+
 /* The token is in no file: a process that starts has none. */
 static void test_a_restart_is_a_handshake(void **state)
 {
@@ -887,6 +969,7 @@ int main(void)
         TEST(test_a_forgotten_session_is_followed_by_a_handshake),
         TEST(test_a_revoked_agent_is_refused_at_once),
         TEST(test_a_renewal_is_a_handshake),
+        TEST(test_relays_outlive_a_renewal_and_no_revocation),
         TEST(test_a_restart_is_a_handshake),
         TEST(test_stop_ends_gently),
         TEST(test_a_server_that_is_away),

@@ -195,7 +195,7 @@ static void test_sessions_are_renewed_at_four_fifths(void **state)
     (void)step(&core, LINK_EVENT_ALIVE, AT(60));
     (void)step(&core, LINK_EVENT_TIMER, AT(79));
     assert_int_equal(step(&core, LINK_EVENT_TIMER, AT(80)), LINK_DO_HALF_CLOSE);
-    assert_int_equal(step(&core, LINK_EVENT_CLOSED, AT(81)), LINK_DO_DISCARD | LINK_DO_BEGIN);
+    assert_int_equal(step(&core, LINK_EVENT_CLOSED, AT(81)), LINK_DO_RELEASE | LINK_DO_BEGIN);
     assert_int_equal(link_core_state(&core), LINK_HANDSHAKING);
 }
 
@@ -240,7 +240,7 @@ static void test_a_session_outlives_its_streams(void **state)
         (void)step(&core, LINK_EVENT_ALIVE, AT(60));
         /* its renewal is not put off by coming back */
         assert_int_equal(step(&core, LINK_EVENT_TIMER, AT(80)), LINK_DO_HALF_CLOSE);
-        assert_int_equal(step(&core, LINK_EVENT_CLOSED, AT(81)), LINK_DO_DISCARD | LINK_DO_BEGIN);
+        assert_int_equal(step(&core, LINK_EVENT_CLOSED, AT(81)), LINK_DO_RELEASE | LINK_DO_BEGIN);
     }
 }
 
@@ -307,8 +307,37 @@ static void test_a_drain_that_renews_is_followed_by_a_handshake(void **state)
         assert_ok(link_step(&core, &drain, AT(1), &actions));
         assert_int_equal(
             step(&core, LINK_EVENT_CLOSED, AT(2)),
-            LINK_DO_DISCARD | (renews == 1 ? LINK_DO_BEGIN : LINK_DO_OPEN));
+            renews == 1 ? LINK_DO_RELEASE | LINK_DO_BEGIN : LINK_DO_DISCARD | LINK_DO_OPEN);
     }
+}
+
+/* The channel, and with it the relays, outlives a renewal alone. */
+static void test_what_is_no_mere_renewal_ends_relays(void **state)
+{
+    (void)state;
+
+    static const enum link_event_type ends[] = { LINK_EVENT_FAILED,
+                                                 LINK_EVENT_REFUSED,
+                                                 LINK_EVENT_LOST };
+
+    for (size_t i = 0; i < ARRAY_LENGTH(ends); i++) {
+        struct link_core core = with_session();
+        assert_int_equal(step(&core, LINK_EVENT_TIMER, AT(80)), LINK_DO_HALF_CLOSE);
+        assert_true((step(&core, ends[i], AT(81)) & LINK_DO_DISCARD) != 0);
+        core = with_session();
+        assert_int_equal(step(&core, LINK_EVENT_TIMER, AT(80)), LINK_DO_HALF_CLOSE);
+        (void)step(&core, LINK_EVENT_CLOSED, AT(81));
+        assert_int_equal(step(&core, ends[i], AT(82)), LINK_DO_DISCARD); /* of the handshake */
+        assert_int_equal(link_core_state(&core), LINK_DISCONNECTED);
+    }
+    struct link_core core = with_session();
+    (void)step(&core, LINK_EVENT_TIMER, AT(80));
+    (void)step(&core, LINK_EVENT_DRAIN, AT(81)); /* a goaway meanwhile */
+    assert_int_equal(step(&core, LINK_EVENT_CLOSED, AT(82)), LINK_DO_DISCARD | LINK_DO_BEGIN);
+    core = with_session();
+    (void)step(&core, LINK_EVENT_TIMER, AT(80));
+    (void)step(&core, LINK_EVENT_STOP, AT(81));
+    assert_int_equal(step(&core, LINK_EVENT_CLOSED, AT(82)), LINK_DO_DISCARD | LINK_DO_STOPPED);
 }
 
 static void test_only_the_word_of_the_server_ends_a_session(void **state)
@@ -356,6 +385,7 @@ int main(void)
         cmocka_unit_test(test_a_session_that_was_ended_is_forgotten),
         cmocka_unit_test(test_what_is_reached_but_not_accepted_is_tried_three_times),
         cmocka_unit_test(test_a_drain_that_renews_is_followed_by_a_handshake),
+        cmocka_unit_test(test_what_is_no_mere_renewal_ends_relays),
         cmocka_unit_test(test_only_the_word_of_the_server_ends_a_session),
         cmocka_unit_test(test_the_way_from_nothing_to_streaming),
         cmocka_unit_test(test_nothing_before_accepted),

@@ -65,7 +65,7 @@ static void set_online(struct agent *agent, bool is_online)
     }
 }
 
-static void discard(struct agent *agent)
+static void release(struct agent *agent)
 {
     agent->attempt++;
     set_online(agent, false);
@@ -75,6 +75,11 @@ static void discard(struct agent *agent)
     if (agent->control != NULL) {
         rpc_client_stream_release(STEAL(agent->control));
     }
+}
+
+static void discard(struct agent *agent)
+{
+    release(agent);
     rpc_channel_destroy(STEAL(agent->channel));
 }
 
@@ -135,6 +140,9 @@ static void perform(struct agent *agent, unsigned actions)
 {
     if ((actions & LINK_DO_DISCARD) != 0) {
         discard(agent);
+    }
+    if ((actions & LINK_DO_RELEASE) != 0) {
+        release(agent);
     }
     if ((actions & LINK_DO_REGISTER) != 0) {
         with_channel(agent, agent_register);
