@@ -133,23 +133,24 @@ CELL_DEFINE_(write_written, top_row, put_rate(item, item->written_bytes, out))
 CELL_DEFINE_(write_disk, top_row, put_bytes(item, item->disk_bytes, out))
 CELL_NAME(name_of, top_row, sandbox_name)
 
-#define FIGURES                                                                     \
-    { { .title = "SANDBOX", .keep = 16 }, 0, write_name },                          \
-        { { .title = "CPU%", .right = true }, 0, write_cpu },                       \
-        { { .title = "OF CPU%", .right = true }, VIEW_WIDE, write_cpu_limit },      \
-        { { .title = "MEMORY", .right = true }, 0, write_memory },                  \
-        { { .title = "OF MEMORY", .right = true }, VIEW_WIDE, write_memory_limit }, \
-        { { .title = "PIDS", .right = true }, 0, write_processes },                 \
-        { { .title = "SENT/S", .right = true }, 0, write_sent },                    \
-        { { .title = "RECV/S", .right = true }, 0, write_received },                \
-        { { .title = "READ/S", .right = true }, 0, write_read },                    \
-        { { .title = "WRITE/S", .right = true }, 0, write_written },                \
-        { { .title = "DISK", .right = true }, 0, write_disk },                      \
-        { { .title = "AGE", .right = true }, 0, write_age },                        \
-        { { .title = "PHASE" }, 0, write_phase },                                   \
-        { { .title = "AGENT" }, VIEW_WIDE, write_agent },                           \
-    {                                                                               \
-        { .title = "OWNER" }, VIEW_WIDE, write_owner                                \
+/* A number, never cut; where it goes when the terminal is too narrow. */
+#define FIGURE(name, order)                                            \
+    {                                                                  \
+        .title = (name), .right = true, .whole = true, .goes = (order) \
+    }
+
+#define FIGURES                                                                                    \
+    { { .title = "SANDBOX", .keep = 16 }, 0, write_name }, { FIGURE("CPU%", 0), 0, write_cpu },    \
+        { FIGURE("OF CPU%", 3), VIEW_WIDE, write_cpu_limit },                                      \
+        { FIGURE("MEMORY", 0), 0, write_memory },                                                  \
+        { FIGURE("OF MEMORY", 4), VIEW_WIDE, write_memory_limit },                                 \
+        { FIGURE("PIDS", 11), 0, write_processes }, { FIGURE("SENT/S", 9), 0, write_sent },        \
+        { FIGURE("RECV/S", 8), 0, write_received }, { FIGURE("READ/S", 7), 0, write_read },        \
+        { FIGURE("WRITE/S", 6), 0, write_written }, { FIGURE("DISK", 5), 0, write_disk },          \
+        { FIGURE("AGE", 10), 0, write_age }, { { .title = "PHASE", .goes = 12 }, 0, write_phase }, \
+        { { .title = "AGENT", .goes = 2 }, VIEW_WIDE, write_agent },                               \
+    {                                                                                              \
+        { .title = "OWNER", .goes = 1 }, VIEW_WIDE, write_owner                                    \
     }
 
 static const struct view_column COLUMNS[] = { FIGURES };

@@ -6,6 +6,7 @@ enum {
     KEEP_DEFAULT = 8
 };
 
+#define LEFT_OUT SIZE_MAX /* instead of a width */
 #define ELLIPSIS "\xe2\x80\xa6"
 
 struct cell {
@@ -81,32 +82,71 @@ size_t table_row_count(const struct table *table)
     return table->cell_count / table->column_count;
 }
 
-static size_t sum(const size_t *widths, size_t count)
+/* Of those that are shown. */
+static size_t sum(const struct table *table, const size_t *widths)
 {
     size_t total = 0;
-    for (size_t i = 0; i < count; i++) {
-        total += widths[i] + (i > 0 ? GAP : 0);
+    for (size_t i = 0; i < table->column_count; i++) {
+        if (widths[i] != LEFT_OUT) {
+            total += widths[i] + (total > 0 ? GAP : 0);
+        }
     }
     return total;
 }
 
-/* Takes columns from the widest one, again and again, until the row fits or nothing can give. */
-static void fit(const struct table *table, size_t width, size_t widths[TABLE_COLUMNS_MAX])
+static bool gives(const struct table_column *column, size_t width)
 {
-    memcpy(widths, table->widths, sizeof(table->widths));
-    while (width > 0 && sum(widths, table->column_count) > width) {
+    size_t keep = column->keep == 0 ? KEEP_DEFAULT : column->keep;
+    return width != LEFT_OUT && !column->whole && width > keep;
+}
+
+/* Takes columns from the widest one, again and again, until the row fits (true) or nothing can
+ * give. */
+static bool cut(const struct table *table, size_t width, size_t *widths)
+{
+    while (sum(table, widths) > width) {
         size_t widest = SIZE_MAX;
         for (size_t i = 0; i < table->column_count; i++) {
-            size_t keep = table->columns[i].keep == 0 ? KEEP_DEFAULT : table->columns[i].keep;
-            bool gives = widths[i] > keep;
-            if (gives && (widest == SIZE_MAX || widths[i] > widths[widest])) {
+            if (gives(&table->columns[i], widths[i])
+                && (widest == SIZE_MAX || widths[i] > widths[widest])) {
                 widest = i;
             }
         }
         if (widest == SIZE_MAX) {
-            return;
+            return false;
         }
         widths[widest]--;
+    }
+    return true;
+}
+
+/* false: all that are left have to stay. */
+static bool leave_one_out(const struct table *table, bool *is_out)
+{
+    size_t first = SIZE_MAX;
+    for (size_t i = 0; i < table->column_count; i++) {
+        unsigned goes = is_out[i] ? 0 : table->columns[i].goes;
+        if (goes > 0 && (first == SIZE_MAX || goes < table->columns[first].goes)) {
+            first = i;
+        }
+    }
+    if (first != SIZE_MAX) {
+        is_out[first] = true;
+    }
+    return first != SIZE_MAX;
+}
+
+static void fit(const struct table *table, size_t width, size_t widths[TABLE_COLUMNS_MAX])
+{
+    bool is_out[TABLE_COLUMNS_MAX] = { false };
+    bool fits = false;
+    bool is_left = true;
+    while (!fits && is_left) {
+        for (size_t i = 0; i < table->column_count; i++) {
+            widths[i] = is_out[i] ? LEFT_OUT : table->widths[i];
+        }
+        fits = width == 0 || cut(table, width, widths);
+        is_left = fits || leave_one_out(table, is_out);
     }
 }
 
@@ -121,8 +161,8 @@ static void put_cell(
 {
     struct str_view text = str_from(cell->text, cell->bytes);
     size_t used = cell->width;
-    bool cut = used > width;
-    if (cut) {
+    bool is_cut = used > width;
+    if (is_cut) {
         text = text_fit(text, width > 0 ? width - 1 : 0, &used);
         used++;
     }
@@ -130,7 +170,7 @@ static void put_cell(
         put_spaces(width - used, buf);
     }
     text_put(text, cell->style, color && text.len > 0, buf);
-    if (cut) {
+    if (is_cut) {
         buf_append_str(buf, STR(ELLIPSIS));
     }
     if (!right && !last && used < width) {
@@ -146,13 +186,18 @@ static void put_row(
     struct buf *buf)
 {
     size_t filled = table->column_count;
-    while (filled > 1 && cells[filled - 1].width == 0) {
+    bool is_first = true;
+    while (filled > 1 && (cells[filled - 1].width == 0 || widths[filled - 1] == LEFT_OUT)) {
         filled--;
     }
     for (size_t i = 0; i < filled; i++) {
-        if (i > 0) {
+        if (widths[i] == LEFT_OUT) {
+            continue;
+        }
+        if (!is_first) {
             put_spaces(GAP, buf);
         }
+        is_first = false;
         put_cell(&cells[i], table->columns[i].right, i + 1 == filled, widths[i], color, buf);
     }
     buf_append_char(buf, '\n');

@@ -17,6 +17,8 @@ struct table_column {
     bool right;         /* numbers stand at the right */
     unsigned min_width; /* of a live table, whose later rows are not known */
     unsigned keep;      /* columns never given up when the table is too wide; 0: 8 */
+    bool whole;         /* never cut: half a number is none */
+    unsigned goes;      /* left out where cutting is not enough: lower numbers first; 0: it stays */
 };
 
 struct table_options {

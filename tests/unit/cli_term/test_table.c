@@ -131,6 +131,42 @@ static void test_color_takes_no_room(void **state)
         "\033[32ma\033[0m     1  t\n");
 }
 
+/* Half a number says something else than the number: the least important one goes instead. */
+static void test_numbers_are_whole_or_left_out(void **state)
+{
+    (void)state;
+    static const struct table_column columns[] = {
+        { .title = "SANDBOX", .keep = 8 },
+        { .title = "MEMORY", .right = true, .whole = true },
+        { .title = "DISK", .right = true, .whole = true, .goes = 1 },
+        { .title = "AGE", .right = true, .whole = true, .goes = 3 },
+        { .title = "PHASE", .goes = 2 },
+    };
+    static const char *const cells[] = {
+        "python-build", "20.32 MiB", "100.5 MiB", "0.3s", "ready"
+    };
+    static const char *const expected[] = {
+        "python-build  20.32 MiB  100.5 MiB  0.3s  ready\n",
+        "python-b\xe2\x80\xa6  20.32 MiB  100.5 MiB  0.3s  ready\n",
+        "python-build  20.32 MiB  0.3s  ready\n",
+        "python-build  20.32 MiB  0.3s\n",
+        "python-b\xe2\x80\xa6  20.32 MiB  0.3s\n",
+        "python-build  20.32 MiB\n",
+        "python-\xe2\x80\xa6  20.32 MiB\n",
+    };
+    static const size_t widths[] = { 47, 44, 38, 30, 26, 23, 5 };
+    AUTO_TABLE struct table *table = table_create(columns, ARRAY_LENGTH(columns));
+    for (size_t i = 0; i < ARRAY_LENGTH(cells); i++) {
+        table_add(table, str_of(cells[i]), TEXT_PLAIN);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(widths); i++) {
+        expect(table, (struct table_options){ .width = widths[i] }, expected[i]);
+    }
+    AUTO_BUF struct buf out = BUF_INIT(65536);
+    table_write(table, &(struct table_options){ .headers = true, .width = 24 }, &out);
+    assert_string_equal(buf_text(&out), "SANDBOX          MEMORY\npython-build  20.32 MiB\n");
+}
+
 int main(void)
 {
     text_use_utf8();
@@ -141,6 +177,7 @@ int main(void)
         cmocka_unit_test(test_hostile_cells_cannot_leave_their_row),
         cmocka_unit_test(test_a_terminal_cuts_the_widest_column),
         cmocka_unit_test(test_what_cannot_fit_keeps_its_least_width),
+        cmocka_unit_test(test_numbers_are_whole_or_left_out),
         cmocka_unit_test(test_a_live_table_prints_its_header_once),
         cmocka_unit_test(test_details_leave_out_what_is_empty),
         cmocka_unit_test(test_color_takes_no_room),
