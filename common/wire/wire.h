@@ -72,6 +72,11 @@ enum err_code wire_unpack_lenient(
 
 /* Appends the packed form. */
 void wire_pack(const ProtobufCMessage *message, struct buf *buf);
+/* The same for whoever has to say why it failed: ERR_INVALID, by this name of it, what is larger
+ * than the room that the buffer has; ERR_NOMEM: it is not too large. */
+enum err_code wire_pack_within(
+    const ProtobufCMessage *message, const char *name, struct buf *buf, struct err_info *err)
+    MUST_CHECK;
 
 /* Zeroed and initialised message in the arena; NULL past its cap. */
 void *wire_new(struct arena *arena, const ProtobufCMessageDescriptor *type);

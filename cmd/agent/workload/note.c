@@ -106,7 +106,6 @@ enum err_code note_save_policy(
 {
     AUTO_FREE char *path = mem_printf("%s/" POLICY_FILE, dir);
     AUTO_BUF struct buf bytes = BUF_INIT(POLICY_BYTES_MAX);
-    wire_pack(&policy->base, &bytes);
-    return buf_ok(&bytes) ? save(path, &bytes, keeping, err)
-                          : ERR_SET(err, ERR_LIMIT, "policy: larger than 1 MiB");
+    TRY(wire_pack_within(&policy->base, "policy", &bytes, err));
+    return save(path, &bytes, keeping, err);
 }

@@ -30,13 +30,7 @@ static enum err_code pack(
     struct err_info *err)
 {
     AUTO_BUF struct buf packed = BUF_INIT(PAYLOAD_BYTES);
-    if (protobuf_c_message_get_packed_size(&command->base) > PAYLOAD_BYTES) {
-        return ERR_SET(err, ERR_INVALID, "command: larger than 1 MiB");
-    }
-    wire_pack(&command->base, &packed);
-    if (!buf_ok(&packed)) {
-        return API_OUT_OF_MEMORY(err);
-    }
+    TRY(wire_pack_within(&command->base, "command", &packed, err));
     *ret = str_from(arena_dup(api->arena, buf_text(&packed), packed.len), packed.len);
     return ret->ptr == NULL ? API_OUT_OF_MEMORY(err) : ERR_OK;
 }

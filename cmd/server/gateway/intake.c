@@ -42,13 +42,7 @@ static enum err_code store_hello(
     AUTO_BUF struct buf packed = BUF_INIT(HELLO_BYTES);
     Agentgateway__V1__ControlHello kept = *hello;
     kept.n_sandboxes = 0;
-    if (protobuf_c_message_get_packed_size(&kept.base) > HELLO_BYTES) {
-        return ERR_SET(err, ERR_INVALID, "hello: larger than %d bytes", HELLO_BYTES);
-    }
-    wire_pack(&kept.base, &packed);
-    if (!buf_ok(&packed)) {
-        return ERR_SET(err, ERR_NOMEM, "out of memory");
-    }
+    TRY(wire_pack_within(&kept.base, "hello", &packed, err));
     const struct agent_hello said = {
         .packed = str_from(buf_text(&packed), packed.len),
         .version = str_of(hello->agent_version),

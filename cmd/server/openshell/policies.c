@@ -182,10 +182,7 @@ static enum err_code add_revision(
     struct err_info *err)
 {
     AUTO_BUF struct buf packed = BUF_INIT(POLICY_BYTES);
-    wire_pack(&policy->base, &packed);
-    if (!buf_ok(&packed)) {
-        return API_OUT_OF_MEMORY(err);
-    }
+    TRY(wire_pack_within(&policy->base, "policy", &packed, err));
     const struct sandbox_policy_record revision = {
         .sandbox_id = record->id,
         .version = record->policy_version,

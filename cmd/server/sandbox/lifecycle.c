@@ -25,7 +25,7 @@ static enum err_code add_policy(
     char hash[POLICY_HASH_TEXT_BYTES];
     AUTO_BUF struct buf packed = BUF_INIT(SPEC_BYTES);
     TRY(policy_hash(policy, hash, err));
-    wire_pack(&policy->base, &packed);
+    TRY(wire_pack_within(&policy->base, "policy", &packed, err));
     const struct sandbox_policy_record first = {
         .sandbox_id = record->id,
         .version = record->policy_version,
@@ -79,10 +79,7 @@ static enum err_code store(
 {
     Openshell__Sandbox__V1__SandboxPolicy none = OPENSHELL__SANDBOX__V1__SANDBOX_POLICY__INIT;
     AUTO_BUF struct buf packed = BUF_INIT(SPEC_BYTES);
-    wire_pack(&wish->spec->base, &packed);
-    if (!buf_ok(&packed)) {
-        return ERR_SET(err, ERR_INVALID, "spec: larger than 1 MiB");
-    }
+    TRY(wire_pack_within(&wish->spec->base, "spec", &packed, err));
     record->spec = str_from(arena_dup(self->work->arena, packed.data, packed.len), packed.len);
     if (record->spec.ptr == NULL && packed.len > 0) {
         return ERR_SET(err, ERR_LIMIT, "the request is too large");

@@ -28,10 +28,7 @@ static enum err_code queue(
     struct work *work = self->work;
     struct command_record queued;
     AUTO_BUF struct buf packed = BUF_INIT(PAYLOAD_BYTES);
-    wire_pack(&command->base, &packed);
-    if (!buf_ok(&packed)) {
-        return ERR_SET(err, ERR_INVALID, "spec: larger than 1 MiB");
-    }
+    TRY(wire_pack_within(&command->base, "spec", &packed, err));
     const struct outbox_order order = {
         .workspace_id = self->workspace_id,
         .workspace = self->workspace,

@@ -326,27 +326,26 @@ enum err_code policy_hash(
     if (policy->n_network_policies > 1) {
         qsort(policy->network_policies, policy->n_network_policies, sizeof(void *), compare_rules);
     }
-    wire_pack(&policy->base, &packed);
-    if (!buf_ok(&packed)) {
-        return ERR_SET(err, ERR_INVALID, "policy: at most %d bytes", POLICY_BYTES);
-    }
+    TRY(wire_pack_within(&policy->base, "policy", &packed, err));
     hash_sha256(buf_view(&packed), hash);
     str_hex_encode(hash, sizeof(hash), out);
     return ERR_OK;
 }
 
 /* Packed forms are compared: a part that is absent equals one with nothing in it. */
-static bool is_same(const ProtobufCMessage *a, const ProtobufCMessage *b)
+static enum err_code compare(
+    const ProtobufCMessage *a, const ProtobufCMessage *b, bool *ret_is_same, struct err_info *err)
 {
     AUTO_BUF struct buf left = BUF_INIT(POLICY_BYTES);
     AUTO_BUF struct buf right = BUF_INIT(POLICY_BYTES);
     if (a != NULL) {
-        wire_pack(a, &left);
+        TRY(wire_pack_within(a, "policy", &left, err));
     }
     if (b != NULL) {
-        wire_pack(b, &right);
+        TRY(wire_pack_within(b, "policy", &right, err));
     }
-    return str_equal(buf_view(&left), buf_view(&right));
+    *ret_is_same = str_equal(buf_view(&left), buf_view(&right));
+    return ERR_OK;
 }
 
 #define PART(policy, part) ((policy)->part == NULL ? NULL : &(policy)->part->base)
@@ -365,7 +364,9 @@ enum err_code policy_check_fixed(
     };
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-        if (!is_same(parts[i].before, parts[i].after)) {
+        bool is_same = false;
+        TRY(compare(parts[i].before, parts[i].after, &is_same, err));
+        if (!is_same) {
             return ERR_SET(
                 err,
                 ERR_INVALID,
