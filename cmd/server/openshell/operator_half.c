@@ -122,7 +122,8 @@ static enum err_code code_of(int64_t ack_code)
     }
 }
 
-/* Frames of the agent until there are none (true) or the reader has enough for now (false). */
+/* Frames of the agent until there are none (true), or until the reader takes no more before it
+ * has read what waits (false). */
 static bool send_frames(struct operator_half *half)
 {
     struct relay_frame frame;
