@@ -1,15 +1,15 @@
 /*
  * Tar archives, header by header: ustar, with the long names of pax and GNU. Does no I/O and takes
  * an archive as hostile: every number and name is bounded, what it does not know is refused or left
- * out. The caller hands over each block of 512 bytes that is due and learns what follows it.
+ * out. The caller hands over each block (common/tar) that is due and learns what follows it.
  */
 #ifndef CMD_AGENT_IMAGE_TAR_H
 #define CMD_AGENT_IMAGE_TAR_H
 
 #include "common/base/buf.h"
+#include "common/tar/block.h"
 
 enum {
-    TAR_BLOCK_BYTES = 512,
     TAR_PATH_BYTES = 4096,      /* with its NUL */
     TAR_META_BYTES_MAX = 131072 /* of one extended header */
 };
@@ -63,8 +63,5 @@ enum err_code tar_block(
     struct err_info *err) MUST_CHECK;
 enum err_code tar_meta(struct tar_reader *reader, struct str_view data, struct err_info *err)
     MUST_CHECK;
-
-/* Bytes of filling after so many bytes of content. */
-uint64_t tar_padding(uint64_t bytes);
 
 #endif

@@ -133,85 +133,32 @@ enum err_code tar_header_write(
 
 /* ---- reading ---- */
 
-/* Octal text, or a big-endian number when the first bit is set. */
-static bool read_number(const char *field, size_t bytes, uint64_t *ret_value)
-{
-    const unsigned char *at = (const unsigned char *)field;
-    uint64_t value = 0;
-    if ((at[0] & 0x80) != 0) {
-        for (size_t i = 0; i < bytes; i++) {
-            unsigned byte = i == 0 ? at[i] & 0x7fU : at[i];
-            if (value >> 55 != 0) {
-                return false;
-            }
-            value = value << 8 | byte;
-        }
-        *ret_value = value;
-        return true;
-    }
-    size_t i = 0;
-    while (i < bytes && at[i] == ' ') {
-        i++;
-    }
-    for (; i < bytes && at[i] >= '0' && at[i] <= '7'; i++) {
-        value = value << 3 | (at[i] - '0');
-    }
-    *ret_value = value;
-    return i == bytes || at[i] == 0 || at[i] == ' ';
-}
-
-static struct str_view read_text(const char *field, size_t bytes)
-{
-    return str_from(field, strnlen(field, bytes));
-}
-
-static void read_path(const struct block *block, struct tar_header *header)
-{
-    struct str_view prefix = read_text(block->prefix, sizeof(block->prefix));
-    struct str_view name = read_text(block->name, sizeof(block->name));
-    bool is_posix = memcmp(block->magic, "ustar\0", 6) == 0;
-    (void)snprintf(
-        header->path,
-        sizeof(header->path),
-        "%.*s%s%.*s",
-        is_posix ? (int)prefix.len : 0,
-        prefix.ptr,
-        is_posix && prefix.len > 0 ? "/" : "",
-        STR_ARG(name));
-}
-
 enum err_code tar_header_read(
     const char block[TAR_BLOCK_BYTES],
     struct tar_header *ret_header,
     bool *ret_is_end,
     struct err_info *err)
 {
-    static const char zeros[TAR_BLOCK_BYTES];
-    struct block fields;
     struct tar_header header;
-    uint64_t sum = 0;
     uint64_t mode = 0;
     uint64_t mtime = 0;
-    *ret_is_end = memcmp(block, zeros, TAR_BLOCK_BYTES) == 0;
+    *ret_is_end = tar_block_is_empty(block);
     if (*ret_is_end) {
         return ERR_OK;
     }
     memset(&header, 0, sizeof(header));
-    memcpy(&fields, block, sizeof(fields));
-    bool good = memcmp(fields.magic, "ustar", 5) == 0
-        && read_number(fields.checksum, sizeof(fields.checksum), &sum) && sum == checksum_of(block)
-        && read_number(fields.mode, sizeof(fields.mode), &mode)
-        && read_number(fields.size, sizeof(fields.size), &header.size)
-        && read_number(fields.mtime, sizeof(fields.mtime), &mtime) && header.size <= INT64_MAX
-        && mtime <= INT64_MAX;
+    bool good = tar_block_has_magic(block) && tar_block_is_sound(block)
+        && tar_block_number(block, TAR_AT_MODE, INT64_MAX, &mode) == ERR_OK
+        && tar_block_number(block, TAR_AT_SIZE, INT64_MAX, &header.size) == ERR_OK
+        && tar_block_number(block, TAR_AT_TIME, INT64_MAX, &mtime) == ERR_OK;
     if (!good) {
         return ERR_SET(err, ERR_CORRUPT, "what comes is no archive");
     }
-    header.kind = fields.type;
+    header.kind = tar_block_type(block);
     header.mode = (uint32_t)mode & 07777;
     header.mtime = (int64_t)mtime;
-    read_path(&fields, &header);
-    (void)!str_copy(read_text(fields.link, sizeof(fields.link)), header.link, sizeof(header.link));
+    tar_block_path(block, header.path);
+    (void)!str_copy(tar_block_text(block, TAR_AT_LINK), header.link, sizeof(header.link));
     *ret_header = header;
     return ERR_OK;
 }
@@ -239,21 +186,12 @@ static enum err_code apply_one(
 enum err_code tar_header_apply(
     struct tar_header *header, struct str_view records, struct err_info *err)
 {
-    while (records.len > 0 && records.ptr[0] != 0) {
-        struct str_view number = records;
-        struct str_view line = STR_NONE;
-        struct str_view key = STR_NONE;
-        struct str_view value = STR_NONE;
-        uint64_t length = 0;
-        bool good = str_cut(records, ' ', &number, &line)
-            && str_parse_uint64(number, records.len, &length) == ERR_OK && length > number.len + 2
-            && records.ptr[length - 1] == '\n';
-        line.len = good ? length - number.len - 2 : 0;
-        if (!good || !str_cut(line, '=', &key, &value)) {
-            return ERR_SET(err, ERR_CORRUPT, "a record of the archive cannot be read");
-        }
+    struct str_view key = STR_NONE;
+    struct str_view value = STR_NONE;
+    enum err_code code = ERR_OK;
+    while ((code = tar_record_next(&records, &key, &value)) == ERR_OK) {
         TRY(apply_one(header, key, value, err));
-        records = str_from(records.ptr + length, records.len - length);
     }
-    return ERR_OK;
+    return code == ERR_NOT_FOUND ? ERR_OK
+                                 : ERR_SET(err, code, "a record of the archive cannot be read");
 }

@@ -3,9 +3,9 @@
 #define CMD_CLI_SESSION_TAR_HEADER_H
 
 #include "common/base/buf.h"
+#include "common/tar/block.h"
 
 enum {
-    TAR_BLOCK_BYTES = 512,
     TAR_PATH_MAX = 4096, /* with its NUL */
     TAR_RECORDS_MAX = 64 * 1024
 };
