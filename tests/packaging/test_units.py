@@ -60,6 +60,10 @@ class Units(unittest.TestCase):
         self.assertIn("belay-sandboxes.service", self.setting("belay-agent-sandboxes", "Requires"))
         self.assertEqual(["belay-agent.service"], self.setting("belay-agent-sandboxes", "Conflicts"))
 
+    def test_one_agent_has_ended_before_the_other_starts(self):
+        """Else both have the state folder for a moment, and its change of owner can be cut short."""
+        self.assertIn("belay-agent.service", self.setting("belay-agent-sandboxes", "After")[0].split())
+
     @unittest.skipUnless(os.geteuid() == 0 and shutil.which("setpriv"), "needs root")
     def test_the_rights_of_the_unit_suffice_for_a_sandbox(self):
         """With every limit, and what a program leaves behind deleted; and one right less does not."""
