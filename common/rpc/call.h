@@ -117,6 +117,10 @@ void rpc_stream_unref(struct rpc_stream *stream);
  */
 enum err_code rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message)
     MUST_CHECK;
+/* The same and the stream's end with ERR_OK, in one piece if nothing waits before it. After an
+ * error it has not ended. */
+enum err_code rpc_stream_send_last(struct rpc_stream *stream, const ProtobufCMessage *message)
+    MUST_CHECK;
 size_t rpc_stream_queued_bytes(const struct rpc_stream *stream);
 
 /* Of a stream whose row says is_blocking: from now on its events run on pollers. */

@@ -55,6 +55,7 @@ struct rpc_call_options {
     bool wait_for_ready; /* else an unreachable server fails at once */
     const struct rpc_header *headers;
     size_t header_count;
+    bool speaks_first; /* a stream that goes out with its first message, not before it */
 };
 
 /*
@@ -113,6 +114,10 @@ enum err_code rpc_client_stream_open(
 /* Queues a message; ERR_LIMIT past 4 MiB queued (not taken: wait for writable). Executor's thread
  * or any one thread. */
 enum err_code rpc_client_stream_send(
+    struct rpc_client_stream *stream, const ProtobufCMessage *message) MUST_CHECK;
+/* The same and a half close, in one piece if nothing waits before it. After an error it is not half
+ * closed. */
+enum err_code rpc_client_stream_send_last(
     struct rpc_client_stream *stream, const ProtobufCMessage *message) MUST_CHECK;
 void rpc_client_stream_half_close(struct rpc_client_stream *stream);
 /* While paused nothing more is read, and flow control stops the server: after a message that is on

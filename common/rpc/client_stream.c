@@ -39,11 +39,13 @@ struct rpc_client_stream {
     bool read_ended;
     bool paused;
     bool writing;
-    bool writable; /* to be told */
+    bool writable;   /* to be told */
+    bool header_due; /* goes with the first write */
     bool half_close_wanted;
     bool half_closed;
     bool has_status;
     bool closed_told;
+    grpc_op header;
     grpc_byte_buffer *arriving; /* the library's while `reading` */
     grpc_byte_buffer *in;
     struct list out;
@@ -90,22 +92,36 @@ static void start_read_locked(struct rpc_client_stream *stream)
     stream->read_ended = !stream->reading;
 }
 
+/* One message, or none, with what belongs before it and behind it: less to write, and fewer wakes
+ * on the other side, than one by one. */
 static void start_write_locked(struct rpc_client_stream *stream)
 {
-    if (stream->writing || stream->half_closed || stream->has_status) {
+    grpc_op ops[3];
+    size_t count = 0;
+    bool has_message = !list_is_empty(&stream->out);
+    if (stream->writing || stream->half_closed || stream->has_status
+        || (!has_message && !stream->half_close_wanted)) {
         return;
     }
-    grpc_op op = { .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT };
-    if (!list_is_empty(&stream->out)) {
-        struct outgoing *first = LIST_ENTRY(stream->out.next, struct outgoing, node);
-        bool more = first->node.next != &stream->out;
-        op = (grpc_op){ .op = GRPC_OP_SEND_MESSAGE, .flags = more ? GRPC_WRITE_BUFFER_HINT : 0 };
-        op.data.send_message.send_message = first->buffer;
-        stream->writing = batch_locked(stream, &op, 1, &stream->t_write);
-    } else if (stream->half_close_wanted) {
-        stream->half_closed = true;
-        (void)batch_locked(stream, &op, 1, &stream->t_half_close);
+    if (stream->header_due) {
+        stream->header_due = false;
+        ops[count++] = stream->header;
     }
+    bool is_last = true;
+    if (has_message) {
+        struct outgoing *first = LIST_ENTRY(stream->out.next, struct outgoing, node);
+        is_last = first->node.next == &stream->out;
+        ops[count] =
+            (grpc_op){ .op = GRPC_OP_SEND_MESSAGE, .flags = is_last ? 0 : GRPC_WRITE_BUFFER_HINT };
+        ops[count++].data.send_message.send_message = first->buffer;
+    }
+    if (is_last && stream->half_close_wanted) {
+        stream->half_closed = true;
+        ops[count++] = (grpc_op){ .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT };
+    }
+    struct rpc_client_tag *tag = has_message ? &stream->t_write : &stream->t_half_close;
+    bool started = batch_locked(stream, ops, count, tag);
+    stream->writing = started && has_message;
 }
 
 /* The status counts once everything before it was read. */
@@ -261,15 +277,15 @@ static bool start_locked(struct rpc_client_stream *stream, const struct rpc_call
 {
     grpc_op status;
     rpc_operation_fill_status(&stream->operation, &status);
-    grpc_op header[2];
-    rpc_operation_fill_header(&stream->operation, options, &header[0]);
-    header[1] = (grpc_op){ .op = GRPC_OP_RECV_INITIAL_METADATA };
-    header[1].data.recv_initial_metadata.recv_initial_metadata = &stream->operation.initial;
+    grpc_op answer = { .op = GRPC_OP_RECV_INITIAL_METADATA };
+    answer.data.recv_initial_metadata.recv_initial_metadata = &stream->operation.initial;
+    rpc_operation_fill_header(&stream->operation, options, &stream->header);
     if (!batch_locked(stream, &status, 1, &stream->t_status)) {
         return false;
     }
-    if (!batch_locked(stream, &header[0], 1, &stream->t_half_close)
-        || !batch_locked(stream, &header[1], 1, &stream->t_header)) {
+    stream->header_due = options != NULL && options->speaks_first;
+    if ((!stream->header_due && !batch_locked(stream, &stream->header, 1, &stream->t_half_close))
+        || !batch_locked(stream, &answer, 1, &stream->t_header)) {
         (void)grpc_call_cancel(stream->operation.core, NULL);
     }
     start_read_locked(stream);
@@ -320,8 +336,8 @@ enum err_code rpc_client_stream_open(
     return ERR_OK;
 }
 
-enum err_code rpc_client_stream_send(
-    struct rpc_client_stream *stream, const ProtobufCMessage *message)
+static enum err_code queue_message(
+    struct rpc_client_stream *stream, const ProtobufCMessage *message, bool is_last)
 {
     grpc_byte_buffer *buffer = rpc_message_pack(message, RPC_CLIENT_SEND_MAX);
     if (buffer == NULL) {
@@ -340,11 +356,24 @@ enum err_code rpc_client_stream_send(
         item->bytes = bytes;
         stream->queued_bytes += bytes;
         list_append(&stream->out, &item->node);
+        stream->half_close_wanted = is_last;
         start_write_locked(stream);
     }
     lock_release(&stream->lock);
     grpc_byte_buffer_destroy(buffer);
     return code;
+}
+
+enum err_code rpc_client_stream_send(
+    struct rpc_client_stream *stream, const ProtobufCMessage *message)
+{
+    return queue_message(stream, message, false);
+}
+
+enum err_code rpc_client_stream_send_last(
+    struct rpc_client_stream *stream, const ProtobufCMessage *message)
+{
+    return queue_message(stream, message, true);
 }
 
 void rpc_client_stream_half_close(struct rpc_client_stream *stream)

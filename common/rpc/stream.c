@@ -72,36 +72,51 @@ static bool is_on_worker_locked(const struct rpc_stream *stream)
     return is_blocking || (stream->pending & EVENT_OPEN) != 0;
 }
 
-/* Has the strand run somewhere, soon. `scheduled` is set already. */
-static void queue_locked(struct rpc_stream *stream)
+/*
+ * Has the strand run somewhere, soon. `scheduled` is set already. true: by a worker, to whom the
+ * caller gives it, if possible without the lock (push): who is woken would only wait for that.
+ */
+static bool queue_locked(struct rpc_stream *stream)
 {
     /* An empty batch completes at once, and so brings the strand to its poller. */
-    if (is_on_worker_locked(stream) || !rpc_stream_batch_locked(stream, NULL, 0, &stream->t_kick)) {
-        rpc_pool_push_event(stream->server->pool, &stream->task);
-    }
+    return is_on_worker_locked(stream)
+        || !rpc_stream_batch_locked(stream, NULL, 0, &stream->t_kick);
 }
 
-static void schedule_locked(struct rpc_stream *stream)
+static bool schedule_locked(struct rpc_stream *stream)
 {
-    if (stream->call != NULL && !stream->scheduled && next_event_locked(stream) != 0) {
-        stream->scheduled = true;
-        queue_locked(stream);
+    if (stream->call == NULL || stream->scheduled || next_event_locked(stream) == 0) {
+        return false;
+    }
+    stream->scheduled = true;
+    return queue_locked(stream);
+}
+
+/* The strand's own reference goes with it, and is given back by the run that ends it. */
+static void push(struct rpc_stream *stream)
+{
+    rpc_pool_push_event(stream->server->pool, &stream->task);
+}
+
+static void schedule_and_unlock(struct rpc_stream *stream)
+{
+    bool is_for_worker = schedule_locked(stream);
+    lock_release(&stream->lock);
+    if (is_for_worker) {
+        push(stream);
     }
 }
 
 /* From a completion on the call's own poller: runs here when events may. Consumes the lock. */
 static void continue_and_unlock(struct rpc_stream *stream, struct rpc_thread *thread)
 {
-    bool here = false;
-    if (!stream->scheduled && next_event_locked(stream) != 0) {
-        stream->scheduled = true;
-        here = !is_on_worker_locked(stream);
-        if (!here) {
-            queue_locked(stream);
-        }
-    }
+    bool is_due = !stream->scheduled && next_event_locked(stream) != 0;
+    bool is_for_worker = is_due && is_on_worker_locked(stream);
+    stream->scheduled = stream->scheduled || is_due;
     lock_release(&stream->lock);
-    if (here) {
+    if (is_for_worker) {
+        push(stream);
+    } else if (is_due) {
         run(stream, thread);
     }
 }
@@ -159,26 +174,30 @@ static void cancel_timer_locked(struct rpc_stream *stream)
     stream->timer_id = 0;
 }
 
-static void finish_locked(struct rpc_stream *stream, enum rpc_status status, const char *text)
+void rpc_stream_finish_locked(struct rpc_stream *stream, enum rpc_status status, const char *text)
 {
     if (stream->call == NULL || stream->finishing || stream->dead) {
         return;
     }
     stream->finishing = true;
     rpc_call_record(stream->call, status, text);
-    if (!stream->writing && list_is_empty(&stream->out)) {
+    if (list_is_empty(&stream->out)) {
         rpc_stream_start_status_locked(stream);
+    } else {
+        rpc_stream_start_write_locked(stream);
     }
     int64_t left = stream->call->deadline.value - rpc_now().value;
     arm_kill_locked(stream, left < FLUSH_GRACE_US && left > 0 ? left : FLUSH_GRACE_US);
-    schedule_locked(stream);
+    if (schedule_locked(stream)) {
+        push(stream);
+    }
 }
 
 void rpc_stream_finish(struct rpc_stream *stream, enum err_code code, const char *text)
 {
     LOCK_GUARD(&stream->lock);
     const char *shown = text == NULL && code != ERR_OK ? err_name(code) : text;
-    finish_locked(stream, rpc_status_of(code), shown);
+    rpc_stream_finish_locked(stream, rpc_status_of(code), shown);
 }
 
 static void finish_err(struct rpc_stream *stream, enum err_code code, const struct err_info *err)
@@ -356,9 +375,9 @@ static void run(struct rpc_stream *stream, struct rpc_thread *thread)
             break;
         }
     }
-    LOCK_GUARD(&stream->lock);
+    lock_acquire(&stream->lock);
     stream->scheduled = false;
-    schedule_locked(stream);
+    schedule_and_unlock(stream);
 }
 
 /* ---- completions, on the call's poller ---- */
@@ -467,7 +486,8 @@ void rpc_stream_begin(struct rpc_call *call)
     stream->scheduled = rpc_pool_push(call->server->pool, &stream->task);
     if (!stream->scheduled) {
         stream->pending = 0;
-        finish_locked(stream, RPC_RESOURCE_EXHAUSTED, "the server is busy; try again later");
+        rpc_stream_finish_locked(
+            stream, RPC_RESOURCE_EXHAUSTED, "the server is busy; try again later");
     }
 }
 
@@ -502,9 +522,8 @@ static void on_timer(void *context)
         stream->timer_at.value = INT64_MAX;
         stream->timer_id = 0;
         stream->pending |= EVENT_TIMER;
-        schedule_locked(stream);
     }
-    lock_release(&stream->lock);
+    schedule_and_unlock(stream);
     rpc_stream_unref(stream);
 }
 
@@ -524,9 +543,9 @@ void rpc_stream_set_timer(struct rpc_stream *stream, int64_t delay_us)
 
 void rpc_stream_wake(struct rpc_stream *stream)
 {
-    LOCK_GUARD(&stream->lock);
+    lock_acquire(&stream->lock);
     if (stream->call != NULL && !stream->finishing && !stream->dead) {
         stream->pending |= EVENT_WOKEN;
-        schedule_locked(stream);
     }
+    schedule_and_unlock(stream);
 }

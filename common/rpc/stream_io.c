@@ -51,17 +51,29 @@ void rpc_stream_start_write_locked(struct rpc_stream *stream)
         return;
     }
     struct outgoing *first = LIST_ENTRY(stream->out.next, struct outgoing, node);
-    grpc_op ops[2];
+    grpc_op ops[3];
     size_t count = 0;
     if (!stream->header_sent) {
         stream->header_sent = true;
         ops[count++] = (grpc_op){ .op = GRPC_OP_SEND_INITIAL_METADATA };
     }
-    bool more = first->node.next != &stream->out;
+    bool is_last = first->node.next == &stream->out;
     ops[count] =
-        (grpc_op){ .op = GRPC_OP_SEND_MESSAGE, .flags = more ? GRPC_WRITE_BUFFER_HINT : 0 };
+        (grpc_op){ .op = GRPC_OP_SEND_MESSAGE, .flags = is_last ? 0 : GRPC_WRITE_BUFFER_HINT };
     ops[count++].data.send_message.send_message = first->buffer;
+    if (!is_last || !stream->finishing) {
+        stream->writing = rpc_stream_batch_locked(stream, ops, count, &stream->t_write);
+        return;
+    }
+    /* The status goes with it: one write, and one wake of the peer. */
+    struct rpc_status_op storage;
+    stream->status_started = true;
+    rpc_call_fill_status(stream->call, &storage, &ops[count++]);
     stream->writing = rpc_stream_batch_locked(stream, ops, count, &stream->t_write);
+    if (!stream->writing) {
+        (void)grpc_call_cancel(stream->call->core, NULL);
+    }
+    rpc_status_op_deinit(&storage);
 }
 
 void rpc_stream_start_read_locked(struct rpc_stream *stream)
@@ -101,7 +113,7 @@ void rpc_stream_start_status_locked(struct rpc_stream *stream)
     rpc_status_op_deinit(&storage);
 }
 
-enum err_code rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message)
+static enum err_code send(struct rpc_stream *stream, const ProtobufCMessage *message, bool is_last)
 {
     size_t cap = stream->server->limits.queued_bytes_per_stream;
     grpc_byte_buffer *buffer = rpc_message_pack(message, RPC_REPLY_MAX);
@@ -122,11 +134,25 @@ enum err_code rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage 
         item->bytes = bytes;
         stream->queued_bytes += bytes;
         list_append(&stream->out, &item->node);
-        rpc_stream_start_write_locked(stream);
+        if (is_last) {
+            rpc_stream_finish_locked(stream, RPC_OK, NULL);
+        } else {
+            rpc_stream_start_write_locked(stream);
+        }
     }
     lock_release(&stream->lock);
     grpc_byte_buffer_destroy(buffer);
     return code;
+}
+
+enum err_code rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message)
+{
+    return send(stream, message, false);
+}
+
+enum err_code rpc_stream_send_last(struct rpc_stream *stream, const ProtobufCMessage *message)
+{
+    return send(stream, message, true);
 }
 
 size_t rpc_stream_queued_bytes(const struct rpc_stream *stream)

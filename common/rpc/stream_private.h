@@ -52,6 +52,9 @@ void rpc_stream_start_read_locked(struct rpc_stream *stream);
 void rpc_stream_start_write_locked(struct rpc_stream *stream);
 void rpc_stream_start_status_locked(struct rpc_stream *stream);
 
+/* Ends it once what is queued has gone; no further write starts but those. */
+void rpc_stream_finish_locked(struct rpc_stream *stream, enum rpc_status status, const char *text);
+
 void rpc_stream_drop_first_locked(struct rpc_stream *stream); /* the one just written */
 void rpc_stream_drop_queue_locked(struct rpc_stream *stream); /* all but what the library holds */
 

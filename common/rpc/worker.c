@@ -5,6 +5,7 @@
 #include "common/base/log.h"
 #include "common/rpc/rpc_private.h"
 
+#include <sched.h>
 #include <stdio.h>
 
 struct rpc_pool {
@@ -19,6 +20,7 @@ struct rpc_pool {
     struct list events;
     bool take_event; /* alternates, so that neither list starves the other */
     bool stopping;
+    atomic_uint pushing; /* still to signal, perhaps after the task has run */
 };
 
 struct rpc_pool *rpc_pool_create(struct rpc_server *server, unsigned threads, size_t capacity)
@@ -113,27 +115,40 @@ void rpc_pool_destroy(struct rpc_pool *pool)
         return;
     }
     rpc_pool_stop(pool);
+    while (atomic_load(&pool->pushing) > 0) {
+        (void)sched_yield();
+    }
     lock_cond_deinit(&pool->ready);
     lock_deinit(&pool->lock);
     mem_free(pool->threads);
     mem_free(pool);
 }
 
+/* Wakes a worker without the lock, which that worker wants first. Consumes the lock. */
+static void unlock_and_signal(struct rpc_pool *pool)
+{
+    atomic_fetch_add(&pool->pushing, 1);
+    lock_release(&pool->lock);
+    lock_cond_signal(&pool->ready);
+    atomic_fetch_sub(&pool->pushing, 1);
+}
+
 bool rpc_pool_push(struct rpc_pool *pool, struct rpc_task *task)
 {
-    LOCK_GUARD(&pool->lock);
+    lock_acquire(&pool->lock);
     if (pool->calls_waiting >= pool->capacity) {
+        lock_release(&pool->lock);
         return false;
     }
     pool->calls_waiting++;
     list_append(&pool->calls, &task->node);
-    lock_cond_signal(&pool->ready);
+    unlock_and_signal(pool);
     return true;
 }
 
 void rpc_pool_push_event(struct rpc_pool *pool, struct rpc_task *task)
 {
-    LOCK_GUARD(&pool->lock);
+    lock_acquire(&pool->lock);
     list_append(&pool->events, &task->node);
-    lock_cond_signal(&pool->ready);
+    unlock_and_signal(pool);
 }

@@ -140,6 +140,7 @@ static enum err_code send_hello(struct link *link, struct err_info *err)
     return rpc_client_stream_send(link->control, &request.base);
 }
 
+/* The first message has to follow at once: nothing is sent before it. */
 static enum err_code open_stream(
     struct link *link,
     const struct link_stream *wanted,
@@ -147,7 +148,9 @@ static enum err_code open_stream(
     struct err_info *err)
 {
     struct rpc_header header = { "authorization", secret_peek(link->authorization).ptr };
-    struct rpc_call_options options = { .headers = &header, .header_count = 1 };
+    struct rpc_call_options options = { .headers = &header,
+                                        .header_count = 1,
+                                        .speaks_first = true };
     return rpc_client_stream_open(
         link->channel,
         wanted->path,

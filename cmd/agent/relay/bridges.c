@@ -164,19 +164,8 @@ static const char *find_fault(
     return NULL;
 }
 
-static void start(struct bridges *bridges, const Agentgateway__V1__ControlRelayOpen *order)
+static void start_target(struct relay *relay, const Agentgateway__V1__ControlRelayOpen *order)
 {
-    struct relay *relay = NULL;
-    struct err_info err = ERR_INFO_INIT;
-    if (relay_create(bridges, order, &relay, &err) != ERR_OK) {
-        log_warn("relay_not_opened", LOG_STR("relay", order->relay_id), LOG_ERR(&err));
-        return;
-    }
-    log_info(
-        "relay_opened",
-        LOG_STR("relay", relay->id),
-        LOG_STR("sandbox", relay->sandbox_id),
-        LOG_STR("actor", order->actor));
     switch (order->target_case) {
     case AGENTGATEWAY__V1__CONTROL_RELAY_OPEN__TARGET_EXEC:
         exec_target_start(relay, order->exec);
@@ -189,6 +178,24 @@ static void start(struct bridges *bridges, const Agentgateway__V1__ControlRelayO
             relay, RELAY_ACK(UNIMPLEMENTED), "this agent does not know what the relay is for");
         return;
     }
+}
+
+/* The program is asked for before the stream goes out: it starts while the server joins the two. */
+static void start(struct bridges *bridges, const Agentgateway__V1__ControlRelayOpen *order)
+{
+    struct relay *relay = NULL;
+    struct err_info err = ERR_INFO_INIT;
+    if (relay_create(bridges, order, &relay, &err) != ERR_OK) {
+        log_warn("relay_not_opened", LOG_STR("relay", order->relay_id), LOG_ERR(&err));
+        return;
+    }
+    start_target(relay, order);
+    relay_introduce(relay);
+    log_info(
+        "relay_opened",
+        LOG_STR("relay", relay->id),
+        LOG_STR("sandbox", relay->sandbox_id),
+        LOG_STR("actor", order->actor));
 }
 
 void bridges_open(

@@ -19,13 +19,36 @@ enum {
 
 typedef Agentgateway__V1__RelayFrame frame_type;
 
+typedef enum err_code (*send_fn)(struct rpc_client_stream *stream, const ProtobufCMessage *message);
+
 /* A queue that is full has a reader that breaks our bounds; one that is canceled has told so. */
-static void send(struct relay *relay, const frame_type *frame)
+static void send_by(struct relay *relay, const frame_type *frame, send_fn fn)
 {
+    relay_introduce(relay);
     if (relay->stream != NULL && !relay->is_finished
-        && rpc_client_stream_send(relay->stream, &frame->base) == ERR_LIMIT) {
+        && fn(relay->stream, &frame->base) == ERR_LIMIT) {
         rpc_client_stream_cancel(relay->stream);
     }
+}
+
+static void send(struct relay *relay, const frame_type *frame)
+{
+    send_by(relay, frame, rpc_client_stream_send);
+}
+
+void relay_introduce(struct relay *relay)
+{
+    frame_type frame = AGENTGATEWAY__V1__RELAY_FRAME__INIT;
+    Agentgateway__V1__RelayInit init = AGENTGATEWAY__V1__RELAY_INIT__INIT;
+    if (relay->is_introduced) {
+        return;
+    }
+    relay->is_introduced = true;
+    init.relay_id = relay->id;
+    init.input_window = RELAY_INPUT_WINDOW_BYTES;
+    frame.frame_case = FRAME(INIT);
+    frame.init = &init;
+    send(relay, &frame);
 }
 
 static void drop_target(struct relay *relay)
@@ -84,14 +107,25 @@ void relay_send_end(struct relay *relay)
     send(relay, &frame);
 }
 
-void relay_finish(struct relay *relay)
+static void finish(struct relay *relay)
 {
     relay->is_finished = true;
     drop_target(relay);
+    loop_timer_arm_after(relay->timer, CLOSE_US);
+}
+
+static void finish_with(struct relay *relay, const frame_type *frame)
+{
+    send_by(relay, frame, rpc_client_stream_send_last);
+    finish(relay);
+}
+
+void relay_finish(struct relay *relay)
+{
+    finish(relay);
     if (relay->stream != NULL) {
         rpc_client_stream_half_close(relay->stream);
     }
-    loop_timer_arm_after(relay->timer, CLOSE_US);
 }
 
 void relay_finish_exit(struct relay *relay, int exit_code)
@@ -101,9 +135,8 @@ void relay_finish_exit(struct relay *relay, int exit_code)
     ended.exit_code = exit_code;
     frame.frame_case = FRAME(EXIT);
     frame.exit = &ended;
-    send(relay, &frame);
+    finish_with(relay, &frame);
     log_info("relay_ended", LOG_STR("relay", relay->id), LOG_INT("exit_code", exit_code));
-    relay_finish(relay);
 }
 
 void relay_finish_failure(struct relay *relay, int ack_code, const char *format, ...)
@@ -121,9 +154,8 @@ void relay_finish_failure(struct relay *relay, int ack_code, const char *format,
     failure.message = text;
     frame.frame_case = FRAME(FAILURE);
     frame.failure = &failure;
-    send(relay, &frame);
+    finish_with(relay, &frame);
     log_info("relay_failed", LOG_STR("relay", relay->id), LOG_STR("reason", text));
-    relay_finish(relay);
 }
 
 /* ---- What the server sends ---- */
@@ -228,17 +260,6 @@ static void on_late(void *context)
     break_off(context, "the server does not end the stream");
 }
 
-static void send_init(struct relay *relay)
-{
-    frame_type frame = AGENTGATEWAY__V1__RELAY_FRAME__INIT;
-    Agentgateway__V1__RelayInit init = AGENTGATEWAY__V1__RELAY_INIT__INIT;
-    init.relay_id = relay->id;
-    init.input_window = RELAY_INPUT_WINDOW_BYTES;
-    frame.frame_case = FRAME(INIT);
-    frame.init = &init;
-    send(relay, &frame);
-}
-
 enum err_code relay_create(
     struct bridges *all,
     const Agentgateway__V1__ControlRelayOpen *order,
@@ -261,7 +282,6 @@ enum err_code relay_create(
         relay_destroy(relay);
         return code;
     }
-    send_init(relay);
     *ret_relay = relay;
     return ERR_OK;
 }

@@ -32,6 +32,7 @@ struct relay {
     char id[RELAY_ID_BYTES];
     char sandbox_id[SANDBOX_ID_BYTES_MAX + 1];
     struct rpc_client_stream *stream;
+    bool is_introduced;                    /* the first frame has gone, and the stream with it */
     const struct relay_target_ops *target; /* NULL: refused, or over */
     void *state;
     struct buf input;    /* came and was not passed on */
@@ -42,12 +43,14 @@ struct relay {
     struct loop_timer *timer;
 };
 
-/* Makes it and opens its stream; ERR_UNAVAILABLE. */
+/* Makes it and its stream, of which nothing is sent before relay_introduce or the first frame.
+ * ERR_UNAVAILABLE. */
 enum err_code relay_create(
     struct bridges *all,
     const Agentgateway__V1__ControlRelayOpen *order,
     struct relay **ret_relay,
     struct err_info *err) MUST_CHECK;
+void relay_introduce(struct relay *relay);
 void relay_destroy(struct relay *relay);
 
 void relay_set_target(struct relay *relay, const struct relay_target_ops *ops, void *take_state);

@@ -44,7 +44,8 @@ static enum err_code send_event(
     default:
         return ERR_OK;
     }
-    return rpc_stream_send(stream, &event.base);
+    return *ret_last ? rpc_stream_send_last(stream, &event.base)
+                     : rpc_stream_send(stream, &event.base);
 }
 
 static enum err_code fill_environment(

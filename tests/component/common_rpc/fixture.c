@@ -227,7 +227,11 @@ static void close_session(struct rpc_stream *stream, void *state)
     note(world, &world->closed);
 }
 
-static enum err_code send_command(struct rpc_stream *stream, uint64_t sequence, size_t bytes)
+static enum err_code send_command_by(
+    enum err_code (*send)(struct rpc_stream *stream, const ProtobufCMessage *message),
+    struct rpc_stream *stream,
+    uint64_t sequence,
+    size_t bytes)
 {
     struct arena *arena = rpc_call_arena(rpc_stream_call(stream));
     Agentgateway__V1__ControlCommand *command =
@@ -239,7 +243,12 @@ static enum err_code send_command(struct rpc_stream *stream, uint64_t sequence, 
     command->payload.data = arena_alloc(arena, bytes + 1);
     reply->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_COMMAND;
     reply->command = command;
-    return rpc_stream_send(stream, &reply->base);
+    return send(stream, &reply->base);
+}
+
+static enum err_code send_command(struct rpc_stream *stream, uint64_t sequence, size_t bytes)
+{
+    return send_command_by(rpc_stream_send, stream, sequence, bytes);
 }
 
 /* Sends 16 KiB messages until the queue is full, or `left` is used up. */
@@ -290,6 +299,13 @@ static void obey(struct rpc_stream *stream, struct session *session, const char 
         }
         rpc_stream_finish(stream, ERR_CONFLICT, "newer session");
         assert_code(ERR_CANCELED, send_command(stream, 1, 1));
+    } else if (strcmp(order, "last") == 0 || strcmp(order, "burst-last") == 0) {
+        for (unsigned i = order[0] == 'l' ? 49 : 0; i < 49; i++) {
+            assert_ok(send_command(stream, ++session->count, 100));
+        }
+        assert_ok(send_command_by(rpc_stream_send_last, stream, ++session->count, 100));
+        assert_code(ERR_CANCELED, send_command_by(rpc_stream_send_last, stream, 1, 1));
+        rpc_stream_finish(stream, ERR_INTERNAL, "the second finish");
     }
 }
 
@@ -587,7 +603,10 @@ enum err_code world_slow_call(
         err);
 }
 
-enum err_code world_say(struct rpc_client_stream *stream, const char *order)
+static enum err_code say_by(
+    enum err_code (*send)(struct rpc_client_stream *stream, const ProtobufCMessage *message),
+    struct rpc_client_stream *stream,
+    const char *order)
 {
     char text[64];
     (void)snprintf(text, sizeof(text), "%s", order);
@@ -598,10 +617,21 @@ enum err_code world_say(struct rpc_client_stream *stream, const char *order)
     agentgateway__v1__control_stream_request__init(&request);
     request.message_case = AGENTGATEWAY__V1__CONTROL_STREAM_REQUEST__MESSAGE_HELLO;
     request.hello = &hello;
-    return rpc_client_stream_send(stream, &request.base);
+    return send(stream, &request.base);
 }
 
-struct rpc_client_stream *world_control(struct world *world, const char *order)
+enum err_code world_say(struct rpc_client_stream *stream, const char *order)
+{
+    return say_by(rpc_client_stream_send, stream, order);
+}
+
+enum err_code world_say_last(struct rpc_client_stream *stream, const char *order)
+{
+    return say_by(rpc_client_stream_send_last, stream, order);
+}
+
+struct rpc_client_stream *world_open_control(
+    struct world *world, const struct rpc_call_options *options)
 {
     struct err_info err = ERR_INFO_INIT;
     struct rpc_client_stream *stream = NULL;
@@ -611,12 +641,18 @@ struct rpc_client_stream *world_control(struct world *world, const char *order)
             world->channel,
             GATEWAY "ControlStream",
             &agentgateway__v1__control_stream_response__descriptor,
-            NULL,
+            options,
             NULL,
             NULL,
             NULL,
             &stream,
             &err));
+    return stream;
+}
+
+struct rpc_client_stream *world_control(struct world *world, const char *order)
+{
+    struct rpc_client_stream *stream = world_open_control(world, NULL);
     assert_ok(world_say(stream, order));
     return stream;
 }

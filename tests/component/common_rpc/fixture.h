@@ -87,6 +87,10 @@ enum err_code world_slow_call(
 /* Opens a ControlStream with a blocking reader and says hello with order as its agent_version. */
 struct rpc_client_stream *world_control(struct world *world, const char *order);
 enum err_code world_say(struct rpc_client_stream *stream, const char *order);
+enum err_code world_say_last(struct rpc_client_stream *stream, const char *order);
+/* The same stream before anything is said. options: NULL, or of the stream. */
+struct rpc_client_stream *world_open_control(
+    struct world *world, const struct rpc_call_options *options);
 
 /* Reads one message; ret_epoch (may be NULL) gets accepted.session_epoch or the command's sequence.
  */

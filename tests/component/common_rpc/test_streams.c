@@ -139,6 +139,78 @@ static void test_finish_flushes_what_is_queued(void **state)
     world_destroy(&world);
 }
 
+static void end_with_last(const char *order, int messages)
+{
+    struct world world;
+    world_create(&world, 0);
+    struct err_info err = ERR_INFO_INIT;
+    struct rpc_client_stream *stream = world_control(&world, order);
+    int count = 0;
+    assert_code(ERR_NOT_FOUND, world_read_end(stream, &count, &err));
+    assert_int_equal(count, messages);
+    assert_true(rpc_client_stream_ended_ok(stream));
+    rpc_client_stream_release(stream);
+    world_wait(&world, &world.closed, 1);
+    world_wait(&world, &world.finished, 1);
+    assert_int_equal(atomic_load(&world.last_status), RPC_OK);
+    world_destroy(&world);
+}
+
+static void test_a_last_message_ends_the_stream(void **state)
+{
+    (void)state;
+    end_with_last("last", 1);
+    end_with_last("burst-last", 50);
+}
+
+static void test_a_callers_last_message_half_closes(void **state)
+{
+    (void)state;
+    struct world world;
+    world_create(&world, 0);
+    struct err_info err = ERR_INFO_INIT;
+    int count = 0;
+    struct rpc_client_stream *stream = world_open_control(&world, NULL);
+    for (unsigned i = 0; i < 9; i++) {
+        assert_ok(world_say(stream, "echo"));
+    }
+    assert_ok(world_say_last(stream, "echo"));
+    assert_code(ERR_CANCELED, world_say_last(stream, "late"));
+    assert_code(ERR_NOT_FOUND, world_read_end(stream, &count, &err));
+    assert_int_equal(count, 10);
+    assert_int_equal(atomic_load(&world.half_closed), 1);
+    rpc_client_stream_release(stream);
+    world_destroy(&world);
+}
+
+/* What is opened after it on the same connection is there before it. */
+static void test_a_stream_that_speaks_first_waits_for_that(void **state)
+{
+    (void)state;
+    struct world world;
+    world_create(&world, 0);
+    struct err_info err = ERR_INFO_INIT;
+    const struct rpc_call_options options = { .speaks_first = true };
+    struct rpc_client_stream *unsaid = world_open_control(&world, &options);
+    struct rpc_client_stream *stream = world_open_control(&world, &options);
+    struct rpc_client_stream *other = world_control(&world, "echo");
+    assert_ok_err(err, world_read(other, NULL, &err));
+    assert_int_equal(atomic_load(&world.opened), 1);
+    assert_ok(world_say_last(stream, "echo"));
+    assert_ok_err(err, world_read(stream, NULL, &err));
+    assert_code(ERR_NOT_FOUND, world_read_end(stream, NULL, &err));
+    assert_int_equal(atomic_load(&world.opened), 2);
+    rpc_client_stream_release(stream);
+    rpc_client_stream_release(other);
+    rpc_client_stream_release(unsaid);
+    stream = world_open_control(&world, &options);
+    rpc_client_stream_half_close(stream); /* says nothing, but that */
+    assert_code(ERR_NOT_FOUND, world_read_end(stream, NULL, &err));
+    assert_int_equal(atomic_load(&world.opened), 3);
+    rpc_client_stream_release(stream);
+    world_destroy(&world);
+}
+
 static void test_pause_holds_messages_back_and_the_timer_resumes(void **state)
 {
     (void)state;
@@ -381,6 +453,9 @@ int main(void)
         cmocka_unit_test(test_a_message_over_the_cap_fills_the_queue),
         cmocka_unit_test(test_writable_comes_when_the_queue_is_empty),
         cmocka_unit_test(test_finish_flushes_what_is_queued),
+        cmocka_unit_test(test_a_last_message_ends_the_stream),
+        cmocka_unit_test(test_a_callers_last_message_half_closes),
+        cmocka_unit_test(test_a_stream_that_speaks_first_waits_for_that),
         cmocka_unit_test(test_pause_holds_messages_back_and_the_timer_resumes),
         cmocka_unit_test(test_wakes_from_other_threads_coalesce),
         cmocka_unit_test(test_finish_from_another_thread_and_calls_after_the_end),
