@@ -9,6 +9,7 @@ enum {
     HPACK_HTTPS = 0x87,
     HPACK_PATH_PLAIN = 0x04, /* the name by its index, not to be kept */
     HPACK_KEEP = 0x40,
+    HPACK_NEVER_KEEP = 0x10,
     HPACK_INDEXED = 0x80,
     HPACK_NEWEST = 62,
     HEADERS_BYTES_MAX = 1024,
@@ -55,13 +56,23 @@ static void append_kept(struct buf *out, const char *name, struct str_view value
     append_text(out, value);
 }
 
+static void append_spelled(struct buf *out, struct str_view token)
+{
+    AUTO_FREE char *value = mem_printf("Bearer %.*s", STR_ARG(token));
+    buf_append_char(out, HPACK_NEVER_KEEP);
+    append_text(out, STR("authorization"));
+    append_text(out, str_of(value));
+}
+
 static void append_first(struct buf *out, const struct frame_request *request)
 {
     append_kept(out, ":path", str_of(request->path));
     for (unsigned i = 0; i < ARRAY_LENGTH(fixed); i++) {
         append_kept(out, fixed[i].name, str_of(fixed[i].value));
     }
-    if (request->token.ptr != NULL) {
+    if (request->token.ptr != NULL && request->spells_token) {
+        append_spelled(out, request->token);
+    } else if (request->token.ptr != NULL) {
         AUTO_FREE char *value = mem_printf("Bearer %.*s", STR_ARG(request->token));
         append_kept(out, "authorization", str_of(value));
     }
@@ -70,7 +81,8 @@ static void append_first(struct buf *out, const struct frame_request *request)
 /* The fixed ones were put in after the first path; authorization, if any, last. */
 static void append_again(struct buf *out, const struct frame_request *request)
 {
-    unsigned last = request->token.ptr != NULL ? 1 : 0;
+    bool has_token = request->token.ptr != NULL;
+    unsigned last = has_token && !request->spells_token ? 1 : 0;
     buf_append_char(out, HPACK_PATH_PLAIN);
     append_text(out, str_of(request->path));
     for (unsigned i = ARRAY_LENGTH(fixed); i > 0; i--) {
@@ -78,6 +90,8 @@ static void append_again(struct buf *out, const struct frame_request *request)
     }
     if (last > 0) {
         buf_append_char(out, (char)(HPACK_INDEXED | HPACK_NEWEST));
+    } else if (has_token) {
+        append_spelled(out, request->token);
     }
 }
 
@@ -152,6 +166,9 @@ bool frame_read(struct frame_reader *reader, const uint8_t **data, size_t *bytes
     while (reader->left > 0 && *bytes > 0) {
         if (reader->kept_len < FRAME_KEPT_BYTES) {
             reader->frame.kept[reader->kept_len++] = **data;
+        }
+        if (reader->data != NULL && reader->frame.type == FRAME_DATA) {
+            buf_append_char(reader->data, (char)**data);
         }
         (*data)++;
         (*bytes)--;

@@ -37,6 +37,7 @@ struct frame {
 
 /* Cuts what comes into frames; zeroed: at the start of one. */
 struct frame_reader {
+    struct buf *data; /* gets the payload of each DATA frame; NULL: nobody asks */
     uint8_t head[FRAME_HEAD_BYTES];
     uint8_t head_len;
     uint8_t kept_len;
@@ -50,6 +51,7 @@ bool frame_read(struct frame_reader *reader, const uint8_t **data, size_t *bytes
 struct frame_request {
     const char *path;
     struct str_view token; /* NULL pointer: no authorization */
+    bool spells_token;     /* not kept in the header table: each request has its own, or none */
     struct str_view message;
     bool is_tls;
     bool ends; /* nothing follows the message: a unary call */

@@ -19,7 +19,9 @@ enum {
     EVENTS_PER_TURN = 256,
     READ_BYTES = 16 * 1024,
     WRITE_BYTES_MAX = 4096,
-    WAIT_MS_MAX = 20
+    WAIT_MS_MAX = 20,
+    ANSWER_BYTES_MAX = 64 * 1024,
+    PREFIX_BYTES = 5 /* of a gRPC message */
 };
 
 enum conn_state {
@@ -37,6 +39,7 @@ struct conn {
     SSL *ssl;
     struct frame_reader reader;
     uint32_t next_stream;
+    struct buf answer; /* of a dialogue: what has come on the newest stream */
 };
 
 struct raw_fleet {
@@ -101,10 +104,85 @@ static void write_all(struct conn *conn, struct str_view bytes)
     }
 }
 
+static unsigned number_of(const struct conn *conn)
+{
+    return (unsigned)(conn - conn->fleet->conns);
+}
+
+/* answer: of the request before; STR_NONE: there was none. */
+static void say_next(struct conn *conn, struct str_view answer)
+{
+    const struct raw_plan *plan = conn->fleet->plan;
+    AUTO_BUF struct buf message = BUF_INIT(WRITE_BYTES_MAX);
+    AUTO_BUF struct buf out = BUF_INIT(2 * WRITE_BYTES_MAX);
+    struct raw_said said = { .message = &message };
+    if (plan->dialogue.next(plan->dialogue.context, number_of(conn), answer, &said) != ERR_OK) {
+        lose(conn);
+        return;
+    }
+    if (said.path == NULL) {
+        become_live(conn);
+        return;
+    }
+    const struct frame_request request = { .path = said.path,
+                                           .token = said.token,
+                                           .spells_token = true,
+                                           .message = buf_view(&message),
+                                           .is_tls = plan->is_tls,
+                                           .ends = said.ends };
+    bool is_first = conn->next_stream == 0;
+    conn->next_stream = is_first ? 1 : conn->next_stream + 2;
+    if (is_first) {
+        frame_preface(&out);
+    }
+    frame_request(&out, &request, conn->next_stream);
+    conn->state = CONN_OPEN;
+    write_all(conn, buf_view(&out));
+}
+
+/* The message of a dialogue's answer, once it is there as a whole. */
+static void take_answer(struct conn *conn)
+{
+    const uint8_t *head = (const uint8_t *)conn->answer.data;
+    if (conn->answer.len < PREFIX_BYTES) {
+        return;
+    }
+    size_t bytes = (size_t)head[1] << 24 | (size_t)head[2] << 16 | (size_t)head[3] << 8 | head[4];
+    if (conn->answer.len - PREFIX_BYTES < bytes) {
+        return;
+    }
+    struct buf whole = conn->answer;
+    conn->answer = (struct buf)BUF_INIT(ANSWER_BYTES_MAX);
+    say_next(conn, str_from(whole.data + PREFIX_BYTES, bytes));
+    buf_deinit(&whole);
+}
+
+/* Of a dialogue: true, the frame was its. What else comes on a stream that was answered is not. */
+static bool take_dialogue(struct conn *conn, const struct frame *frame)
+{
+    if (conn->fleet->plan->dialogue.next == NULL
+        || (frame->type != FRAME_DATA && frame->type != FRAME_HEADERS)) {
+        return false;
+    }
+    bool is_due = conn->state == CONN_OPEN && frame->stream == conn->next_stream;
+    if (is_due && frame->type == FRAME_DATA) {
+        take_answer(conn);
+    } else if (is_due && (frame->flags & FRAME_END_STREAM) != 0) {
+        lose(conn); /* refused */
+    }
+    if (conn->state == CONN_LIVE) {
+        buf_clear(&conn->answer);
+    }
+    return true;
+}
+
 static void on_frame(struct conn *conn, const struct frame *frame)
 {
     AUTO_BUF struct buf out = BUF_INIT(WRITE_BYTES_MAX);
     bool is_ack = (frame->flags & FRAME_ACK) != 0;
+    if (take_dialogue(conn, frame)) {
+        return;
+    }
     switch (frame->type) {
     case FRAME_SETTINGS:
         if (!is_ack) {
@@ -172,11 +250,6 @@ static void read_frames(struct conn *conn)
     }
 }
 
-static unsigned number_of(const struct conn *conn)
-{
-    return (unsigned)(conn - conn->fleet->conns);
-}
-
 static struct str_view token_of(const struct conn *conn)
 {
     const struct raw_plan *plan = conn->fleet->plan;
@@ -187,6 +260,12 @@ static void open_stream(struct conn *conn)
 {
     const struct raw_plan *plan = conn->fleet->plan;
     AUTO_BUF struct buf out = BUF_INIT(WRITE_BYTES_MAX);
+    if (plan->dialogue.next != NULL) {
+        conn->answer = (struct buf)BUF_INIT(ANSWER_BYTES_MAX);
+        conn->reader.data = &conn->answer;
+        say_next(conn, STR_NONE);
+        return;
+    }
     if (plan->path == NULL) {
         become_live(conn);
         return;
@@ -414,6 +493,7 @@ void raw_close(struct raw_fleet *fleet)
     for (unsigned i = 0; i < fleet->plan->count; i++) {
         SSL_free(fleet->conns[i].ssl);
         fd_close(&fleet->conns[i].fd);
+        buf_deinit(&fleet->conns[i].answer);
     }
     SSL_CTX_free(fleet->tls);
     fd_close(&fleet->epoll);

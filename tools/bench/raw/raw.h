@@ -1,17 +1,37 @@
 /*
  * Thousands of connections at little cost: TLS by OpenSSL and gRPC from frames.h, on one thread, so
  * that what is measured is the server. A connection is live when its handshake is over or, where a
- * path is given, when the first message of the answer has come on its stream.
+ * path is given, when the first message of the answer has come on its stream; a dialogue says when.
  */
 #ifndef TOOLS_BENCH_RAW_RAW_H
 #define TOOLS_BENCH_RAW_RAW_H
 
-#include "common/base/str.h"
+#include "common/base/buf.h"
 
 struct raw_fleet;
 
 enum {
     RAW_PORTS_MAX = 8
+};
+
+/* What a connection says next, of what its dialogue needs. */
+struct raw_said {
+    const char *path;
+    struct str_view token; /* NULL pointer: none */
+    struct buf *message;
+    bool ends; /* a unary call; else a stream, left open */
+};
+
+/*
+ * Instead of one stream: calls one after the other, each made from the answer to the one before.
+ * next gets the first message of that answer (STR_NONE at the beginning) and fills *said, whose
+ * message is empty; said->path NULL: nothing more, the connection is live. Any error, and an answer
+ * without a message, loses the connection.
+ */
+struct raw_dialogue {
+    enum err_code (*next)(
+        void *context, unsigned connection, struct str_view answer, struct raw_said *said);
+    void *context;
 };
 
 struct raw_plan {
@@ -23,6 +43,7 @@ struct raw_plan {
     const char *path;              /* of the stream each opens; NULL: only the handshake */
     const struct str_view *tokens; /* one for each connection; NULL: none */
     struct str_view hello;         /* the first message */
+    struct raw_dialogue dialogue;  /* next NULL: none, path and hello are said */
 };
 
 /* The plan and what it points at must outlive the fleet. */
