@@ -7,6 +7,7 @@
 #include "cmd/server/auth/gate.h"
 #include "cmd/server/config.h"
 #include "cmd/server/core/identity.h"
+#include "cmd/server/core/notifier.h"
 #include "cmd/server/core/throttle.h"
 #include "cmd/server/gateway/methods.h"
 #include "cmd/server/gateway/presence.h"
@@ -531,6 +532,9 @@ static enum err_code open_parts(struct app *app, struct err_info *err)
 
 static enum err_code start_parts(struct app *app, struct err_info *err)
 {
+    if (app->service.engine == SQL_POSTGRES) {
+        TRY(notifier_start(&app->service.store, &app->service.notifier, err));
+    }
     TRY(housekeeping_start(&app->service, &app->housekeeping, err));
     TRY(ingest_start(&app->service, &app->service.ingest, err));
     TRY(rpc_server_start(app->rpc, err));
@@ -616,6 +620,7 @@ static void stop(struct app *app)
     rpc_server_destroy(app->rpc);
     housekeeping_stop(app->housekeeping);
     http_listener_stop(app->http);
+    notifier_stop(app->service.notifier);
     loop_timer_destroy(app->certificate_timer);
     loop_timer_destroy(app->drain_timer);
     loop_destroy(app->loop);

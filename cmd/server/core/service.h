@@ -18,6 +18,7 @@ struct wire_schema;
 struct call_metrics; /* auth/call_metrics.h */
 struct credentials;  /* auth/credentials.h */
 struct ingest;       /* ingest/ingest.h */
+struct notifier;     /* core/notifier.h */
 struct presence;     /* gateway/presence.h */
 struct relay_links;  /* relay/link.h */
 struct relays;       /* relay/relay.h */
@@ -42,6 +43,7 @@ struct service {
     struct call_metrics *calls;
     struct credentials *credentials;
     struct ingest *ingest;
+    struct notifier *notifier; /* NULL: every wake goes out with its commit, or there are none */
     struct presence *presence;
     struct relays *relays;
     struct relay_links *links; /* NULL: this server has its database to itself */

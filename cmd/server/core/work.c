@@ -1,5 +1,6 @@
 #include "cmd/server/core/work.h"
 
+#include "cmd/server/core/notifier.h"
 #include "common/base/id.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -12,6 +13,12 @@ enum {
     TRYING_US = 10000000 /* the longest one of them may take */
 };
 
+/* The others may hear of it a moment after the commit. */
+static bool may_pass(const struct service *service, enum hub_topic topic)
+{
+    return service->notifier != NULL && notifier_takes(topic);
+}
+
 static enum err_code notify_replicas(struct work *work, struct err_info *err)
 {
     if (work->service->engine != SQL_POSTGRES) {
@@ -19,6 +26,9 @@ static enum err_code notify_replicas(struct work *work, struct err_info *err)
     }
     for (size_t i = 0; i < work->wake_count; i++) {
         char payload[48];
+        if (may_pass(work->service, work->wakes[i].topic)) {
+            continue;
+        }
         hub_format(work->wakes[i].topic, work->wakes[i].key, payload, sizeof(payload));
         TRY(sql_notify(work->conn, WORK_CHANNEL, str_of(payload), err));
     }
@@ -131,6 +141,9 @@ static enum err_code run(const struct ask *ask, struct err_info *err)
     }
     for (size_t i = 0; code == ERR_OK && i < work.wake_count; i++) {
         hub_publish(service->hub, work.wakes[i].topic, work.wakes[i].key);
+        if (may_pass(service, work.wakes[i].topic)) {
+            notifier_tell(service->notifier, work.wakes[i].topic, work.wakes[i].key);
+        }
     }
     mem_free(work.wakes);
     late_events_deinit(&work.events);

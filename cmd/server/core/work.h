@@ -1,8 +1,9 @@
 /*
  * One piece of work on the database: a transaction with the wall of its workspace, retried when it
  * lost a race, the events it owes, which are its last rows, and the wakes it owes, which go out
- * after the commit (to this replica through the hub, to the others through a notification in the
- * same transaction). On the stack of a worker's thread.
+ * after the commit: to this replica through the hub, to the others through a notification in the
+ * same transaction, or soon after it where only watches wait for them (core/notifier.h). On the
+ * stack of a worker's thread.
  */
 #ifndef SERVER_CORE_WORK_H
 #define SERVER_CORE_WORK_H

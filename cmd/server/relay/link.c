@@ -28,7 +28,7 @@ enum {
 
 struct relay_links {
     const struct service *service;
-    struct rpc_client *client;
+    struct rpc_client *client; /* the loop's; NULL until the first channel: it polls all day */
     struct loop *loop;
     struct thread thread;
     struct list channels; /* the loop's */
@@ -123,6 +123,9 @@ static enum err_code get_channel(
         .keepalive_us = KEEPALIVE_US,
         .max_reconnect_us = RECONNECT_US,
     };
+    if (links->client == NULL) {
+        TRY(rpc_client_create(links->service->schema, &links->client, err));
+    }
     TRY(rpc_channel_create(links->client, &options, &core, err));
     struct channel *channel = mem_alloc(sizeof(*channel));
     channel->core = core;
@@ -382,10 +385,7 @@ enum err_code relay_links_create(
     list_init(&links->channels);
     list_init(&links->links);
     lock_init(&links->lock, LOCK_RANK_REGISTRY);
-    enum err_code code = rpc_client_create(service->schema, &links->client, err);
-    if (code == ERR_OK) {
-        code = loop_create(service->clock, &links->loop, err);
-    }
+    enum err_code code = loop_create(service->clock, &links->loop, err);
     if (code == ERR_OK) {
         code = thread_start(&links->thread, "relay-links", run_loop, links->loop, err);
     }

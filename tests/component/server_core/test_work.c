@@ -1,6 +1,7 @@
 /* Work on the database: retries, wakes after the commit, a connection that is lost and comes back.
  */
 #include "cmd/server/core/identity.h"
+#include "cmd/server/core/notifier.h"
 #include "cmd/server/core/work.h"
 #include "common/sys/file.h"
 #include "tests/component/server_store/fixture.h"
@@ -289,6 +290,113 @@ static void test_reads_change_nothing(void **state)
     bench_deinit(&bench);
 }
 
+/* Wakes that may come a moment after their commit. */
+
+enum {
+    RUSH = 40,
+    LAST_KEY = 99
+};
+
+#define HEAR_US (10 * US_PER_SECOND)
+
+static enum err_code wake_watches(struct work *work, void *context, struct err_info *err)
+{
+    const struct bench *bench = context;
+    work_wake(work, HUB_AUDIT, WORKSPACE_DEFAULT);
+    work_wake(work, HUB_SESSION, 7);
+    return bench->fail_code == ERR_OK ? ERR_OK : ERR_SET(err, bench->fail_code, "as asked");
+}
+
+struct heard {
+    int audits;
+    int sessions;
+    bool has_last; /* HUB_AGENTS of LAST_KEY */
+};
+
+/* One more notification, which must come. */
+static void hear_one(struct sql_conn *ear, struct heard *heard)
+{
+    struct err_info err = ERR_INFO_INIT;
+    enum hub_topic topic = HUB_TOPIC_COUNT;
+    int64_t key = 0;
+    char channel[16];
+    char payload[48];
+    assert_ok_err(
+        err,
+        sql_wait_notification(
+            ear, HEAR_US, channel, sizeof(channel), payload, sizeof(payload), &err));
+    assert_ok(hub_parse(str_of(payload), &topic, &key));
+    heard->audits += topic == HUB_AUDIT ? 1 : 0;
+    heard->sessions += topic == HUB_SESSION ? 1 : 0;
+    heard->has_last = heard->has_last || (topic == HUB_AGENTS && key == LAST_KEY);
+}
+
+static struct sql_conn *open_ear(const struct bench *bench)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_conn *ear = NULL;
+    assert_ok_err(err, store_connect(&bench->service.store, &ear, &err));
+    assert_ok_err(err, sql_listen(ear, WORK_CHANNEL, &err));
+    return ear;
+}
+
+static enum err_code wake(struct bench *bench, struct err_info *err)
+{
+    return work_run(
+        bench->worker, bench->place->arena, SQL_ALL_WORKSPACES, wake_watches, bench, err);
+}
+
+/* One for many commits; and what must not be lost still comes with each of them. */
+static void test_wakes_of_watches_are_said_together(void **state)
+{
+    struct bench bench;
+    struct err_info err = ERR_INFO_INIT;
+    bench_init(&bench, state);
+    struct sql_conn *ear = open_ear(&bench);
+    assert_ok_err(err, notifier_start(&bench.service.store, &bench.service.notifier, &err));
+    bench.fail_code = ERR_INVALID; /* says nothing: it was not committed */
+    assert_code(ERR_INVALID, wake(&bench, &err));
+    bench.fail_code = ERR_OK;
+    for (int i = 0; i < RUSH; i++) {
+        assert_ok_err(err, wake(&bench, &err));
+    }
+    notifier_tell(bench.service.notifier, HUB_AGENTS, LAST_KEY);
+    notifier_stop(bench.service.notifier); /* says the rest */
+    struct heard heard = { .has_last = false };
+    while (!heard.has_last || heard.sessions < RUSH) {
+        hear_one(ear, &heard);
+    }
+    assert_int_equal(heard.sessions, RUSH);
+    assert_in_range(heard.audits, 1, RUSH);
+    assert_int_equal(bench.heard, RUSH); /* here at once */
+    sql_close(ear);
+    bench_deinit(&bench);
+}
+
+/* What could not be said is said once the database is back. */
+static void test_wakes_of_watches_outlive_their_connection(void **state)
+{
+    struct bench bench;
+    struct err_info err = ERR_INFO_INIT;
+    struct heard heard = { .has_last = false };
+    bench_init(&bench, state);
+    struct sql_conn *ear = open_ear(&bench);
+    assert_ok_err(err, notifier_start(&bench.service.store, &bench.service.notifier, &err));
+    notifier_tell(bench.service.notifier, HUB_AUDIT, WORKSPACE_DEFAULT);
+    hear_one(ear, &heard);
+    assert_int_equal(heard.audits, 1);
+    script_as_super(&bench, cut_others);
+    sql_close(ear);
+    ear = open_ear(&bench);
+    notifier_tell(bench.service.notifier, HUB_AGENTS, LAST_KEY);
+    while (!heard.has_last) {
+        hear_one(ear, &heard);
+    }
+    notifier_stop(bench.service.notifier);
+    sql_close(ear);
+    bench_deinit(&bench);
+}
+
 /* The server's identity. */
 
 static void test_the_server_id_is_made_once(void **state)
@@ -346,6 +454,8 @@ int main(void)
         PLACE_BOTH(test_a_failure_leaves_nothing_behind),
         PLACE_BOTH(test_reads_change_nothing),
         PLACE_BOTH(test_the_server_id_is_made_once),
+        POSTGRES_ONLY(test_wakes_of_watches_are_said_together),
+        POSTGRES_ONLY(test_wakes_of_watches_outlive_their_connection),
         POSTGRES_ONLY(test_a_lost_connection_is_opened_again),
         POSTGRES_ONLY(test_a_database_that_is_away_is_said_and_comes_back),
         cmocka_unit_test(test_the_command_key_is_kept_and_guarded),
