@@ -181,6 +181,7 @@ struct turn { /* one look at the outbox */
     struct control *control;
     bool is_fenced;
     bool is_older; /* the session has a newer stream, on this server or another */
+    bool is_idle;  /* a glimpse found nothing */
     const struct command_record *commands;
     size_t count;
     struct relay_record *relays; /* what the agent is asked to open */
@@ -189,22 +190,45 @@ struct turn { /* one look at the outbox */
     struct wall_us at;
 };
 
+/* Whether the session is still the agent's, and this stream its newest. */
+static enum err_code judge(
+    struct turn *turn, enum err_code code, const struct session_record *session)
+{
+    const struct control *control = turn->control;
+    turn->is_fenced =
+        code == ERR_NOT_FOUND || (code == ERR_OK && session->epoch != control->principal.epoch);
+    turn->is_older = code == ERR_OK && session->stream != control->number;
+    return turn->is_fenced || turn->is_older ? ERR_OK : code;
+}
+
+/* One question in place of four, where most of the time nothing waits. */
+static enum err_code glimpse(struct work *work, void *context, struct err_info *err)
+{
+    struct turn *turn = context;
+    const struct control *control = turn->control;
+    const struct session_sent sent = { control->sent_through, control->number };
+    struct session_record session = { .has_waiting = false };
+    enum err_code code = store_session_glimpse(
+        work->conn, control->principal.credential_hash, work->now, &sent, &session, err);
+    turn->is_idle = !session.has_waiting && !control->figures.is_offered;
+    return judge(turn, code, &session);
+}
+
 /* Reads: is the session still the agent's, and what waits? An idle turn writes nothing. */
 static enum err_code look(struct work *work, void *context, struct err_info *err)
 {
     struct turn *turn = context;
     const struct principal *principal = &turn->control->principal;
     struct session_record session;
-    enum err_code code = store_session_by_token(
-        work->conn, principal->credential_hash, work->now, work->arena, &session, err);
-    turn->is_fenced =
-        code == ERR_NOT_FOUND || (code == ERR_OK && session.epoch != principal->epoch);
-    turn->is_older = code == ERR_OK && session.stream != turn->control->number;
+    TRY(judge(
+        turn,
+        store_session_by_token(
+            work->conn, principal->credential_hash, work->now, work->arena, &session, err),
+        &session));
     if (turn->is_fenced || turn->is_older) {
         turn->count = 0;
         return ERR_OK;
     }
-    TRY(code);
     const struct command_filter filter = {
         .agent_id = principal->agent_id,
         .after_sequence = turn->control->sent_through,
@@ -244,15 +268,32 @@ static enum err_code mark_sent(struct work *work, void *context, struct err_info
     return ERR_OK;
 }
 
-static enum err_code take_turn(struct control *control, struct turn *turn, struct err_info *err)
+/* work_read or work_lookup, by what fn asks. */
+static enum err_code read_turn(
+    struct turn *turn,
+    enum err_code (*read)(
+        struct worker *worker,
+        struct arena *arena,
+        int64_t workspace_id,
+        work_fn fn,
+        void *context,
+        struct err_info *err),
+    work_fn fn,
+    struct err_info *err)
 {
-    TRY(work_read(
+    const struct control *control = turn->control;
+    return read(
         rpc_call_worker(rpc_stream_call(control->stream)),
         control->arena,
         control->principal.workspace_id,
-        look,
+        fn,
         turn,
-        err));
+        err);
+}
+
+static enum err_code take_turn(struct control *control, struct turn *turn, struct err_info *err)
+{
+    TRY(read_turn(turn, work_read, look, err));
     if (turn->is_fenced || turn->is_older || turn->count == 0) {
         return ERR_OK;
     }
@@ -330,6 +371,25 @@ static void look_later(struct control *control, const struct err_info *err)
     rpc_stream_set_timer(control->stream, RETRY_US + (int64_t)id_random_below(RETRY_US));
 }
 
+/* What was read of the session, or that it could not be read: false, there is nothing to send. */
+static bool goes_on(
+    struct control *control,
+    const struct turn *turn,
+    enum err_code code,
+    const struct err_info *err)
+{
+    if (turn->is_fenced || code == ERR_UNAUTHENTICATED) {
+        end(control, ERR_UNAUTHENTICATED, "the session has ended or was replaced");
+    } else if (code != ERR_OK) {
+        look_later(control, err);
+    } else if (turn->is_older) {
+        end(control, ERR_CONFLICT, "a newer control stream of this agent took over");
+    } else {
+        return true;
+    }
+    return false;
+}
+
 /*
  * Sends what is open. To a new stream that is everything without an acknowledgement, also what the
  * agent has seen by its sequence: the acknowledgement may have been lost on the way, and the agent
@@ -347,17 +407,7 @@ static void deliver(struct control *control)
         turn.relay_count = 0;
         turn.watched_until_us = 0;
         enum err_code code = take_turn(control, &turn, &err);
-        turn.is_fenced = turn.is_fenced || code == ERR_UNAUTHENTICATED;
-        if (code != ERR_OK && !turn.is_fenced) {
-            look_later(control, &err);
-            return;
-        }
-        if (turn.is_fenced) {
-            end(control, ERR_UNAUTHENTICATED, "the session has ended or was replaced");
-            return;
-        }
-        if (turn.is_older) {
-            end(control, ERR_CONFLICT, "a newer control stream of this agent took over");
+        if (!goes_on(control, &turn, code, &err)) {
             return;
         }
         FAULT_POINT("server.command.marked");
@@ -386,6 +436,21 @@ static void deliver(struct control *control)
     } while (turn.count == COMMANDS_PER_TURN || turn.relay_count == RELAY_WAITING_MAX);
 }
 
+/* Where nothing told that something waits. */
+static void deliver_if_any(struct control *control)
+{
+    struct turn turn = { .control = control };
+    struct err_info err = ERR_INFO_INIT;
+    enum err_code code = read_turn(&turn, work_lookup, glimpse, &err);
+    if (!goes_on(control, &turn, code, &err)) {
+        return;
+    }
+    control->unlooked = 0;
+    if (!turn.is_idle) {
+        deliver(control);
+    }
+}
+
 static struct intake intake_of(const struct control *control)
 {
     return (struct intake){
@@ -395,7 +460,16 @@ static struct intake intake_of(const struct control *control)
     };
 }
 
-static void on_wake(struct control *control, const ProtobufCMessage *message);
+static void deliver_or_leave(struct control *control, void (*send)(struct control *control))
+{
+    bool is_open =
+        control->sm.state == CONTROL_AWAITING_HELLO || control->sm.state == CONTROL_STREAMING;
+    if (is_open && presence_is_draining(control->service->presence)) {
+        send_goaway(control);
+    } else if (control->sm.state == CONTROL_STREAMING) {
+        send(control);
+    }
+}
 
 static void on_hello(struct control *control, const Agentgateway__V1__ControlHello *hello)
 {
@@ -429,7 +503,7 @@ static void on_hello(struct control *control, const Agentgateway__V1__ControlHel
     }
     send_accepted(control);
     rpc_stream_set_timer(control->stream, ACCEPTED_EVERY_US);
-    on_wake(control, NULL); /* delivers, or says goodbye at once on a draining server */
+    deliver_or_leave(control, deliver_if_any);
 }
 
 static void end_unstored(struct control *control, enum err_code code, const struct err_info *err)
@@ -522,13 +596,7 @@ static void on_message(struct control *control, const ProtobufCMessage *message)
 static void on_wake(struct control *control, const ProtobufCMessage *message)
 {
     (void)message;
-    bool is_open =
-        control->sm.state == CONTROL_AWAITING_HELLO || control->sm.state == CONTROL_STREAMING;
-    if (is_open && presence_is_draining(control->service->presence)) {
-        send_goaway(control);
-    } else if (control->sm.state == CONTROL_STREAMING) {
-        deliver(control);
-    }
+    deliver_or_leave(control, deliver);
 }
 
 /* The net under wakes that were lost. Ten thousand idle streams would read all day where none are.
@@ -537,7 +605,7 @@ static void look_if_due(struct control *control)
 {
     control->unlooked++;
     if (!atomic_load(&control->service->hears_all) || control->unlooked >= LOOK_EVERY) {
-        deliver(control);
+        deliver_if_any(control);
     }
 }
 

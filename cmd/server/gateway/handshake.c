@@ -119,10 +119,8 @@ enum err_code gateway_begin_handshake(
 struct complete {
     struct rpc_call *call;
     const Agentgateway__V1__CompleteAuthHandshakeRequest *request;
-    struct challenge_record challenge;
-    struct agent_record agent;
+    struct challenge_taken taken;
     struct secret *token;
-    int64_t epoch;
     int64_t expires_at;
     const char *refusal;
 };
@@ -131,33 +129,26 @@ static enum err_code take_challenge(
     struct work *work, struct complete *complete, struct err_info *err)
 {
     uint8_t hash[HASH_SHA256_BYTES];
-    hash_sha256(
-        str_from((const char *)complete->request->challenge.data, complete->request->challenge.len),
-        hash);
-    enum err_code code =
-        store_challenge_take(work->conn, hash, work->arena, &complete->challenge, err);
+    const struct challenge_taken *taken = &complete->taken;
+    struct str_view challenge =
+        str_from((const char *)complete->request->challenge.data, complete->request->challenge.len);
+    hash_sha256(challenge, hash);
+    enum err_code code = store_challenge_take(work->conn, hash, work->arena, &complete->taken, err);
     if (code == ERR_NOT_FOUND) {
         complete->refusal = "no such challenge";
         return ERR_OK;
     }
     TRY(code);
-    TRY(store_agent_get(
-        work->conn,
-        complete->challenge.workspace_id,
-        complete->challenge.agent_id,
-        work->arena,
-        &complete->agent,
-        err));
     FAULT_POINT("server.challenge.taken");
-    if (complete->challenge.expires_at <= work->now.value) {
+    if (taken->expires_at <= work->now.value) {
         complete->refusal = "the challenge has expired";
     } else if (!key_verify(
-                   (const uint8_t *)complete->agent.identity_key.ptr,
-                   str_from(
-                       (const char *)complete->request->challenge.data,
-                       complete->request->challenge.len),
+                   (const uint8_t *)taken->identity_key.ptr,
+                   challenge,
                    complete->request->signature.data)) {
         complete->refusal = "the signature is wrong";
+    } else if (taken->agent_state != AGENT_CONFIRMED && taken->agent_state != AGENT_EVICTED) {
+        complete->refusal = "the agent is not confirmed";
     }
     return ERR_OK;
 }
@@ -168,10 +159,10 @@ static enum err_code audit_session(
     char source[GATE_SOURCE_BYTES];
     char actor[32];
     char target[32];
-    (void)snprintf(actor, sizeof(actor), "agent:%" PRId64, complete->agent.id);
-    (void)snprintf(target, sizeof(target), "agent/%" PRId64, complete->agent.id);
+    (void)snprintf(actor, sizeof(actor), "agent:%" PRId64, complete->taken.agent_id);
+    (void)snprintf(target, sizeof(target), "agent/%" PRId64, complete->taken.agent_id);
     const struct audit_entry entry = {
-        .workspace_id = complete->agent.workspace_id,
+        .workspace_id = complete->taken.workspace_id,
         .actor = actor,
         .action = "agent.session_begun",
         .target = target,
@@ -184,39 +175,33 @@ static enum err_code audit_session(
     return store_audit_add(work->conn, &entry, work->now, err);
 }
 
+/*
+ * The agent is locked since its challenge was taken: its epoch and its marks are what they were
+ * read as, and older sessions store nothing once this is committed.
+ */
 static enum err_code begin_session(
     struct work *work, struct complete *complete, struct err_info *err)
 {
-    const struct challenge_record *challenge = &complete->challenge;
+    const struct challenge_taken *taken = &complete->taken;
     uint8_t hash[HASH_SHA256_BYTES];
     token_hash(secret_peek(complete->token), hash);
-    enum err_code code = store_agent_begin_session(
-        work->conn, challenge->workspace_id, challenge->agent_id, work->now, &complete->epoch, err);
-    if (code == ERR_PRECONDITION) {
-        complete->refusal = "the agent is not confirmed";
-        return ERR_OK;
+    TRY(store_agent_raise_epoch(work->conn, taken->workspace_id, taken->agent_id, work->now, err));
+    if (taken->is_offered_key) {
+        TRY(store_agent_take_key(
+            work->conn, taken->workspace_id, taken->agent_id, taken->api_key_hash, err));
     }
-    TRY(code);
-    /* Older sessions store nothing from here on: the marks to tell are those of now. */
-    TRY(store_agent_get(
-        work->conn,
-        challenge->workspace_id,
-        challenge->agent_id,
-        work->arena,
-        &complete->agent,
-        err));
-    TRY(store_agent_take_key(
-        work->conn, challenge->workspace_id, challenge->agent_id, challenge->api_key_hash, err));
     complete->expires_at = work->now.value + work->service->settings.session_us;
     const struct session_record session = {
-        .workspace_id = challenge->workspace_id,
-        .agent_id = challenge->agent_id,
-        .epoch = complete->epoch,
+        .workspace_id = taken->workspace_id,
+        .agent_id = taken->agent_id,
+        .epoch = taken->session_epoch + 1,
         .expires_at = complete->expires_at,
     };
     TRY(store_session_put(work->conn, &session, hash, work->now, err));
-    work_wake(work, HUB_SESSION, challenge->agent_id);
-    work_wake(work, HUB_AGENTS, challenge->workspace_id);
+    if (taken->session_epoch > 0) { /* the first of all ends none, and nobody remembers one */
+        work_wake(work, HUB_SESSION, taken->agent_id);
+    }
+    work_wake(work, HUB_AGENTS, taken->workspace_id);
     return audit_session(work, complete, err);
 }
 
@@ -244,9 +229,9 @@ static enum err_code make_complete_reply(
     reply->session_token = arena_str_dup(arena, secret_peek(complete->token));
     reply->expires_at = wire_timestamp_new(arena, (struct wall_us){ complete->expires_at });
     reply->heartbeat_interval_ms = (uint32_t)(service->settings.heartbeat_us / US_PER_MS);
-    reply->telemetry_acked_sequence = (uint64_t)complete->agent.telemetry_sequence;
-    reply->events_acked_sequence = (uint64_t)complete->agent.events_sequence;
-    reply->session_epoch = (uint64_t)complete->epoch;
+    reply->telemetry_acked_sequence = (uint64_t)complete->taken.telemetry_sequence;
+    reply->events_acked_sequence = (uint64_t)complete->taken.events_sequence;
+    reply->session_epoch = (uint64_t)complete->taken.session_epoch + 1;
     reply->takes_copies = true;
     if (reply->session_token == NULL || reply->expires_at == NULL) {
         return ERR_SET(err, ERR_NOMEM, "out of memory");

@@ -57,10 +57,14 @@ enum err_code intake_keep_hello(struct work *work, void *hello, struct err_info 
 {
     const struct intake_hello *self = hello;
     const struct lifecycle lifecycle = lifecycle_of(work, &self->from);
-    int64_t agent_id = self->from.principal->agent_id;
-    TRY(fence(work, &self->from, err));
-    TRY(lifecycle_take_hello(&lifecycle, agent_id, self->hello, err));
-    work_wake(work, HUB_SESSION, agent_id); /* for an older stream elsewhere */
+    const struct principal *principal = self->from.principal;
+    const int64_t agent[2] = { principal->workspace_id, principal->agent_id };
+    struct agent_marks marks;
+    TRY(store_agent_fence_marks(work->conn, agent, principal->epoch, &marks, err));
+    TRY(lifecycle_take_hello(&lifecycle, principal->agent_id, self->hello, err));
+    if (marks.stream != 0) {
+        work_wake(work, HUB_SESSION, principal->agent_id); /* for an older stream elsewhere */
+    }
     return store_hello(work, &self->from, self->hello, err);
 }
 

@@ -140,7 +140,8 @@ static enum err_code audit_agent(
     return store_audit_add(work->conn, &entry, work->now, err);
 }
 
-static enum err_code add_agent(
+/* The record as it is to stand; host and labels in the work's arena. */
+static enum err_code make_agent(
     struct work *work, struct registration *registration, struct err_info *err)
 {
     const request_type *request = registration->request;
@@ -152,6 +153,7 @@ static enum err_code add_agent(
     }
     registration->agent = (struct agent_record){
         .workspace_id = registration->enrollment.workspace_id,
+        .id = registration->enrollment.agent_id,
         .name = request->name,
         .state = AGENT_AWAITING_CONFIRMATION,
         .labels = arena_strdup(work->arena, buf_text(&labels)),
@@ -163,44 +165,48 @@ static enum err_code add_agent(
         .created_at = work->now.value,
         .created_by = registration->enrollment.created_by,
     };
-    if (registration->agent.labels == NULL || registration->agent.host.ptr == NULL
-        || !buf_ok(&host)) {
-        return ERR_SET(err, ERR_LIMIT, "host: too large");
-    }
-    return store_agent_add(work->conn, &registration->agent, err);
+    return registration->agent.labels == NULL || registration->agent.host.ptr == NULL
+            || !buf_ok(&host)
+        ? ERR_SET(err, ERR_LIMIT, "host: too large")
+        : ERR_OK;
 }
 
-/* The token is taken first: of many at once, one wins here, before anything else is written. */
+/* Of a token that confirms by itself the agent has its key from the beginning. */
+static enum err_code add_agent(
+    struct work *work, struct registration *registration, struct err_info *err)
+{
+    struct agent_record *agent = &registration->agent;
+    struct confirm_key key;
+    TRY(make_agent(work, registration, err));
+    if (!registration->enrollment.auto_confirm) {
+        return store_agent_enroll(work->conn, agent, NULL, err);
+    }
+    TRY(confirm_make_key(work, agent->encryption_key, NULL, &key, err));
+    agent->state = AGENT_CONFIRMED;
+    agent->sealed_api_key = key.sealed;
+    return store_agent_enroll(work->conn, agent, key.hash, err);
+}
+
+/*
+ * The token is this transaction's alone: of many at once, one wins. Nothing from here to the audit
+ * record needs an answer, so on PostgreSQL all of it is one round trip, and an agent that stands
+ * already is told of with the record.
+ */
 static enum err_code enroll(
     struct work *work, struct registration *registration, struct err_info *err)
 {
     const struct enrollment_record *enrollment = &registration->enrollment;
-    struct enrollment_move move = {
-        .id = str_of(enrollment->id),
-        .from = ENROLLMENT_PENDING,
-        .to = ENROLLMENT_AWAITING_CONFIRMATION,
-    };
-    enum err_code code = store_enrollment_move(work->conn, enrollment->workspace_id, &move, err);
-    if (code == ERR_CONFLICT) {
-        /* Taken meanwhile: the next attempt finds out by whom. */
-        return ERR_SET(err, ERR_BUSY, "the enrollment token is in use just now; try again");
-    }
-    TRY(code);
+    bool confirms = enrollment->auto_confirm;
     TRY(add_agent(work, registration, err));
     TRY(add_host_device(work, registration, err));
-    if (enrollment->auto_confirm) { /* names the agent as well */
-        TRY(confirm_agent(work, &registration->agent, NULL, err));
-    } else {
-        move.from = ENROLLMENT_AWAITING_CONFIRMATION; /* as it is now: names the agent */
-        move.agent_id = registration->agent.id;
-        TRY(store_enrollment_move(work->conn, enrollment->workspace_id, &move, err));
-    }
+    TRY(store_enrollment_settle(
+        work->conn,
+        enrollment,
+        confirms ? ENROLLMENT_CONFIRMED : ENROLLMENT_AWAITING_CONFIRMATION,
+        err));
     work_wake(work, HUB_AGENTS, enrollment->workspace_id);
     return audit_agent(
-        work,
-        registration,
-        enrollment->auto_confirm ? "agent.registered_and_confirmed" : "agent.registered",
-        err);
+        work, registration, confirms ? "agent.registered_and_confirmed" : "agent.registered", err);
 }
 
 /* A token that is spent answers its own key, and nobody else, until the first handshake. */
@@ -233,10 +239,10 @@ static enum err_code answer_again(
     return ERR_OK;
 }
 
-static enum err_code run(struct work *work, void *context, struct err_info *err)
+/* Not there to be taken: it was never given out, or it was used. */
+static enum err_code find_spent(
+    struct work *work, struct registration *registration, struct err_info *err)
 {
-    struct registration *registration = context;
-    registration->refusal = NULL;
     enum err_code code = store_enrollment_by_token(
         work->conn, registration->token_hash, work->arena, &registration->enrollment, err);
     if (code == ERR_NOT_FOUND) {
@@ -244,14 +250,25 @@ static enum err_code run(struct work *work, void *context, struct err_info *err)
         return ERR_UNAUTHENTICATED;
     }
     TRY(code);
-    if (registration->enrollment.state != ENROLLMENT_PENDING) {
-        return answer_again(work, registration, err);
+    return answer_again(work, registration, err);
+}
+
+static enum err_code run(struct work *work, void *context, struct err_info *err)
+{
+    struct registration *registration = context;
+    registration->refusal = NULL;
+    enum err_code code = store_enrollment_take(
+        work->conn, registration->token_hash, work->arena, &registration->enrollment, err);
+    if (code == ERR_NOT_FOUND) {
+        return find_spent(work, registration, err);
     }
+    TRY(code);
     if (registration->enrollment.expires_at <= work->now.value) {
         registration->refusal = "the token has expired";
         return ERR_UNAUTHENTICATED;
     }
-    return enroll(work, registration, err);
+    code = enroll(work, registration, err);
+    return code == ERR_EXISTS ? store_agent_exists(err) : code;
 }
 
 static enum err_code check_keys(const request_type *request, struct err_info *err)

@@ -286,7 +286,9 @@ static enum err_code remove_strangers(
     const struct lifecycle *self, const struct hello *hello, struct err_info *err)
 {
     int64_t under_way = 0;
-    TRY(orders_count_deletes(self, hello->agent_id, &under_way, err));
+    if (hello->count > 0) { /* most agents have none */
+        TRY(orders_count_deletes(self, hello->agent_id, &under_way, err));
+    }
     for (size_t i = 0; i < hello->count && under_way < STRANGERS_MAX; i++) {
         const Agentgateway__V1__SandboxReport *report = hello->said[i].report;
         bool is_left = report->state != AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_DELETED;

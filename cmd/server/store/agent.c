@@ -31,33 +31,60 @@ static const struct store_column columns[] = {
 };
 static const struct store_type type = STORE_TYPE(agent_record, columns);
 
+enum {
+    INSERT_ARGS = 14
+};
+
+static void fill_insert(
+    const struct agent_record *record,
+    const uint8_t *api_key_hash,
+    struct sql_value args[INSERT_ARGS])
+{
+    const struct str_view sealed = record->sealed_api_key;
+    const struct sql_value values[INSERT_ARGS] = {
+        SQL_INT(record->workspace_id),
+        SQL_INT(record->id),
+        SQL_TEXT(record->name),
+        SQL_INT(record->state),
+        SQL_TEXT(record->labels),
+        SQL_BLOB(record->identity_key.ptr, record->identity_key.len),
+        SQL_BLOB(record->encryption_key.ptr, record->encryption_key.len),
+        SQL_TEXT(record->version),
+        SQL_BLOB(record->host.ptr, record->host.len),
+        SQL_TEXT(record->enrollment_id),
+        SQL_INT(record->created_at),
+        SQL_TEXT(record->created_by),
+        api_key_hash == NULL ? SQL_NULL : SQL_BLOB(api_key_hash, 32),
+        api_key_hash == NULL ? SQL_NULL : SQL_BLOB(sealed.ptr, sealed.len),
+    };
+    memcpy(args, values, sizeof(values));
+}
+
+enum err_code store_agent_exists(struct err_info *err)
+{
+    return ERR_SET(
+        err, ERR_EXISTS, "an agent with this name or this identity key is enrolled already");
+}
+
 enum err_code store_agent_add(
     struct sql_conn *conn, struct agent_record *record, struct err_info *err)
 {
+    struct sql_value args[INSERT_ARGS];
     TRY(store_select_int(STORE_ASK(conn, &SQL_AGENT_NEXT_ID, SQL_NO_ARGS), &record->id, err));
-    enum err_code code = sql_exec(
-        conn,
-        &SQL_AGENT_INSERT,
-        SQL_ARGS(
-            SQL_INT(record->workspace_id),
-            SQL_INT(record->id),
-            SQL_TEXT(record->name),
-            SQL_INT(record->state),
-            SQL_TEXT(record->labels),
-            SQL_BLOB(record->identity_key.ptr, record->identity_key.len),
-            SQL_BLOB(record->encryption_key.ptr, record->encryption_key.len),
-            SQL_TEXT(record->version),
-            SQL_BLOB(record->host.ptr, record->host.len),
-            SQL_TEXT(record->enrollment_id),
-            SQL_INT(record->created_at),
-            SQL_TEXT(record->created_by)),
-        NULL,
-        err);
-    if (code == ERR_EXISTS) {
-        return ERR_SET(
-            err, ERR_EXISTS, "an agent with this name or this identity key is enrolled already");
-    }
-    return code;
+    fill_insert(record, NULL, args);
+    enum err_code code = sql_exec(conn, &SQL_AGENT_INSERT, args, INSERT_ARGS, NULL, err);
+    return code == ERR_EXISTS ? store_agent_exists(err) : code;
+}
+
+enum err_code store_agent_enroll(
+    struct sql_conn *conn,
+    const struct agent_record *record,
+    const uint8_t *api_key_hash,
+    struct err_info *err)
+{
+    struct sql_value args[INSERT_ARGS];
+    fill_insert(record, api_key_hash, args);
+    return sql_exec_later(conn, &SQL_AGENT_INSERT, args, INSERT_ARGS, err);
 }
 
 enum err_code store_agent_get(
@@ -300,6 +327,20 @@ enum err_code store_agent_begin_session(
                                  : code;
 }
 
+enum err_code store_agent_raise_epoch(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    struct wall_us now,
+    struct err_info *err)
+{
+    return sql_exec_later(
+        conn,
+        &SQL_AGENT_BEGIN_SESSION,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(id), SQL_TIME(now)),
+        err);
+}
+
 enum err_code store_agent_update(
     struct sql_conn *conn,
     int64_t workspace_id,
@@ -324,7 +365,7 @@ enum err_code store_agent_hello(
     struct wall_us now,
     struct err_info *err)
 {
-    return change_one(
+    return sql_exec_later(
         conn,
         &SQL_AGENT_HELLO,
         SQL_ARGS(
@@ -334,7 +375,6 @@ enum err_code store_agent_hello(
             SQL_VIEW(hello->version),
             SQL_TIME(now),
             SQL_INT(hello->stream)),
-        ERR_NOT_FOUND,
         err);
 }
 
@@ -390,8 +430,19 @@ enum err_code store_agent_fence(
     struct sql_conn *conn, int64_t workspace_id, int64_t id, int64_t epoch, struct err_info *err)
 {
     struct agent_marks marks;
-    enum err_code code = store_agent_marks(conn, workspace_id, id, &marks, err);
-    if (code == ERR_OK && marks.session_epoch == epoch && marks.is_confirmed) {
+    return store_agent_fence_marks(
+        conn, (const int64_t[2]){ workspace_id, id }, epoch, &marks, err);
+}
+
+enum err_code store_agent_fence_marks(
+    struct sql_conn *conn,
+    const int64_t agent[2],
+    int64_t epoch,
+    struct agent_marks *ret_marks,
+    struct err_info *err)
+{
+    enum err_code code = store_agent_marks(conn, agent[0], agent[1], ret_marks, err);
+    if (code == ERR_OK && ret_marks->session_epoch == epoch && ret_marks->is_confirmed) {
         return ERR_OK;
     }
     return code != ERR_OK && code != ERR_NOT_FOUND
@@ -442,6 +493,7 @@ enum err_code store_agent_marks(
     ret_marks->events_sequence = sql_int(rows, 1);
     ret_marks->session_epoch = sql_int(rows, 2);
     ret_marks->is_confirmed = sql_int(rows, 3) == AGENT_CONFIRMED;
+    ret_marks->stream = sql_int(rows, 4);
     return ERR_OK;
 }
 

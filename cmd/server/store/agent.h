@@ -58,6 +58,7 @@ struct agent_marks {
     int64_t events_sequence;
     int64_t session_epoch;
     bool is_confirmed;
+    int64_t stream; /* of store_agent_marks: the newest control stream; 0: it never had one */
 };
 
 struct agent_beat {
@@ -71,6 +72,18 @@ struct agent_beat {
 /* ERR_EXISTS: a living agent of that name or key stands already. Gives record->id. */
 enum err_code store_agent_add(
     struct sql_conn *conn, struct agent_record *record, struct err_info *err) MUST_CHECK;
+/*
+ * As store_agent_add, with the id that record has, and at once confirmed where api_key_hash is not
+ * NULL (sealed_api_key is stored then). By sql_exec_later: whatever comes next in the transaction
+ * gives its ERR_EXISTS.
+ */
+enum err_code store_agent_enroll(
+    struct sql_conn *conn,
+    const struct agent_record *record,
+    const uint8_t *api_key_hash,
+    struct err_info *err) MUST_CHECK;
+/* The text of that ERR_EXISTS; err is set to it. */
+enum err_code store_agent_exists(struct err_info *err);
 enum err_code store_agent_get(
     struct sql_conn *conn,
     int64_t workspace_id,
@@ -170,6 +183,14 @@ enum err_code store_agent_begin_session(
     struct wall_us now,
     int64_t *ret_epoch,
     struct err_info *err) MUST_CHECK;
+/* Of an agent that may have one and that this transaction has locked (store_challenge_take): the
+ * epoch rises by one (sql_exec_later). */
+enum err_code store_agent_raise_epoch(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    int64_t id,
+    struct wall_us now,
+    struct err_info *err) MUST_CHECK;
 enum err_code store_agent_update(
     struct sql_conn *conn,
     int64_t workspace_id,
@@ -177,6 +198,7 @@ enum err_code store_agent_update(
     const char *labels,
     bool cordoned,
     struct err_info *err) MUST_CHECK;
+/* Of an agent that this transaction has fenced (sql_exec_later). */
 enum err_code store_agent_hello(
     struct sql_conn *conn,
     int64_t workspace_id,
@@ -196,6 +218,13 @@ enum err_code store_agent_seen(
 enum err_code store_agent_fence(
     struct sql_conn *conn, int64_t workspace_id, int64_t id, int64_t epoch, struct err_info *err)
     MUST_CHECK;
+/* As store_agent_fence, of { workspace, id }, with what was read. */
+enum err_code store_agent_fence_marks(
+    struct sql_conn *conn,
+    const int64_t agent[2],
+    int64_t epoch,
+    struct agent_marks *ret_marks,
+    struct err_info *err) MUST_CHECK;
 /* Of one that awaits confirmation or was revoked, or of none: false. */
 enum err_code store_agent_takes_commands(
     struct sql_conn *conn, int64_t workspace_id, int64_t id, bool *ret_takes, struct err_info *err)

@@ -4,9 +4,10 @@ SELECT nextval('agent_id')
 SELECT COALESCE(MAX(id), 0) + 1 FROM agent
 
 -- name: agent_insert
--- $1 workspace, $2 id, $3 name, $4 state, $5 labels, $6 identity key, $7 encryption key, $8 version, $9 host, $10 enrollment, $11 created_at, $12 created_by
-INSERT INTO agent (workspace_id, id, name, state, labels, identity_key, encryption_key, version, host, enrollment_id, created_at, created_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+-- $1 workspace, $2 id, $3 name, $4 state, $5 labels, $6 identity key, $7 encryption key, $8 version, $9 host, $10 enrollment, $11 created_at, $12 created_by, $13 api key hash, $14 sealed api key (both NULL until it is confirmed)
+INSERT INTO agent (workspace_id, id, name, state, labels, identity_key, encryption_key, version, host, enrollment_id, created_at, created_by,
+                   api_key_hash, sealed_api_key)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
 
 -- name: agent_by_id
 -- $1 workspace, $2 id
@@ -152,7 +153,7 @@ UPDATE agent SET telemetry_sequence = $3 WHERE workspace_id = $1 AND id = $2 AND
 UPDATE agent SET events_sequence = $3 WHERE workspace_id = $1 AND id = $2 AND events_sequence < $3
 
 -- name: agent_marks [postgres]
--- $1 workspace, $2 id: telemetry and events marks, the epoch, the state, locked until commit
-SELECT telemetry_sequence, events_sequence, session_epoch, state FROM agent WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE
+-- $1 workspace, $2 id: telemetry and events marks, the epoch, the state, its newest stream, locked until commit
+SELECT telemetry_sequence, events_sequence, session_epoch, state, stream FROM agent WHERE workspace_id = $1 AND id = $2 FOR NO KEY UPDATE
 -- name: agent_marks [sqlite]
-SELECT telemetry_sequence, events_sequence, session_epoch, state FROM agent WHERE workspace_id = $1 AND id = $2
+SELECT telemetry_sequence, events_sequence, session_epoch, state, stream FROM agent WHERE workspace_id = $1 AND id = $2

@@ -23,14 +23,11 @@ enum err_code store_device_put(
     struct wall_us now,
     struct err_info *err)
 {
-    int64_t id = 0;
-    TRY(store_select_int(STORE_ASK(conn, &SQL_DEVICE_NEXT_ID, SQL_NO_ARGS), &id, err));
     return sql_exec_later(
         conn,
         &SQL_DEVICE_PUT,
         SQL_ARGS(
             SQL_INT(record->workspace_id),
-            SQL_INT(id),
             SQL_INT(record->agent_id),
             SQL_TEXT(record->name),
             SQL_TEXT(record->kind),

@@ -1,12 +1,11 @@
--- name: device_next_id [postgres]
-SELECT nextval('device_id')
--- name: device_next_id [sqlite]
-SELECT COALESCE(MAX(id), 0) + 1 FROM device
-
--- name: device_put
--- $1 workspace, $2 id, $3 agent, $4 name, $5 kind, $6 labels, $7 facts, $8 now
+-- name: device_put [postgres]
+-- $1 workspace, $2 agent, $3 name, $4 kind, $5 labels, $6 facts, $7 now
 INSERT INTO device (workspace_id, id, agent_id, name, kind, labels, facts, created_at, last_seen_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+VALUES ($1, nextval('device_id'), $2, $3, $4, $5, $6, $7, $7)
+ON CONFLICT (workspace_id, agent_id, name) DO UPDATE SET facts = excluded.facts, last_seen_at = excluded.last_seen_at
+-- name: device_put [sqlite]
+INSERT INTO device (workspace_id, id, agent_id, name, kind, labels, facts, created_at, last_seen_at)
+VALUES ($1, (SELECT COALESCE(MAX(id), 0) + 1 FROM device), $2, $3, $4, $5, $6, $7, $7)
 ON CONFLICT (workspace_id, agent_id, name) DO UPDATE SET facts = excluded.facts, last_seen_at = excluded.last_seen_at
 
 -- name: device_by_id

@@ -2,6 +2,10 @@
 
 #include "enrollment.sql.h"
 
+enum {
+    TAKEN_COLUMNS = 9
+};
+
 static const struct store_column columns[] = {
     STORE_COLUMN(enrollment_record, workspace_id, STORE_INT),
     STORE_COLUMN(enrollment_record, id, STORE_TEXT),
@@ -17,6 +21,10 @@ static const struct store_column columns[] = {
     STORE_COLUMN(enrollment_record, workspace, STORE_TEXT),
 };
 static const struct store_type type = STORE_TYPE(enrollment_record, columns);
+/* The first columns alone: up to agent_id. */
+static const struct store_type taken_type = { .size = sizeof(struct enrollment_record),
+                                              .columns = columns,
+                                              .count = TAKEN_COLUMNS };
 
 enum err_code store_enrollment_add(
     struct sql_conn *conn,
@@ -52,6 +60,41 @@ enum err_code store_enrollment_by_token(
         &type,
         arena,
         ret_record,
+        err);
+}
+
+enum err_code store_enrollment_take(
+    struct sql_conn *conn,
+    const uint8_t token_hash[32],
+    struct arena *arena,
+    struct enrollment_record *ret_record,
+    struct err_info *err)
+{
+    struct enrollment_record taken = { .agent_name = "", .workspace = "" };
+    TRY(store_select_one(
+        STORE_ASK(conn, &SQL_ENROLLMENT_TAKE, SQL_ARGS(SQL_BLOB(token_hash, 32))),
+        &taken_type,
+        arena,
+        &taken,
+        err));
+    *ret_record = taken;
+    return ERR_OK;
+}
+
+enum err_code store_enrollment_settle(
+    struct sql_conn *conn,
+    const struct enrollment_record *record,
+    enum enrollment_state state,
+    struct err_info *err)
+{
+    return sql_exec_later(
+        conn,
+        &SQL_ENROLLMENT_SETTLE,
+        SQL_ARGS(
+            SQL_INT(record->workspace_id),
+            SQL_TEXT(record->id),
+            SQL_INT(state),
+            SQL_INT(record->agent_id)),
         err);
 }
 

@@ -54,6 +54,25 @@ enum err_code store_enrollment_by_token(
     struct arena *arena,
     struct enrollment_record *ret_record,
     struct err_info *err) MUST_CHECK;
+
+/*
+ * A token that nobody has used, whatever its time: no other transaction takes it before this one
+ * ends. ERR_NOT_FOUND: there is none, or it is used; store_enrollment_by_token tells which.
+ * agent_id is one that is free for its agent; names and keys are not filled in.
+ */
+enum err_code store_enrollment_take(
+    struct sql_conn *conn,
+    const uint8_t token_hash[32],
+    struct arena *arena,
+    struct enrollment_record *ret_record,
+    struct err_info *err) MUST_CHECK;
+/* What this transaction has taken gets a new state and record->agent_id, an agent that was added
+ * before (sql_exec_later). */
+enum err_code store_enrollment_settle(
+    struct sql_conn *conn,
+    const struct enrollment_record *record,
+    enum enrollment_state state,
+    struct err_info *err) MUST_CHECK;
 enum err_code store_enrollment_get(
     struct sql_conn *conn,
     int64_t workspace_id,

@@ -1,7 +1,11 @@
 /* Enrollments, agents, sessions, challenges and API keys: the same on both engines. */
+#include "cmd/server/store/command.h"
+#include "cmd/server/store/sandbox/relay.h"
 #include "cmd/server/store/session.h"
+#include "common/sys/thread.h"
 #include "tests/component/server_store/fixture.h"
 
+#include <poll.h>
 #include <stdio.h>
 
 static const struct wall_us later = { INT64_C(1767225600000000) + 60 * 1000000 };
@@ -284,9 +288,9 @@ static void add_challenge(struct place *place, int64_t agent_id, uint8_t mark, i
 static enum err_code take(struct place *place, uint8_t mark)
 {
     struct err_info err = ERR_INFO_INIT;
-    struct challenge_record record;
+    struct challenge_taken taken;
     uint8_t hash[32];
-    return store_challenge_take(place->conn, place_hash(mark, hash), place->arena, &record, &err);
+    return store_challenge_take(place->conn, place_hash(mark, hash), place->arena, &taken, &err);
 }
 
 static void test_challenges_are_few_and_used_once(void **state)
@@ -465,6 +469,275 @@ static void test_the_fence_holds_until_the_commit(void **state)
     sql_close(other);
 }
 
+/* ---- What a registration and a session's beginning do in few statements ---- */
+
+static struct agent_record newcomer(const struct enrollment_record *taken, uint8_t key[32])
+{
+    const struct str_view view = str_from((const char *)key, 32);
+    return (struct agent_record){
+        .workspace_id = WORKSPACE_DEFAULT,
+        .id = taken->agent_id,
+        .name = "edge",
+        .state = AGENT_CONFIRMED,
+        .labels = "{}",
+        .identity_key = view,
+        .encryption_key = view,
+        .version = "1",
+        .host = STR(""),
+        .enrollment_id = taken->id,
+        .created_at = PLACE_NOW.value,
+        .created_by = "x",
+        .sealed_api_key = STR("sealed"),
+    };
+}
+
+static enum err_code take_token(
+    struct sql_conn *conn,
+    const struct place *place,
+    uint8_t mark,
+    struct enrollment_record *ret_taken)
+{
+    struct err_info err = ERR_INFO_INIT;
+    uint8_t hash[32];
+    return store_enrollment_take(conn, place_hash(mark, hash), place->arena, ret_taken, &err);
+}
+
+static void test_a_taken_token_gives_a_confirmed_agent(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct enrollment_record taken;
+    struct enrollment_record spent;
+    struct agent_record found;
+    uint8_t key[32];
+    uint8_t api_key[32];
+    uint8_t hash[32];
+    place_hash(5, key);
+    place_hash(6, api_key);
+    place_begin(place, SQL_ALL_WORKSPACES);
+    add_enrollment(place, "enr_1", 1, PLACE_NOW.value + US_PER_HOUR);
+    assert_ok(take_token(place->conn, place, 1, &taken));
+    assert_string_equal(taken.id, "enr_1");
+    assert_string_equal(taken.labels, "{\"zone\":\"eu\"}");
+    assert_int_equal(taken.expires_at, PLACE_NOW.value + US_PER_HOUR);
+    assert_true(taken.auto_confirm && taken.agent_id > 0);
+    const struct agent_record agent = newcomer(&taken, key);
+    assert_ok_err(err, store_agent_enroll(place->conn, &agent, api_key, &err));
+    assert_ok_err(err, store_enrollment_settle(place->conn, &taken, ENROLLMENT_CONFIRMED, &err));
+    assert_code(ERR_NOT_FOUND, take_token(place->conn, place, 1, &taken));
+    place_commit(place);
+    place_begin(place, SQL_ALL_WORKSPACES);
+    assert_ok(store_agent_by_api_key(place->conn, api_key, place->arena, &found, &err));
+    assert_int_equal(found.id, agent.id);
+    assert_int_equal(found.state, AGENT_CONFIRMED);
+    assert_true(str_equal(found.sealed_api_key, STR("sealed")));
+    assert_ok(
+        store_enrollment_by_token(place->conn, place_hash(1, hash), place->arena, &spent, &err));
+    assert_int_equal(spent.state, ENROLLMENT_CONFIRMED);
+    assert_int_equal(spent.agent_id, agent.id);
+    assert_true(str_equal(spent.identity_key, agent.identity_key));
+    place_commit(place);
+}
+
+/* On PostgreSQL the statement after the one that failed tells. */
+static void test_an_agent_that_stands_is_not_enrolled_again(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct enrollment_record taken;
+    struct agent_record found;
+    uint8_t key[32];
+    int64_t standing = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    place_begin(place, WORKSPACE_DEFAULT);
+    add_enrollment(place, "enr_2", 2, PLACE_NOW.value + US_PER_HOUR);
+    assert_ok(take_token(place->conn, place, 2, &taken));
+    assert_int_not_equal(taken.agent_id, standing);
+    const struct agent_record agent = newcomer(&taken, (uint8_t *)(uintptr_t)place_hash(5, key));
+    enum err_code code = store_agent_enroll(place->conn, &agent, NULL, &err);
+    if (code == ERR_OK) {
+        code =
+            store_agent_get(place->conn, WORKSPACE_DEFAULT, standing, place->arena, &found, &err);
+    }
+    assert_code(ERR_EXISTS, code);
+    assert_code(ERR_EXISTS, store_agent_exists(&err));
+    assert_non_null(strstr(err.text, "enrolled already"));
+    sql_rollback(place->conn);
+}
+
+static void test_a_token_is_one_transactions_at_a_time(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct enrollment_record taken;
+    struct enrollment_record late;
+    uint8_t key[32];
+    struct sql_conn *other = place_connect(place);
+    place_begin(place, WORKSPACE_DEFAULT);
+    add_enrollment(place, "enr_1", 1, PLACE_NOW.value + US_PER_HOUR);
+    place_commit(place);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(take_token(place->conn, place, 1, &taken));
+    assert_ok_err(err, sql_begin(other, WORKSPACE_DEFAULT, &err));
+    assert_ok_err(err, sql_exec_script(other, "SET LOCAL lock_timeout = '50ms'", &err));
+    assert_code(ERR_BUSY, take_token(other, place, 1, &late));
+    sql_rollback(other);
+    const struct agent_record agent = newcomer(&taken, (uint8_t *)(uintptr_t)place_hash(5, key));
+    assert_ok_err(err, store_agent_enroll(place->conn, &agent, NULL, &err));
+    assert_ok_err(
+        err, store_enrollment_settle(place->conn, &taken, ENROLLMENT_AWAITING_CONFIRMATION, &err));
+    place_commit(place);
+    assert_ok_err(err, sql_begin(other, WORKSPACE_DEFAULT, &err));
+    assert_code(ERR_NOT_FOUND, take_token(other, place, 1, &late));
+    sql_rollback(other);
+    sql_close(other);
+}
+
+static void test_a_taken_challenge_tells_of_its_agent(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct challenge_taken taken;
+    struct agent_record agent;
+    uint8_t hash[32];
+    int64_t id = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    place_begin(place, SQL_ALL_WORKSPACES);
+    add_challenge(place, id, 21, PLACE_NOW.value + US_PER_SECOND);
+    assert_ok_err(
+        err, store_challenge_take(place->conn, place_hash(21, hash), place->arena, &taken, &err));
+    assert_int_equal(taken.workspace_id, WORKSPACE_DEFAULT);
+    assert_int_equal(taken.agent_id, id);
+    assert_int_equal(taken.agent_state, AGENT_CONFIRMED);
+    assert_int_equal(taken.session_epoch, 0);
+    assert_memory_equal(taken.identity_key.ptr, place_hash(1, hash), 32);
+    assert_false(taken.is_offered_key);
+    assert_ok_err(
+        err, store_agent_raise_epoch(place->conn, WORKSPACE_DEFAULT, id, PLACE_NOW, &err));
+    assert_ok(store_agent_get(place->conn, WORKSPACE_DEFAULT, id, place->arena, &agent, &err));
+    assert_int_equal(agent.session_epoch, 1);
+    assert_true(agent.handshaken);
+    assert_ok(store_agent_offer_key(
+        place->conn, WORKSPACE_DEFAULT, id, (const uint8_t *)taken.api_key_hash.ptr, &err));
+    add_challenge(place, id, 22, PLACE_NOW.value + US_PER_SECOND);
+    assert_ok_err(
+        err, store_challenge_take(place->conn, place_hash(22, hash), place->arena, &taken, &err));
+    assert_true(taken.is_offered_key);
+    assert_int_equal(taken.session_epoch, 1);
+    place_commit(place);
+}
+
+struct taker {
+    const struct place *place;
+    struct sql_conn *conn;
+    enum err_code code;
+    struct challenge_taken taken;
+};
+
+static void take_aside(void *context)
+{
+    struct taker *taker = context;
+    struct err_info err = ERR_INFO_INIT;
+    uint8_t hash[32];
+    taker->code = sql_begin(taker->conn, SQL_ALL_WORKSPACES, &err);
+    if (taker->code == ERR_OK) {
+        taker->code = store_challenge_take(
+            taker->conn, place_hash(21, hash), taker->place->arena, &taker->taken, &err);
+    }
+    sql_rollback(taker->conn);
+}
+
+static const struct sql_statement waiting_locks = {
+    .name = "test_waiting_locks",
+    .postgres = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted",
+};
+
+/* Two of one agent's handshakes at once: the later one raises the epoch that the first has left. */
+static void test_a_taken_challenge_waits_for_its_agents_row(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct thread thread = { .running = false };
+    struct taker taker = { .place = place, .conn = place_connect(place), .code = ERR_INTERNAL };
+    int64_t id = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    int64_t waiting = 0;
+    place_begin(place, WORKSPACE_DEFAULT);
+    add_challenge(place, id, 21, PLACE_NOW.value + US_PER_SECOND);
+    place_commit(place);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_int_equal(begin_session(place, id, 11), 1);
+    assert_ok_err(err, thread_start(&thread, "taker", take_aside, &taker, &err));
+    for (int i = 0; i < 2000 && waiting == 0; i++) {
+        assert_ok_err(
+            err,
+            store_select_int(STORE_ASK(place->conn, &waiting_locks, SQL_NO_ARGS), &waiting, &err));
+        (void)poll(NULL, 0, 5);
+    }
+    assert_true(waiting > 0);
+    place_commit(place);
+    thread_join(&thread);
+    assert_ok(taker.code);
+    assert_int_equal(taker.taken.session_epoch, 1);
+    assert_int_equal(taker.taken.agent_id, id);
+    sql_close(taker.conn);
+}
+
+static bool glimpse(struct place *place, const uint8_t token[32], struct session_sent sent)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct session_record session;
+    assert_ok_err(err, store_session_glimpse(place->conn, token, PLACE_NOW, &sent, &session, &err));
+    assert_int_equal(session.epoch, 1);
+    assert_int_equal(session.stream, 8);
+    return session.has_waiting;
+}
+
+static void test_a_glimpse_tells_whether_anything_waits(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct session_record session;
+    uint8_t token[32];
+    int64_t id = place_add_agent(place, WORKSPACE_DEFAULT, "edge", 1);
+    const struct agent_hello hello = { .packed = STR("x"), .version = STR("1"), .stream = 8 };
+    const struct command_record command = {
+        .workspace_id = WORKSPACE_DEFAULT,
+        .id = "cmd_1",
+        .agent_id = id,
+        .sequence = 3,
+        .kind = "drain",
+        .payload = STR("payload"),
+        .actor = "x",
+        .signature = STR("signature"),
+        .created_at = PLACE_NOW.value,
+        .expires_at = PLACE_NOW.value + US_PER_SECOND,
+        .idempotency_key = "",
+        .sandbox_id = "",
+    };
+    const struct relay_record relay = { .id = "rly_1",
+                                        .packed = STR("x"),
+                                        .expires_at = PLACE_NOW.value + US_PER_SECOND,
+                                        .owner = "" };
+    place_hash(11, token);
+    place_begin(place, WORKSPACE_DEFAULT);
+    (void)begin_session(place, id, 11);
+    assert_ok_err(
+        err, store_agent_hello(place->conn, WORKSPACE_DEFAULT, id, &hello, PLACE_NOW, &err));
+    assert_false(glimpse(place, token, (struct session_sent){ 0, 8 }));
+    assert_ok_err(err, store_command_add(place->conn, &command, &err));
+    assert_true(glimpse(place, token, (struct session_sent){ 2, 8 }));
+    assert_false(glimpse(place, token, (struct session_sent){ 3, 8 }));
+    assert_ok_err(err, store_relay_add(place->conn, WORKSPACE_DEFAULT, id, &relay, &err));
+    assert_true(glimpse(place, token, (struct session_sent){ 3, 8 }));
+    const struct relay_filter sent = { .agent_id = id, .id = STR("rly_1"), .stream = 8 };
+    assert_ok_err(err, store_relay_sent(place->conn, WORKSPACE_DEFAULT, &sent, &err));
+    assert_false(glimpse(place, token, (struct session_sent){ 3, 8 }));
+    assert_ok(store_agent_set_state(place->conn, WORKSPACE_DEFAULT, id, AGENT_EVICTED, &err));
+    assert_code(
+        ERR_NOT_FOUND,
+        store_session_glimpse(
+            place->conn, token, PLACE_NOW, &(struct session_sent){ 0, 8 }, &session, &err));
+    place_commit(place);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -479,6 +752,14 @@ int main(void)
         PLACE_BOTH(test_api_keys_end),
         PLACE_BOTH(test_the_first_fact_stays),
         PLACE_BOTH(test_an_older_session_may_not_write),
+        PLACE_BOTH(test_a_taken_token_gives_a_confirmed_agent),
+        PLACE_BOTH(test_an_agent_that_stands_is_not_enrolled_again),
+        PLACE_BOTH(test_a_taken_challenge_tells_of_its_agent),
+        PLACE_BOTH(test_a_glimpse_tells_whether_anything_waits),
+        cmocka_unit_test_setup_teardown(
+            test_a_token_is_one_transactions_at_a_time, place_setup_postgres, place_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_a_taken_challenge_waits_for_its_agents_row, place_setup_postgres, place_teardown),
         cmocka_unit_test_setup_teardown(
             test_the_fence_holds_until_the_commit, place_setup_postgres, place_teardown),
     };
