@@ -175,6 +175,26 @@ char *str_format_duration_us(int64_t us, char *out, size_t out_bytes)
     return out;
 }
 
+char *str_format_int64(int64_t value, char out[STR_INT64_BYTES])
+{
+    char digits[STR_INT64_BYTES]; /* the last first */
+    size_t count = 0;
+    size_t at = 0;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    do {
+        digits[count++] = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (value < 0) {
+        out[at++] = '-';
+    }
+    while (count > 0) {
+        out[at++] = digits[--count];
+    }
+    out[at] = '\0';
+    return out;
+}
+
 enum err_code str_parse_size_bytes(struct str_view text, uint64_t *ret_bytes)
 {
     static const struct unit units[] = {

@@ -56,6 +56,13 @@ enum err_code str_parse_size_bytes(struct str_view text, uint64_t *ret_bytes) MU
 /* Shortest exact form of a duration ("90s", "250ms"); out holds at least 32 bytes; returns out. */
 char *str_format_duration_us(int64_t us, char *out, size_t out_bytes);
 
+/* Decimal, as "%lld" has it; out holds at least STR_INT64_BYTES; returns out. */
+enum {
+    STR_INT64_BYTES = 21
+};
+
+char *str_format_int64(int64_t value, char out[STR_INT64_BYTES]);
+
 /* UTF-8 as in RFC 3629 (no surrogates, no overlongs); the count of code points through ret_chars
  * (may be NULL). */
 bool str_is_utf8(struct str_view text, size_t *ret_chars);

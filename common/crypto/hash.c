@@ -177,11 +177,16 @@ void token_hash(struct str_view token, uint8_t out[HASH_SHA256_BYTES])
 
 /* Of base64url. What a peer sends as its own token is no secret to it: no constant time is needed
  * to tell whether it has the form of one. */
-static bool is_token_char(char c)
-{
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'
-        || c == '_';
-}
+static const uint8_t token_chars[UINT8_MAX + 1] = {
+    ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1, ['F'] = 1, ['G'] = 1, ['H'] = 1,
+    ['I'] = 1, ['J'] = 1, ['K'] = 1, ['L'] = 1, ['M'] = 1, ['N'] = 1, ['O'] = 1, ['P'] = 1,
+    ['Q'] = 1, ['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1, ['V'] = 1, ['W'] = 1, ['X'] = 1,
+    ['Y'] = 1, ['Z'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1, ['d'] = 1, ['e'] = 1, ['f'] = 1,
+    ['g'] = 1, ['h'] = 1, ['i'] = 1, ['j'] = 1, ['k'] = 1, ['l'] = 1, ['m'] = 1, ['n'] = 1,
+    ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1, ['s'] = 1, ['t'] = 1, ['u'] = 1, ['v'] = 1,
+    ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1, ['0'] = 1, ['1'] = 1, ['2'] = 1, ['3'] = 1,
+    ['4'] = 1, ['5'] = 1, ['6'] = 1, ['7'] = 1, ['8'] = 1, ['9'] = 1, ['-'] = 1, ['_'] = 1,
+};
 
 bool token_has_form(struct str_view token, const char *prefix)
 {
@@ -190,10 +195,9 @@ bool token_has_form(struct str_view token, const char *prefix)
     if (token.len != start.len + TOKEN_CHARS || !str_has_prefix(token, start)) {
         return false;
     }
+    uint8_t all = 1;
     for (size_t i = start.len; i < token.len; i++) {
-        if (!is_token_char(token.ptr[i])) {
-            return false;
-        }
+        all &= token_chars[(uint8_t)token.ptr[i]];
     }
-    return strchr(last_chars, token.ptr[token.len - 1]) != NULL;
+    return all != 0 && strchr(last_chars, token.ptr[token.len - 1]) != NULL;
 }

@@ -19,17 +19,31 @@ static bool wait_socket(PGconn *pg, short events, struct mono_us deadline)
     return true;
 }
 
+/* What is encrypted may have been read from the socket and wait inside the library: there the
+ * socket tells nothing before it was asked. */
+static bool hides_input(PGconn *pg)
+{
+    return PQsslInUse(pg) != 0 || PQgssEncInUse(pg) != 0;
+}
+
+/* A read of the socket costs a call of the kernel: none is made for what was read already, nor
+ * before the socket has something. */
 bool postgres_wait(PGconn *pg, struct mono_us deadline)
 {
+    bool may_read = hides_input(pg);
     for (;;) {
         int unsent = PQflush(pg);
-        if (unsent < 0 || PQconsumeInput(pg) == 0 || PQisBusy(pg) == 0) {
+        if (unsent < 0 || PQsocket(pg) < 0 || PQisBusy(pg) == 0) {
+            return true;
+        }
+        if (may_read && (PQconsumeInput(pg) == 0 || PQisBusy(pg) == 0)) {
             return true;
         }
         short events = unsent > 0 ? POLLIN | POLLOUT : POLLIN;
         if (!wait_socket(pg, events, deadline)) {
             return false;
         }
+        may_read = true;
     }
 }
 

@@ -146,18 +146,34 @@ enum err_code sql_prepare_all(
     return ERR_OK;
 }
 
+static enum err_code check_idle(struct sql_conn *conn, struct err_info *err)
+{
+    TRY(check_ready(conn, "begin", err));
+    return conn->transaction == SQL_TRANSACTION_NONE
+        ? ERR_OK
+        : ERR_SET(err, ERR_INTERNAL, "begin: a transaction is open already");
+}
+
 static enum err_code begin(
     struct sql_conn *conn, int64_t workspace_id, enum sql_transaction kind, struct err_info *err)
 {
-    TRY(check_ready(conn, "begin", err));
-    if (conn->transaction != SQL_TRANSACTION_NONE) {
-        return ERR_SET(err, ERR_INTERNAL, "begin: a transaction is open already");
-    }
+    TRY(check_idle(conn, err));
     if (workspace_id < SQL_ALL_WORKSPACES) {
         return ERR_SET(err, ERR_INVALID, "begin: workspace_id is negative");
     }
     TRY(conn->driver->begin(conn, workspace_id, kind, err));
     conn->transaction = kind;
+    return ERR_OK;
+}
+
+/* A look-up of which the engine hears nothing but the query. */
+static enum err_code begin_alone(struct sql_conn *conn, struct err_info *err)
+{
+    if (conn->is_pooled) {
+        return begin(conn, SQL_ALL_WORKSPACES, SQL_TRANSACTION_LOOKUP, err);
+    }
+    TRY(check_idle(conn, err));
+    conn->transaction = SQL_TRANSACTION_LOOKUP;
     return ERR_OK;
 }
 
@@ -173,7 +189,13 @@ enum err_code sql_begin_read(struct sql_conn *conn, int64_t workspace_id, struct
 
 enum err_code sql_begin_lookup(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
 {
-    return begin(conn, workspace_id, SQL_TRANSACTION_LOOKUP, err);
+    return workspace_id == SQL_OWN_WALL ? begin_alone(conn, err)
+                                        : begin(conn, workspace_id, SQL_TRANSACTION_LOOKUP, err);
+}
+
+bool sql_is_lookup(const struct sql_conn *conn)
+{
+    return conn->transaction == SQL_TRANSACTION_LOOKUP;
 }
 
 enum err_code sql_commit(struct sql_conn *conn, struct err_info *err)

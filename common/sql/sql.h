@@ -128,6 +128,7 @@ enum err_code sql_prepare_all(
     struct err_info *err) MUST_CHECK;
 
 #define SQL_ALL_WORKSPACES INT64_C(-1)
+#define SQL_OWN_WALL       INT64_C(-2) /* sql_begin_lookup only */
 
 /*
  * Starts a transaction. On PostgreSQL row-level security shows only workspace_id's rows
@@ -142,10 +143,14 @@ enum err_code sql_begin_read(struct sql_conn *conn, int64_t workspace_id, struct
     MUST_CHECK;
 /*
  * As sql_begin_read for exactly one sql_query: no transaction is opened and none is ended, which
- * would cost more than a look-up. PostgreSQL gets wall and query in one round trip.
+ * would cost more than a look-up. PostgreSQL gets wall and query in one round trip. SQL_OWN_WALL:
+ * PostgreSQL gets the query alone, and shows it no tenant's rows but those for which it lifts the
+ * wall itself, until its end (store/credential.sql); behind PgBouncer, where timeouts must be said
+ * with each look-up, it is SQL_ALL_WORKSPACES.
  */
 enum err_code sql_begin_lookup(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
     MUST_CHECK;
+bool sql_is_lookup(const struct sql_conn *conn); /* inside one */
 enum err_code sql_commit(struct sql_conn *conn, struct err_info *err) MUST_CHECK;
 /*
  * After a statement that failed, the transaction takes only sql_rollback on either engine (the rest

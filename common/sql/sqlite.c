@@ -8,8 +8,7 @@
 #include <sqlite3.h>
 
 enum {
-    WAL_RETRY_US = 20000,
-    WAL_BYTES_KEPT = 64 * 1024 * 1024
+    KEPT_BYTES = 128
 };
 
 #define BUSY_TIMEOUT_DEFAULT_US (5 * US_PER_SECOND)
@@ -20,7 +19,10 @@ struct entry {
     struct sql_statement statement; /* its texts are static */
     sqlite3_stmt *stmt;
     size_t arg_count;
-    int *indexes; /* of $1, $2, ...; 0: not used in the text */
+    int *indexes;          /* of $1, $2, ...; 0: not used in the text */
+    bool has_copies;       /* of arguments, in memory of SQLite's */
+    size_t kept_bytes;     /* of kept */
+    char kept[KEPT_BYTES]; /* the small arguments of a query, which outlive the call */
 };
 
 struct sqlite_conn {
@@ -213,21 +215,46 @@ static enum err_code sqlite_prepare(
     return get_entry(cast(base), statement, &entry, err);
 }
 
-static int bind_value(
-    sqlite3_stmt *stmt, int index, const struct sql_value *value, sqlite3_destructor_type life)
+/* Whether the caller's bytes hold until the rows are read. */
+enum life {
+    LIFE_LONG,
+    LIFE_OF_CALL
+};
+
+/* Data that is to outlive the call: a copy within the entry while it has room, which spares SQLite
+ * an allocation and its end, else SQLite's own. */
+static sqlite3_destructor_type keep_data(
+    struct entry *entry, const struct sql_value *value, const void **data)
+{
+    if (value->count > KEPT_BYTES - entry->kept_bytes) {
+        entry->has_copies = true;
+        return SQLITE_TRANSIENT;
+    }
+    char *copy = entry->kept + entry->kept_bytes;
+    memcpy(copy, *data, value->count);
+    entry->kept_bytes += value->count;
+    *data = copy;
+    return SQLITE_STATIC;
+}
+
+static int bind_value(struct entry *entry, int index, const struct sql_value *value, enum life life)
 {
     const void *data = value->as.data == NULL ? "" : value->as.data;
+    sqlite3_destructor_type end = SQLITE_STATIC;
+    if (life == LIFE_OF_CALL && (value->type == SQL_TYPE_TEXT || value->type == SQL_TYPE_BLOB)) {
+        end = keep_data(entry, value, &data);
+    }
     switch (value->type) {
     case SQL_TYPE_NULL:
-        return sqlite3_bind_null(stmt, index);
+        return sqlite3_bind_null(entry->stmt, index);
     case SQL_TYPE_INT:
-        return sqlite3_bind_int64(stmt, index, value->as.integer);
+        return sqlite3_bind_int64(entry->stmt, index, value->as.integer);
     case SQL_TYPE_REAL:
-        return sqlite3_bind_double(stmt, index, value->as.real);
+        return sqlite3_bind_double(entry->stmt, index, value->as.real);
     case SQL_TYPE_TEXT:
-        return sqlite3_bind_text64(stmt, index, data, value->count, life, SQLITE_UTF8);
+        return sqlite3_bind_text64(entry->stmt, index, data, value->count, end, SQLITE_UTF8);
     case SQL_TYPE_BLOB:
-        return sqlite3_bind_blob64(stmt, index, data, value->count, life);
+        return sqlite3_bind_blob64(entry->stmt, index, data, value->count, end);
     case SQL_TYPE_INT_ARRAY:
     case SQL_TYPE_REAL_ARRAY:
     case SQL_TYPE_TEXT_ARRAY:
@@ -239,17 +266,18 @@ static int bind_value(
 
 static enum err_code bind_values(
     struct sqlite_conn *conn,
-    const struct entry *entry,
+    struct entry *entry,
     const struct sql_value *args,
-    sqlite3_destructor_type life,
+    enum life life,
     struct err_info *err)
 {
+    entry->kept_bytes = 0;
     for (size_t i = 0; i < entry->arg_count; i++) {
         if (args[i].type >= SQL_TYPE_INT_ARRAY) {
             return ERR_SET(err, ERR_UNSUPPORTED, "%s: SQLite has no arrays", entry->statement.name);
         }
         int index = entry->indexes[i];
-        if (index != 0 && bind_value(entry->stmt, index, &args[i], life) != SQLITE_OK) {
+        if (index != 0 && bind_value(entry, index, &args[i], life) != SQLITE_OK) {
             return sqlite_set_error(conn->db, entry->statement.name, err);
         }
     }
@@ -262,7 +290,7 @@ static enum err_code ready_entry(
     struct entry *entry,
     const struct sql_value *args,
     size_t arg_count,
-    sqlite3_destructor_type life,
+    enum life life,
     struct err_info *err)
 {
     const char *name = entry->statement.name;
@@ -283,10 +311,14 @@ static enum err_code ready_entry(
     return bind_values(conn, entry, args, life, err);
 }
 
+/* Without copies there is nothing to free: each argument is bound anew before the next step. */
 static void release_entry(struct entry *entry)
 {
     (void)sqlite3_reset(entry->stmt);
-    (void)sqlite3_clear_bindings(entry->stmt);
+    if (entry->has_copies) {
+        (void)sqlite3_clear_bindings(entry->stmt);
+        entry->has_copies = false;
+    }
 }
 
 static enum err_code sqlite_exec(
@@ -304,7 +336,7 @@ static enum err_code sqlite_exec(
         return code;
     }
     int64_t before = sqlite3_total_changes64(conn->db);
-    code = ready_entry(conn, entry, args, arg_count, SQLITE_STATIC, err);
+    code = ready_entry(conn, entry, args, arg_count, LIFE_LONG, err);
     int rc = code == ERR_OK ? SQLITE_ROW : SQLITE_DONE;
     while (rc == SQLITE_ROW) {
         rc = sqlite3_step(entry->stmt);
@@ -350,7 +382,7 @@ static enum err_code sqlite_query(
     if (conn->current == NULL) {
         return code;
     }
-    code = ready_entry(conn, conn->current, args, arg_count, SQLITE_TRANSIENT, err);
+    code = ready_entry(conn, conn->current, args, arg_count, LIFE_OF_CALL, err);
     if (code == ERR_OK) {
         code = step(conn, err);
     }
@@ -371,45 +403,45 @@ static enum err_code sqlite_next(struct sql_conn *base, struct err_info *err)
     return conn->is_at_end ? ERR_NOT_FOUND : ERR_OK;
 }
 
-static int column_type(const struct sql_conn *base, unsigned column)
+/* One look at the column for all that is asked of it. Such a value is the thread's that has the
+ * connection, as the connection is. A column that does not exist is a NULL. */
+static sqlite3_value *column_of(const struct sql_conn *base, unsigned column)
 {
-    return sqlite3_column_type(cast_const(base)->current->stmt, (int)column);
+    return sqlite3_column_value(cast_const(base)->current->stmt, (int)column);
 }
 
 static bool sqlite_is_null(const struct sql_conn *base, unsigned column)
 {
-    return column_type(base, column) == SQLITE_NULL;
+    return sqlite3_value_type(column_of(base, column)) == SQLITE_NULL;
 }
 
-static bool is_number(const struct sql_conn *base, unsigned column)
+static bool is_number(sqlite3_value *value)
 {
-    int type = column_type(base, column);
+    int type = sqlite3_value_type(value);
     return type == SQLITE_INTEGER || type == SQLITE_FLOAT;
 }
 
 static int64_t sqlite_get_int(const struct sql_conn *base, unsigned column)
 {
-    return is_number(base, column)
-        ? sqlite3_column_int64(cast_const(base)->current->stmt, (int)column)
-        : 0;
+    sqlite3_value *value = column_of(base, column);
+    return is_number(value) ? sqlite3_value_int64(value) : 0;
 }
 
 static double sqlite_get_real(const struct sql_conn *base, unsigned column)
 {
-    return is_number(base, column)
-        ? sqlite3_column_double(cast_const(base)->current->stmt, (int)column)
-        : 0;
+    sqlite3_value *value = column_of(base, column);
+    return is_number(value) ? sqlite3_value_double(value) : 0;
 }
 
 static struct str_view sqlite_get_bytes(const struct sql_conn *base, unsigned column)
 {
-    int type = column_type(base, column);
+    sqlite3_value *value = column_of(base, column);
+    int type = sqlite3_value_type(value);
     if (type != SQLITE_TEXT && type != SQLITE_BLOB) {
         return STR_NONE;
     }
-    sqlite3_stmt *stmt = cast_const(base)->current->stmt;
-    const char *data = sqlite3_column_blob(stmt, (int)column); /* NULL when empty */
-    return str_from(data == NULL ? "" : data, (size_t)sqlite3_column_bytes(stmt, (int)column));
+    const char *data = sqlite3_value_blob(value); /* NULL when empty */
+    return str_from(data == NULL ? "" : data, (size_t)sqlite3_value_bytes(value));
 }
 
 static enum err_code run_plain(

@@ -3,19 +3,16 @@
 #include "cmd/server/auth/key_uses.h"
 #include "cmd/server/core/work.h"
 #include "cmd/server/store/access.h"
-#include "cmd/server/store/session.h"
 #include "common/base/map.h"
 #include "common/crypto/hash.h"
 #include "common/sys/lock.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#include <stdatomic.h>
 
 enum {
     KEPT_US = 5000000,
     KEPT_HEARING_US = 60000000, /* a session, where its end is heard of at once */
-    KEPT_MAX = 65536,
-    ARENA_BYTES = 64 * 1024
+    KEPT_MAX = 65536
 };
 
 struct kept {
@@ -27,10 +24,10 @@ struct credentials {
     const struct clock *clock;
     struct lock lock;
     struct key_uses *key_uses;
-    struct map *by_hash;  /* hash -> struct kept */
-    struct map *by_agent; /* agent id -> struct agent_note */
-    uint64_t generation;  /* rises with every forget */
-    uint64_t floor;       /* look-ups that began before this generation are not kept */
+    struct map *by_hash;         /* hash -> struct kept */
+    struct map *by_agent;        /* agent id -> struct agent_note */
+    _Atomic uint64_t generation; /* rises with every forget, which has the lock */
+    uint64_t floor;              /* look-ups that began before this generation are not kept */
 };
 
 /* What a forget needs to know of an agent without looking at every credential. */
@@ -132,10 +129,13 @@ static void keep(struct service *service, const struct principal *principal, uin
         }
         memcpy(note->hash, principal->credential_hash, sizeof(note->hash));
     }
-    struct kept *kept = mem_alloc(sizeof(*kept));
+    struct kept *kept = map_find(credentials->by_hash, key_of(principal->credential_hash));
+    if (kept == NULL) {
+        kept = mem_alloc(sizeof(*kept));
+        (void)map_put(credentials->by_hash, key_of(principal->credential_hash), kept);
+    }
     kept->principal = *principal;
     kept->until.value = clock_mono(credentials->clock).value + kept_us(service, principal);
-    mem_free(map_put(credentials->by_hash, key_of(principal->credential_hash), kept));
 }
 
 void credentials_forget(void *context, int64_t agent_id)
@@ -151,42 +151,63 @@ void credentials_forget(void *context, int64_t agent_id)
     mem_free(map_remove(credentials->by_hash, key_of(note->hash)));
 }
 
+/* What is looked up, and when it was. */
+struct loading {
+    struct principal *principal;
+    struct wall_us at;
+};
+
+/* What both have. kind: "agent:" or "key:"; no format string, which would cost as much as all the
+ * rest that is done with a row. */
+static enum err_code set_principal(
+    struct principal *principal,
+    const struct credential_record *record,
+    struct str_view kind,
+    struct str_view id)
+{
+    principal->workspace_id = record->workspace_id;
+    principal->expires_at = record->expires_at;
+    memcpy(principal->subject, kind.ptr, kind.len);
+    TRY(str_copy(id, principal->subject + kind.len, sizeof(principal->subject) - kind.len));
+    return str_copy(record->workspace, principal->workspace, sizeof(principal->workspace));
+}
+
 static enum err_code load_session(struct work *work, void *context, struct err_info *err)
 {
-    struct principal *principal = context;
-    struct session_record session;
-    TRY(store_session_by_token(
-        work->conn, principal->credential_hash, work->now, work->arena, &session, err));
+    struct loading *loading = context;
+    struct principal *principal = loading->principal;
+    loading->at = work->now;
+    struct credential_record record;
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(store_credential_session(
+        work->conn, principal->credential_hash, work->now, &record, &rows, err));
     principal->kind = PRINCIPAL_AGENT;
-    principal->workspace_id = session.workspace_id;
-    principal->agent_id = session.agent_id;
-    principal->epoch = session.epoch;
-    principal->expires_at = session.expires_at;
-    (void)snprintf(
-        principal->subject, sizeof(principal->subject), "agent:%" PRId64, session.agent_id);
-    return str_copy(str_of(session.workspace), principal->workspace, sizeof(principal->workspace));
+    principal->agent_id = record.agent_id;
+    principal->epoch = record.epoch;
+    char id[STR_INT64_BYTES];
+    return set_principal(
+        principal, &record, STR("agent:"), str_of(str_format_int64(record.agent_id, id)));
 }
 
 static enum err_code load_key(struct work *work, void *context, struct err_info *err)
 {
-    struct principal *principal = context;
-    struct api_key_record key;
-    TRY(store_api_key_by_hash(
-        work->conn, principal->credential_hash, work->now, work->arena, &key, err));
+    struct loading *loading = context;
+    struct principal *principal = loading->principal;
+    loading->at = work->now;
+    struct credential_record record;
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(store_credential_key(
+        work->conn, principal->credential_hash, work->now, &record, &rows, err));
     principal->kind = PRINCIPAL_KEY;
-    principal->workspace_id = key.workspace_id;
-    principal->scopes = auth_scopes_of(str_of(key.scopes));
-    principal->expires_at = key.expires_at;
-    (void)snprintf(principal->subject, sizeof(principal->subject), "key:%s", key.id);
-    return str_copy(str_of(key.workspace), principal->workspace, sizeof(principal->workspace));
+    principal->scopes = auth_scopes_of(record.scopes);
+    return set_principal(principal, &record, STR("key:"), record.key_id);
 }
 
-static void note_use(struct service *service, const struct principal *principal)
+static void note_use(struct service *service, const struct principal *principal, struct wall_us at)
 {
     struct str_view subject = str_of(principal->subject);
     struct str_view id = str_from(subject.ptr + 4, subject.len - 4); /* "key:..." */
-    key_uses_note(
-        service->credentials->key_uses, principal->workspace_id, id, clock_wall(service->clock));
+    key_uses_note(service->credentials->key_uses, principal->workspace_id, id, at);
 }
 
 /*
@@ -200,17 +221,15 @@ static enum err_code load(
     struct principal *principal,
     struct err_info *err)
 {
-    AUTO_ARENA struct arena *arena = arena_create(ARENA_BYTES);
-    lock_acquire(&service->credentials->lock);
-    uint64_t generation = service->credentials->generation;
-    lock_release(&service->credentials->lock);
-    enum err_code code = work_lookup(worker, arena, SQL_ALL_WORKSPACES, fn, principal, err);
+    uint64_t generation = atomic_load(&service->credentials->generation);
+    struct loading loading = { .principal = principal };
+    enum err_code code = work_lookup(worker, NULL, SQL_OWN_WALL, fn, &loading, err);
     if (code == ERR_NOT_FOUND) {
         return ERR_SET(err, ERR_UNAUTHENTICATED, "the credential is unknown, expired or revoked");
     }
     TRY(code);
     if (principal->kind == PRINCIPAL_KEY) {
-        note_use(service, principal);
+        note_use(service, principal, loading.at);
     }
     keep(service, principal, generation);
     return ERR_OK;
@@ -224,8 +243,8 @@ enum err_code credentials_load(
     struct err_info *err)
 {
     struct principal principal = { .kind = PRINCIPAL_NOBODY };
-    bool is_session = token_has_form(token, "bls_");
-    if (!is_session && !token_has_form(token, "blk_")) {
+    bool is_session = str_has_prefix(token, STR("bls_"));
+    if (!token_has_form(token, is_session ? "bls_" : "blk_")) {
         return ERR_SET(err, ERR_UNAUTHENTICATED, "the credential is unknown, expired or revoked");
     }
     token_hash(token, principal.credential_hash);

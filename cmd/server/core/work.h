@@ -53,7 +53,8 @@ enum err_code work_read(
     void *context,
     struct err_info *err) MUST_CHECK;
 
-/* As work_read for one query: no transaction is opened for it (sql_begin_lookup). */
+/* As work_read for one query: no transaction is opened for it (sql_begin_lookup, which takes
+ * SQL_OWN_WALL too). arena may be NULL. */
 enum err_code work_lookup(
     struct worker *worker,
     struct arena *arena,

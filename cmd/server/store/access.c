@@ -1,6 +1,7 @@
 #include "cmd/server/store/access.h"
 
 #include "access.sql.h"
+#include "credential.sql.h"
 
 #include <stdlib.h>
 
@@ -61,22 +62,6 @@ enum err_code store_api_key_add(
         err);
 }
 
-enum err_code store_api_key_by_hash(
-    struct sql_conn *conn,
-    const uint8_t hash[32],
-    struct wall_us now,
-    struct arena *arena,
-    struct api_key_record *ret_record,
-    struct err_info *err)
-{
-    return store_select_one(
-        STORE_ASK(conn, &SQL_API_KEY_BY_HASH, SQL_ARGS(SQL_BLOB(hash, 32), SQL_TIME(now))),
-        &key_type,
-        arena,
-        ret_record,
-        err);
-}
-
 enum err_code store_api_key_get(
     struct sql_conn *conn,
     int64_t workspace_id,
@@ -128,6 +113,58 @@ enum err_code store_api_key_revoke(
         &changed,
         err));
     return changed == 1 ? ERR_OK : ERR_SET(err, ERR_PRECONDITION, "the API key is revoked already");
+}
+
+/* Either statement has the same columns first. */
+static enum err_code find_credential(
+    struct sql_conn *conn,
+    const struct sql_statement *statement,
+    const struct sql_value args[2],
+    struct credential_record *ret_record,
+    struct sql_rows **ret_rows,
+    struct err_info *err)
+{
+    if (!sql_is_lookup(conn)) {
+        return ERR_SET(err, ERR_INTERNAL, "%s: only in a look-up of its own", statement->name);
+    }
+    TRY(sql_query(conn, statement, args, 2, ret_rows, err));
+    TRY(sql_rows_next(*ret_rows, err));
+    *ret_record = (struct credential_record){
+        .workspace_id = sql_int(*ret_rows, 0),
+        .expires_at = sql_int(*ret_rows, 1),
+        .workspace = sql_text(*ret_rows, 2),
+    };
+    return ERR_OK;
+}
+
+enum err_code store_credential_session(
+    struct sql_conn *conn,
+    const uint8_t token_hash[32],
+    struct wall_us now,
+    struct credential_record *ret_record,
+    struct sql_rows **ret_rows,
+    struct err_info *err)
+{
+    const struct sql_value args[] = { SQL_BLOB(token_hash, 32), SQL_TIME(now) };
+    TRY(find_credential(conn, &SQL_CREDENTIAL_SESSION, args, ret_record, ret_rows, err));
+    ret_record->agent_id = sql_int(*ret_rows, 3);
+    ret_record->epoch = sql_int(*ret_rows, 4);
+    return ERR_OK;
+}
+
+enum err_code store_credential_key(
+    struct sql_conn *conn,
+    const uint8_t hash[32],
+    struct wall_us now,
+    struct credential_record *ret_record,
+    struct sql_rows **ret_rows,
+    struct err_info *err)
+{
+    const struct sql_value args[] = { SQL_BLOB(hash, 32), SQL_TIME(now) };
+    TRY(find_credential(conn, &SQL_CREDENTIAL_KEY, args, ret_record, ret_rows, err));
+    ret_record->key_id = sql_text(*ret_rows, 3);
+    ret_record->scopes = sql_text(*ret_rows, 4);
+    return ERR_OK;
 }
 
 static int compare_uses(const void *a, const void *b)

@@ -1,4 +1,5 @@
-/* Workspaces, API keys and the server's own facts. Inside the caller's transaction. */
+/* Workspaces, API keys, what proofs stand for, and the server's own facts. Inside the caller's
+ * transaction or look-up. */
 #ifndef SERVER_STORE_ACCESS_H
 #define SERVER_STORE_ACCESS_H
 
@@ -42,14 +43,6 @@ enum err_code store_api_key_add(
     const struct api_key_record *record,
     const uint8_t hash[32],
     struct err_info *err) MUST_CHECK;
-/* Only a key in force; else ERR_NOT_FOUND. */
-enum err_code store_api_key_by_hash(
-    struct sql_conn *conn,
-    const uint8_t hash[32],
-    struct wall_us now,
-    struct arena *arena,
-    struct api_key_record *ret_record,
-    struct err_info *err) MUST_CHECK;
 enum err_code store_api_key_get(
     struct sql_conn *conn,
     int64_t workspace_id,
@@ -71,6 +64,40 @@ enum err_code store_api_key_revoke(
     int64_t workspace_id,
     struct str_view id,
     struct wall_us now,
+    struct err_info *err) MUST_CHECK;
+
+/*
+ * What the hash of a proof stands for: a session of an agent or an API key. Only in a look-up that
+ * begins with SQL_OWN_WALL, as it is asked before anybody's workspace is known; anywhere else the
+ * query would lift the wall of the transaction around it, and is ERR_INTERNAL. One query, and
+ * nothing is copied: texts stay valid until ret_rows is closed, which is the caller's to do.
+ */
+struct credential_record {
+    int64_t workspace_id;
+    int64_t expires_at;
+    struct str_view workspace;
+    int64_t agent_id;       /* of a session */
+    int64_t epoch;          /* of a session */
+    struct str_view key_id; /* of a key */
+    struct str_view scopes; /* of a key: separated by spaces */
+};
+
+/* Live sessions of confirmed agents only; else ERR_NOT_FOUND. */
+enum err_code store_credential_session(
+    struct sql_conn *conn,
+    const uint8_t token_hash[32],
+    struct wall_us now,
+    struct credential_record *ret_record,
+    struct sql_rows **ret_rows,
+    struct err_info *err) MUST_CHECK;
+
+/* Only a key in force; else ERR_NOT_FOUND. */
+enum err_code store_credential_key(
+    struct sql_conn *conn,
+    const uint8_t hash[32],
+    struct wall_us now,
+    struct credential_record *ret_record,
+    struct sql_rows **ret_rows,
     struct err_info *err) MUST_CHECK;
 
 struct api_key_use {

@@ -12,12 +12,6 @@ SELECT id, name FROM workspace WHERE name = $1
 -- $1 workspace, $2 id, $3 name, $4 hash, $5 scopes (space separated), $6 created_by, $7 created_at, $8 expires_at
 INSERT INTO api_key (workspace_id, id, name, hash, scopes, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 
--- name: api_key_by_hash
--- $1 hash, $2 now
-SELECT k.workspace_id, k.id, k.name, k.scopes, k.created_by, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, w.name
-FROM api_key k JOIN workspace w ON w.id = k.workspace_id
-WHERE k.hash = $1 AND k.revoked_at = 0 AND k.expires_at > $2
-
 -- name: api_key_by_id
 -- $1 workspace, $2 id
 SELECT k.workspace_id, k.id, k.name, k.scopes, k.created_by, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, w.name

@@ -7,6 +7,7 @@
 #include "common/base/cleanup.h"
 #include "common/sql/postgres.h"
 #include "common/sql/sqlite.h"
+#include "credential.sql.h"
 #include "device.sql.h"
 #include "enrollment.sql.h"
 #include "event.sql.h"
@@ -31,9 +32,10 @@ struct statement_file {
     }
 
 static const struct statement_file files[] = {
-    FILE_OF(access),  FILE_OF(agent),      FILE_OF(audit),     FILE_OF(command), FILE_OF(device),
-    FILE_OF(event),   FILE_OF(enrollment), FILE_OF(quota),     FILE_OF(relay),   FILE_OF(sandbox),
-    FILE_OF(session), FILE_OF(task),       FILE_OF(telemetry), FILE_OF(usage),
+    FILE_OF(access),     FILE_OF(agent),     FILE_OF(audit),   FILE_OF(command),
+    FILE_OF(credential), FILE_OF(device),    FILE_OF(event),   FILE_OF(enrollment),
+    FILE_OF(quota),      FILE_OF(relay),     FILE_OF(sandbox), FILE_OF(session),
+    FILE_OF(task),       FILE_OF(telemetry), FILE_OF(usage),
 };
 
 const struct sql_statement *const *store_statements(size_t index, size_t *ret_count)

@@ -53,6 +53,11 @@ static const struct sql_statement VALUE_SUM = {
     "SELECT sum(i), count(*), sum(r), max(t) FROM value",
     "SELECT sum(i), count(*), sum(r), max(t) FROM value",
 };
+static const struct sql_statement VALUE_MATCH = {
+    "value_match",
+    "SELECT id FROM value WHERE (t = $1 OR t = $2) AND b = $3 ORDER BY id",
+    "SELECT id FROM value WHERE (t = $1 OR t = $2) AND b = $3 ORDER BY id",
+};
 static const struct sql_statement BOOL_SELECT = {
     "bool_select",
     "SELECT CAST($1 AS bigint) = 1, 1 = 0, NULL IS NULL",
@@ -518,10 +523,69 @@ static void test_a_lookup_is_one_query(void **state)
         sql_query(conn, &VALUE_ADD_RETURNING, SQL_ARGS(SQL_INT(5), SQL_INT(6)), &rows, &err));
     sql_rollback(conn);
     assert_int_equal(count_values(conn), 1);
+    assert_ok_err(err, sql_begin_lookup(conn, SQL_OWN_WALL, &err)); /* no tenant's rows here */
+    assert_int_equal(count_values(conn), 1);
+    assert_code(ERR_INTERNAL, sql_query(conn, &VALUE_SUM, SQL_NO_ARGS, &rows, &err));
+    sql_rollback(conn);
     assert_ok_err(err, sql_begin(conn, 1, &err)); /* and nothing of it is left behind */
     assert_ok_err(err, add_id(conn, 2, &err));
     assert_ok_err(err, sql_commit(conn, &err));
     assert_int_equal(count_values(conn), 2);
+}
+
+/* The rows of "a" repeated and "b" repeated, whatever becomes of the arguments meanwhile. */
+static void check_match(struct sql_conn *conn, size_t length)
+{
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_FREE char *bytes = mem_alloc(2 * (length + 1));
+    char *const texts[2] = { bytes, bytes + length + 1 };
+    uint8_t blob[3] = { 1, 2, 3 };
+    for (int i = 0; i < 2; i++) {
+        memset(texts[i], "ab"[i], length);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_ok_err(
+            err,
+            sql_exec(
+                conn,
+                &VALUE_ADD,
+                SQL_ARGS(
+                    SQL_INT((int64_t)length * 10 + i),
+                    SQL_INT(i),
+                    SQL_NULL,
+                    SQL_TEXT(texts[i % 2]),
+                    SQL_BLOB(blob, sizeof(blob))),
+                NULL,
+                &err));
+    }
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    assert_ok_err(
+        err,
+        sql_query(
+            conn,
+            &VALUE_MATCH,
+            SQL_ARGS(SQL_TEXT(texts[0]), SQL_TEXT(texts[1]), SQL_BLOB(blob, sizeof(blob))),
+            &rows,
+            &err));
+    memset(texts[0], 'x', length);
+    memset(texts[1], 'x', length);
+    memset(blob, 0, sizeof(blob));
+    for (int i = 0; i < 4; i++) {
+        assert_ok(sql_rows_next(rows, &err));
+        assert_int_equal(sql_int(rows, 0), (int64_t)length * 10 + i);
+    }
+    assert_code(ERR_NOT_FOUND, sql_rows_next(rows, &err));
+}
+
+/* Arguments are borrowed for the call, of which a query's rows outlive the end: small ones, such as
+ * fit where small ones are kept, and large ones, each after the other. */
+static void test_rows_do_not_need_their_arguments(void **state)
+{
+    struct sql_conn *conn = conn_of(state);
+    static const size_t lengths[] = { 1, 62, 63, 125, 126, 1000, 5 };
+    for (size_t i = 0; i < ARRAY_LENGTH(lengths); i++) {
+        check_match(conn, lengths[i]);
+    }
 }
 
 static void test_one_set_of_rows(void **state)
@@ -755,6 +819,7 @@ static void test_commit_fails(void **state)
             test_an_attempt_that_fails_leaves_the_transaction_whole, setup, teardown),            \
         cmocka_unit_test_setup_teardown(test_reading_transaction, setup, teardown),               \
         cmocka_unit_test_setup_teardown(test_a_lookup_is_one_query, setup, teardown),             \
+        cmocka_unit_test_setup_teardown(test_rows_do_not_need_their_arguments, setup, teardown),  \
         cmocka_unit_test_setup_teardown(test_one_set_of_rows, setup, teardown),                   \
         cmocka_unit_test_setup_teardown(test_statements_of_one_engine, setup, teardown),          \
         cmocka_unit_test_setup_teardown(test_transact_retries, setup, teardown),                  \

@@ -359,13 +359,27 @@ static void test_agents_are_listed_by_filter(void **state)
     place_commit(place);
 }
 
+/* In a look-up of its own, between two transactions. */
 static enum err_code find_key(struct place *place, uint8_t mark, struct wall_us now)
 {
     struct err_info err = ERR_INFO_INIT;
-    struct api_key_record record;
+    struct credential_record record;
+    struct sql_rows *rows = NULL;
     uint8_t hash[32];
-    return store_api_key_by_hash(
-        place->conn, place_hash(mark, hash), now, place->arena, &record, &err);
+    place_commit(place);
+    assert_ok_err(err, sql_begin_lookup(place->conn, SQL_OWN_WALL, &err));
+    enum err_code code =
+        store_credential_key(place->conn, place_hash(mark, hash), now, &record, &rows, &err);
+    if (code == ERR_OK) {
+        assert_int_equal(record.workspace_id, WORKSPACE_DEFAULT);
+        assert_true(str_equal(record.workspace, STR("default")));
+        assert_true(str_equal(record.key_id, STR("key_1")));
+        assert_true(str_equal(record.scopes, STR("agent:read")));
+    }
+    sql_rows_close(rows);
+    sql_rollback(place->conn);
+    place_begin(place, SQL_ALL_WORKSPACES);
+    return code;
 }
 
 static void test_api_keys_end(void **state)

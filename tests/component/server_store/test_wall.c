@@ -317,6 +317,155 @@ static void test_a_row_that_crosses_is_refused_by_the_foreign_key(void **state)
     }
 }
 
+static const struct sql_statement KEYS_COUNT = {
+    "keys_count",
+    "SELECT COUNT(*) FROM api_key",
+    "SELECT COUNT(*) FROM api_key",
+};
+static const struct sql_statement KEY_STOLEN = {
+    "key_stolen",
+    "INSERT INTO api_key (workspace_id, id, name, hash, scopes, created_by, created_at, expires_at) "
+    "VALUES (7, 'key_s', 'n', 's', '*', 'a', 1, 2) RETURNING 1",
+    NULL,
+};
+static const struct sql_statement KEYS_REVOKED = {
+    "keys_revoked",
+    "UPDATE api_key SET revoked_at = 1 RETURNING 1",
+    NULL,
+};
+
+static int64_t count_keys(struct sql_conn *conn)
+{
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    assert_ok_err(err, sql_query(conn, &KEYS_COUNT, SQL_NO_ARGS, &rows, &err));
+    assert_ok(sql_rows_next(rows, &err));
+    return sql_int(rows, 0);
+}
+
+static void add_key(struct place *place, int64_t workspace_id, const char *id, uint8_t mark)
+{
+    struct err_info err = ERR_INFO_INIT;
+    uint8_t hash[32];
+    const struct api_key_record record = {
+        .workspace_id = workspace_id,
+        .id = id,
+        .name = "n",
+        .scopes = "agent:read device:read",
+        .created_by = "user:local/0",
+        .created_at = PLACE_NOW.value,
+        .expires_at = PLACE_NOW.value + US_PER_HOUR,
+    };
+    place_begin(place, workspace_id);
+    assert_ok_err(err, store_api_key_add(place->conn, &record, place_hash(mark, hash), &err));
+    place_commit(place);
+}
+
+/* The key's workspace; 0: none has this hash. */
+static int64_t workspace_of_key(struct sql_conn *conn, uint8_t mark)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct credential_record record = { .workspace_id = 0 };
+    struct sql_rows *rows = NULL;
+    uint8_t hash[32];
+    assert_ok_err(err, sql_begin_lookup(conn, SQL_OWN_WALL, &err));
+    enum err_code code =
+        store_credential_key(conn, place_hash(mark, hash), PLACE_NOW, &record, &rows, &err);
+    assert_true(code == ERR_OK || code == ERR_NOT_FOUND);
+    if (code == ERR_OK) {
+        assert_code(ERR_NOT_FOUND, sql_rows_next(rows, &err)); /* one row and no other */
+    }
+    sql_rows_close(rows);
+    sql_rollback(conn);
+    return record.workspace_id;
+}
+
+/* A proof is looked up before it is known whose it is: its one row is seen, whoever's it is. */
+static void test_a_credential_is_found_by_its_hash_alone(void **state)
+{
+    struct place *place = place_of(state);
+    add_key(place, WORKSPACE_DEFAULT, "key_mine", 1);
+    add_key(place, PLACE_OTHER, "key_theirs", 2);
+    for (int round = 0; round < 8; round++) { /* PostgreSQL makes its lasting plan at the sixth */
+        assert_int_equal(workspace_of_key(place->conn, 1), WORKSPACE_DEFAULT);
+        assert_int_equal(workspace_of_key(place->conn, 2), PLACE_OTHER);
+        assert_int_equal(workspace_of_key(place->conn, 3), 0);
+    }
+}
+
+/* The wall that a look-up has lifted stands again behind it, found or not. */
+static void test_a_lookup_leaves_the_wall_as_it_was(void **state)
+{
+    struct place *place = place_of(state);
+    add_key(place, WORKSPACE_DEFAULT, "key_mine", 1);
+    add_key(place, PLACE_OTHER, "key_theirs", 2);
+    for (uint8_t mark = 1; mark <= 3; mark++) {
+        (void)workspace_of_key(place->conn, mark);
+        assert_int_equal(count_keys(place->conn), 0); /* outside a transaction: nothing */
+        place_begin(place, WORKSPACE_DEFAULT);
+        assert_int_equal(count_keys(place->conn), 1);
+        place_commit(place);
+    }
+}
+
+/* Through PgBouncer in transaction mode a look-up brings its wall and its timeouts along. */
+static void test_a_lookup_of_a_pooled_session_leaves_nothing(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_conn *pooled = NULL;
+    const struct store_options options = { .url = place->url, .no_prepared_statements = true };
+    add_key(place, WORKSPACE_DEFAULT, "key_mine", 1);
+    add_key(place, PLACE_OTHER, "key_theirs", 2);
+    assert_ok_err(err, store_open(&options, &pooled, &err));
+    assert_int_equal(workspace_of_key(pooled, 1), WORKSPACE_DEFAULT);
+    assert_int_equal(workspace_of_key(pooled, 2), PLACE_OTHER);
+    assert_int_equal(workspace_of_key(pooled, 3), 0);
+    assert_int_equal(count_keys(pooled), 0);
+    sql_close(pooled);
+}
+
+/* Only the query lifts it: a look-up as such sees and changes nothing of a tenant's. */
+static void test_a_lookup_without_a_wall_sees_nothing(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_rows *rows = NULL;
+    add_key(place, PLACE_OTHER, "key_theirs", 2);
+    assert_ok_err(err, sql_begin_lookup(place->conn, SQL_OWN_WALL, &err));
+    assert_int_equal(count_keys(place->conn), 0);
+    sql_rollback(place->conn);
+    assert_ok_err(err, sql_begin_lookup(place->conn, SQL_OWN_WALL, &err));
+    assert_code(ERR_DENIED, sql_query(place->conn, &KEY_STOLEN, SQL_NO_ARGS, &rows, &err));
+    sql_rollback(place->conn);
+    assert_ok_err(err, sql_begin_lookup(place->conn, SQL_OWN_WALL, &err));
+    assert_ok_err(err, sql_query(place->conn, &KEYS_REVOKED, SQL_NO_ARGS, &rows, &err));
+    assert_code(ERR_NOT_FOUND, sql_rows_next(rows, &err));
+    sql_rollback(place->conn);
+    assert_int_equal(workspace_of_key(place->conn, 2), PLACE_OTHER);
+}
+
+/* Inside a transaction the query would lift the wall until its end: it is not sent. */
+static void test_a_credential_is_not_looked_up_in_a_transaction(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct credential_record record;
+    struct sql_rows *rows = NULL;
+    uint8_t hash[32];
+    add_key(place, PLACE_OTHER, "key_theirs", 2);
+    place_hash(2, hash);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_code(
+        ERR_INTERNAL, store_credential_key(place->conn, hash, PLACE_NOW, &record, &rows, &err));
+    assert_code(
+        ERR_INTERNAL, store_credential_session(place->conn, hash, PLACE_NOW, &record, &rows, &err));
+    assert_int_equal(count_keys(place->conn), sql_engine_of(place->conn) == SQL_SQLITE ? 1 : 0);
+    place_commit(place);
+    assert_code(ERR_INVALID, sql_begin(place->conn, SQL_OWN_WALL, &err));
+    assert_code(ERR_INVALID, sql_begin_read(place->conn, SQL_OWN_WALL, &err));
+}
+
 #define POSTGRES_ONLY(test) \
     cmocka_unit_test_setup_teardown(test, place_setup_postgres, place_teardown)
 
@@ -329,6 +478,11 @@ int main(void)
         POSTGRES_ONLY(test_rows_of_another_workspace_are_invisible),
         POSTGRES_ONLY(test_nothing_is_visible_without_a_workspace),
         POSTGRES_ONLY(test_a_row_for_another_workspace_is_refused),
+        PLACE_BOTH(test_a_credential_is_found_by_its_hash_alone),
+        PLACE_BOTH(test_a_credential_is_not_looked_up_in_a_transaction),
+        POSTGRES_ONLY(test_a_lookup_leaves_the_wall_as_it_was),
+        POSTGRES_ONLY(test_a_lookup_of_a_pooled_session_leaves_nothing),
+        POSTGRES_ONLY(test_a_lookup_without_a_wall_sees_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,6 +26,20 @@ static void test_parse_int64_bounds(void **state)
     assert_code(ERR_INVALID, str_parse_int64(STR("--1"), INT64_MIN, INT64_MAX, &value));
 }
 
+static void test_integers_are_written_as_they_are_read(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "0", "7", "-1", "10", "-90", "1234567890", "9223372036854775807", "-9223372036854775808",
+    };
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        char text[STR_INT64_BYTES];
+        int64_t value = 0;
+        assert_ok(str_parse_int64(str_of(texts[i]), INT64_MIN, INT64_MAX, &value));
+        assert_string_equal(str_format_int64(value, text), texts[i]);
+    }
+}
+
 static void test_durations_and_sizes_need_units(void **state)
 {
     (void)state;
@@ -109,6 +123,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse_uint64_takes_whole_input),
         cmocka_unit_test(test_parse_int64_bounds),
+        cmocka_unit_test(test_integers_are_written_as_they_are_read),
         cmocka_unit_test(test_durations_and_sizes_need_units),
         cmocka_unit_test(test_utf8_refuses_surrogates_and_overlongs),
         cmocka_unit_test(test_what_is_no_utf8_is_made_so_byte_for_byte),

@@ -1,7 +1,7 @@
 /*
  * G14: what it costs to check a credential. From memory: hash, look-up, expiry. From the store: the
- * same beside its floor, a hash and the bare look-up of the row by the same statement, prepared, on
- * a connection of its own.
+ * same beside its floor, a hash, the time, and the bare look-up of the same columns of the same
+ * rows, prepared, on a connection of its own, each column read as what it is.
  */
 #include "cmd/server/auth/credentials.h"
 #include "common/base/cleanup.h"
@@ -76,12 +76,12 @@ static enum err_code check_stored(void *context, double *ret_us, struct err_info
 static enum err_code check_raw(void *context, double *ret_us, struct err_info *err)
 {
     const struct setting *setting = context;
-    int64_t now = clock_wall(clock_system()).value;
     int count = checks_of(setting, STORE_CHECKS);
     struct mono_us began = clock_mono(clock_system());
     for (int i = 0; i < count; i++) {
         uint8_t hash[HASH_SHA256_BYTES];
         token_hash(setting->token, hash);
+        int64_t now = clock_wall(clock_system()).value;
         if (!raw_find(setting->raw, setting->is_session, hash, now)) {
             return ERR_SET(err, ERR_INTERNAL, "the bare look-up finds nothing");
         }

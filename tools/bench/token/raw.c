@@ -13,16 +13,18 @@ enum {
     NUMBER_BYTES = 24
 };
 
-/* As store/session.sql and store/access.sql have them. */
+/* As store/credential.sql has them, without what that does for the wall. */
 static const char *const texts[] = {
-    "SELECT k.workspace_id, k.id, k.name, k.scopes, k.created_by, k.created_at, k.expires_at, "
-    "k.revoked_at, k.last_used_at, w.name FROM api_key k JOIN workspace w ON w.id = k.workspace_id "
+    "SELECT k.workspace_id, k.expires_at, w.name, k.id, k.scopes "
+    "FROM api_key k JOIN workspace w ON w.id = k.workspace_id "
     "WHERE k.hash = $1 AND k.revoked_at = 0 AND k.expires_at > $2",
-    "SELECT s.workspace_id, s.agent_id, s.epoch, s.expires_at, a.stream, a.name, w.name FROM session s "
+    "SELECT s.workspace_id, s.expires_at, w.name, s.agent_id, s.epoch FROM session s "
     "JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id "
     "JOIN workspace w ON w.id = s.workspace_id "
     "WHERE s.token_hash = $1 AND s.expires_at > $2 AND a.state = 2",
 };
+/* How a column is read: i as an integer, t as text, each as it is kept. */
+static const char *const kinds[] = { "iittt", "iitii" };
 static const char *const names[] = { "key", "session" };
 
 struct raw {
@@ -33,7 +35,8 @@ struct raw {
 
 static enum err_code open_sqlite(struct raw *raw, const char *path, struct err_info *err)
 {
-    if (sqlite3_open(path, &raw->db) != SQLITE_OK) {
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+    if (sqlite3_open_v2(path, &raw->db, flags, NULL) != SQLITE_OK) {
         return ERR_SET(err, ERR_UNAVAILABLE, "%s: SQLite cannot open it", path);
     }
     for (int i = 0; i < 2; i++) {
@@ -85,13 +88,18 @@ void raw_close(struct raw *raw)
     }
 }
 
-static bool find_sqlite(sqlite3_stmt *statement, const uint8_t hash[HASH_BYTES], int64_t now_us)
+static bool find_sqlite(
+    sqlite3_stmt *statement, const char *kind, const uint8_t hash[HASH_BYTES], int64_t now_us)
 {
     (void)sqlite3_bind_blob(statement, 1, hash, HASH_BYTES, SQLITE_STATIC);
     (void)sqlite3_bind_int64(statement, 2, now_us);
     bool found = sqlite3_step(statement) == SQLITE_ROW;
-    for (int i = 0; found && i < sqlite3_column_count(statement); i++) {
-        (void)sqlite3_column_text(statement, i);
+    for (int i = 0; found && kind[i] != '\0'; i++) {
+        if (kind[i] == 'i') {
+            (void)sqlite3_column_int64(statement, i);
+        } else {
+            (void)sqlite3_column_text(statement, i);
+        }
     }
     (void)sqlite3_reset(statement);
     return found;
@@ -99,16 +107,16 @@ static bool find_sqlite(sqlite3_stmt *statement, const uint8_t hash[HASH_BYTES],
 
 bool raw_find(struct raw *raw, bool is_session, const uint8_t hash[HASH_BYTES], int64_t now_us)
 {
+    int which = is_session ? 1 : 0;
     if (raw->db != NULL) {
-        return find_sqlite(raw->statements[is_session ? 1 : 0], hash, now_us);
+        return find_sqlite(raw->statements[which], kinds[which], hash, now_us);
     }
     char now[NUMBER_BYTES];
     (void)snprintf(now, sizeof(now), "%lld", (long long)now_us);
     const char *const values[] = { (const char *)hash, now };
     const int lengths[] = { HASH_BYTES, 0 };
     const int formats[] = { 1, 0 };
-    PGresult *result =
-        PQexecPrepared(raw->pg, names[is_session ? 1 : 0], 2, values, lengths, formats, 1);
+    PGresult *result = PQexecPrepared(raw->pg, names[which], 2, values, lengths, formats, 1);
     bool found = PQntuples(result) == 1;
     PQclear(result);
     return found;
