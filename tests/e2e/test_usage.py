@@ -82,6 +82,10 @@ class Usage(UsageCase):
             self.assertEqual([] if cpu is None else [cpu], [row.cpu_us for row in rows])
         self.assertEqual([], self.usage(end=at(first)))  # the day before that
         self.refused(Code.INVALID_ARGUMENT, lambda: self.usage(start=at(first), end=at(first)), "start")
+        longest = now_us - 400 * 24 * HOUR
+        self.assertEqual([11], [row.cpu_us for row in self.usage(start=at(longest), end=at(now_us))])
+        self.refused(Code.INVALID_ARGUMENT, lambda: self.usage(start=at(longest - 1), end=at(now_us)),
+                     "start: at most 400 days before end")
 
     def test_groups_hours_filters_and_pages(self):
         first = int(time.time() * SECOND) // HOUR * HOUR - 3 * HOUR

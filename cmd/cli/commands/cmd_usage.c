@@ -211,7 +211,8 @@ const struct cli_command CMD_USAGE = {
     .description =
         "CPU time, memory and disk over time (1 GiB for an hour is one GIB-H), the greatest memory "
         "of one sandbox and bytes sent and received. Sandboxes that are gone are in it. Readings "
-        "are a minute apart and count where they ended; what is so now shows \"belay sandbox top\".",
+        "are a minute apart and count where they ended; what is so now shows \"belay sandbox top\". "
+        "At most 400 days at once.",
     CLI_LIST(option, OPTIONS),
     CLI_LIST(example, EXAMPLES),
     .run = run,

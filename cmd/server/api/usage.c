@@ -10,6 +10,11 @@ typedef Agentgateway__V1__GetUsageRequest request_type;
 
 #define DEFAULT_RANGE_US (24 * US_PER_HOUR)
 
+/* A year and what a bill looks back beyond it: every reading between is read to add them up. */
+enum {
+    RANGE_DAYS = 400
+};
+
 static Agentgateway__V1__UsageRow *map_sum(
     const struct map_context *context, const struct usage_sum *sum)
 {
@@ -57,6 +62,9 @@ static enum err_code check(
     }
     if (filter->after_us >= filter->until_us) {
         return ERR_SET(err, ERR_INVALID, "start: must be before end");
+    }
+    if (filter->until_us - filter->after_us > RANGE_DAYS * US_PER_DAY) {
+        return ERR_SET(err, ERR_INVALID, "start: at most %d days before end", RANGE_DAYS);
     }
     return ERR_OK;
 }

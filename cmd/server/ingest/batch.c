@@ -64,19 +64,14 @@ static enum err_code add_telemetry(
     return ERR_OK;
 }
 
-/* A row of usage; what cannot be one is an event that says why. */
-static enum err_code add_usage(
-    struct write *write,
+/* What could not become a row of usage is an event that says why. */
+static enum err_code add_refusal(
     struct events *events,
     const struct record *record,
     const Agentgateway__V1__AgentEvent *event,
+    const char *refusal,
     struct err_info *err)
 {
-    const char *refusal = NULL;
-    TRY(usage_write(write->work, record, event, &refusal, err));
-    if (refusal == NULL) {
-        return ERR_OK;
-    }
     const struct event_record row = {
         .agent_id = record->source.agent_id,
         .time_us = event->time_us,
@@ -165,28 +160,50 @@ static void groups_deinit(struct groups *groups)
     mem_free(groups->agent_ids);
 }
 
-static enum err_code add_events(
-    struct write *write, struct events *events, const struct record *record, struct err_info *err)
+static void add_usages(struct usages *usages, const struct record *record)
 {
     for (size_t i = 0; i < record->events->n_events; i++) {
         const Agentgateway__V1__AgentEvent *event = record->events->events[i];
         if (usage_is_in(event)) {
-            TRY(add_usage(write, events, record, event, err));
-        } else {
+            usages_add(usages, record, event);
+        }
+    }
+}
+
+/* usages: written, and in the same order. */
+static enum err_code add_events(
+    struct events *events, struct usages *usages, const struct record *record, struct err_info *err)
+{
+    for (size_t i = 0; i < record->events->n_events; i++) {
+        const Agentgateway__V1__AgentEvent *event = record->events->events[i];
+        if (!usage_is_in(event)) {
             TRY(events_add(events, record, event, err));
+            continue;
+        }
+        const char *refusal = usages_next_refusal(usages);
+        if (refusal != NULL) {
+            TRY(add_refusal(events, record, event, refusal, err));
         }
     }
     return ERR_OK;
 }
 
+/* Usage first, all of it at once: its refusals are events, in their places among the others. */
 static enum err_code write_events_of(
     struct write *write, int64_t workspace_id, struct err_info *err)
 {
     AUTO_EVENTS struct events *events = events_create(write->work->conn, workspace_id);
+    AUTO_USAGES struct usages *usages = usages_create(write->work->conn, workspace_id);
     TRY(store_event_lock(write->work->conn, workspace_id, err));
     for (size_t i = 0; i < write->event_count; i++) {
         if (write->event_records[i]->source.workspace_id == workspace_id) {
-            TRY(add_events(write, events, write->event_records[i], err));
+            add_usages(usages, write->event_records[i]);
+        }
+    }
+    TRY(usages_write(usages, err));
+    for (size_t i = 0; i < write->event_count; i++) {
+        if (write->event_records[i]->source.workspace_id == workspace_id) {
+            TRY(add_events(events, usages, write->event_records[i], err));
         }
     }
     work_wake(write->work, HUB_EVENTS, workspace_id);

@@ -10,8 +10,41 @@ bool usage_is_in(const Agentgateway__V1__AgentEvent *event)
 }
 
 enum {
-    ACCOUNT_BYTES = 64 * 1024 /* of one row's account, freed with it: a batch has very many rows */
+    FIRST_LINES = 64,
+    PORTION_ROWS = 4096,
+    ACCOUNTS_BYTES = 4 * 1024 * 1024 /* of a portion: owners of a kilobyte each */
 };
+
+struct line {
+    const struct record *record;
+    const message_type *usage; /* NULL: refused */
+    const char *refusal;
+};
+
+struct usages {
+    struct sql_conn *conn;
+    int64_t workspace_id;
+    struct line *lines;
+    size_t count;
+    size_t room;
+    size_t told; /* of which the refusal was asked */
+};
+
+struct usages *usages_create(struct sql_conn *conn, int64_t workspace_id)
+{
+    struct usages *usages = mem_alloc(sizeof(*usages));
+    usages->conn = conn;
+    usages->workspace_id = workspace_id;
+    return usages;
+}
+
+void usages_destroy(struct usages *usages)
+{
+    if (usages != NULL) {
+        mem_free(usages->lines);
+        mem_free(usages);
+    }
+}
 
 #define TOO_LARGE(field) "usage." field ": at most 9223372036854775807"
 
@@ -47,20 +80,42 @@ static int64_t cut(int64_t time_us, int64_t least, int64_t most)
     return time_us < least ? least : time_us;
 }
 
-static enum err_code add(
-    struct work *work,
-    const struct record *record,
-    const message_type *usage,
-    const struct usage_account *account,
-    struct err_info *err)
+/* What is wrong with it as it stands; NULL: nothing. */
+static const char *find_refusal(const Agentgateway__V1__AgentEvent *event)
 {
-    int64_t until_us = cut(usage->until_us, account->created_at, record->received_at);
-    const struct usage_record row = {
-        .workspace_id = record->source.workspace_id,
+    if (event->usage == NULL) {
+        return "usage: an event of the kind " USAGE_KIND " needs it";
+    }
+    if (!str_equal(str_of(event->kind), STR(USAGE_KIND))) {
+        return "usage: only in an event of the kind " USAGE_KIND;
+    }
+    return find_too_large(event->usage);
+}
+
+void usages_add(
+    struct usages *usages, const struct record *record, const Agentgateway__V1__AgentEvent *event)
+{
+    if (usages->count == usages->room) {
+        usages->room = usages->room == 0 ? FIRST_LINES : usages->room * 2;
+        usages->lines = mem_realloc(usages->lines, usages->room * sizeof(*usages->lines));
+    }
+    const char *refusal = find_refusal(event);
+    usages->lines[usages->count++] = (struct line){
+        .record = record,
+        .usage = refusal == NULL ? event->usage : NULL,
+        .refusal = refusal,
+    };
+}
+
+static struct usage_record row_of(const struct line *line, const struct usage_account *account)
+{
+    const message_type *usage = line->usage;
+    int64_t until_us = cut(usage->until_us, account->created_at, line->record->received_at);
+    return (struct usage_record){
         .sandbox_id = usage->sandbox_id,
         .boot_id = usage->boot_id,
         .sequence = (int64_t)usage->sequence,
-        .agent_id = record->source.agent_id,
+        .agent_id = line->record->source.agent_id,
         .owner = account->owner,
         .from_us = cut(usage->from_us, account->created_at, until_us),
         .until_us = until_us,
@@ -75,39 +130,69 @@ static enum err_code add(
         .processes_peak = usage->processes_peak,
         .is_final = usage->is_final,
     };
-    return store_usage_add(work->conn, &row, err);
 }
 
-enum err_code usage_write(
-    struct work *work,
-    const struct record *record,
-    const Agentgateway__V1__AgentEvent *event,
-    const char **ret_refusal,
-    struct err_info *err)
+/* Lines that may become rows, and what is asked for them and made of them, side by side. */
+struct portion {
+    size_t count;
+    size_t room;
+    struct line **lines;
+    struct usage_account *accounts;
+    struct usage_record *rows;
+};
+
+/* From the line at `from`; returns where the next portion begins. */
+static size_t gather(const struct usages *usages, size_t from, struct portion *portion)
 {
-    const message_type *usage = event->usage;
-    struct usage_account account;
-    *ret_refusal = NULL;
-    if (usage == NULL) {
-        *ret_refusal = "usage: an event of the kind " USAGE_KIND " needs it";
+    size_t at = from;
+    for (portion->count = 0; at < usages->count && portion->count < portion->room; at++) {
+        struct line *line = &usages->lines[at];
+        if (line->refusal == NULL) {
+            portion->accounts[portion->count] = (struct usage_account){
+                .sandbox_id = line->usage->sandbox_id,
+                .agent_id = line->record->source.agent_id,
+            };
+            portion->lines[portion->count++] = line;
+        }
+    }
+    return at;
+}
+
+static enum err_code write_portion(
+    struct usages *usages, struct portion *portion, struct err_info *err)
+{
+    AUTO_ARENA struct arena *arena = arena_create(ACCOUNTS_BYTES);
+    size_t count = 0;
+    TRY(store_usage_accounts(
+        usages->conn, usages->workspace_id, portion->accounts, portion->count, arena, err));
+    for (size_t i = 0; i < portion->count; i++) {
+        if (portion->accounts[i].owner == NULL) {
+            portion->lines[i]->refusal = "usage.sandbox_id: no sandbox of this agent";
+        } else {
+            portion->rows[count++] = row_of(portion->lines[i], &portion->accounts[i]);
+        }
+    }
+    return store_usage_add_all(usages->conn, usages->workspace_id, portion->rows, count, err);
+}
+
+enum err_code usages_write(struct usages *usages, struct err_info *err)
+{
+    if (usages->count == 0) {
         return ERR_OK;
     }
-    if (!str_equal(str_of(event->kind), STR(USAGE_KIND))) {
-        *ret_refusal = "usage: only in an event of the kind " USAGE_KIND;
-        return ERR_OK;
+    size_t room = usages->count < PORTION_ROWS ? usages->count : PORTION_ROWS;
+    AUTO_FREE struct line **lines = mem_alloc_array(room, sizeof(*lines));
+    AUTO_FREE struct usage_account *accounts = mem_alloc_array(room, sizeof(*accounts));
+    AUTO_FREE struct usage_record *rows = mem_alloc_array(room, sizeof(*rows));
+    struct portion portion = { 0, room, lines, accounts, rows };
+    for (size_t at = 0; at < usages->count;) {
+        at = gather(usages, at, &portion);
+        TRY(write_portion(usages, &portion, err));
     }
-    *ret_refusal = find_too_large(usage);
-    if (*ret_refusal != NULL) {
-        return ERR_OK;
-    }
-    AUTO_ARENA struct arena *arena = arena_create(ACCOUNT_BYTES);
-    const struct usage_account_filter filter = { usage->sandbox_id, record->source.agent_id };
-    enum err_code code = store_usage_account_get(
-        work->conn, record->source.workspace_id, &filter, arena, &account, err);
-    if (code == ERR_NOT_FOUND) {
-        *ret_refusal = "usage.sandbox_id: no sandbox of this agent";
-        return ERR_OK;
-    }
-    TRY(code);
-    return add(work, record, usage, &account, err);
+    return ERR_OK;
+}
+
+const char *usages_next_refusal(struct usages *usages)
+{
+    return usages->lines[usages->told++].refusal;
 }

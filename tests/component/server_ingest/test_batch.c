@@ -115,6 +115,178 @@ static void test_a_repeat_changes_nothing_and_is_acknowledged(void **state)
     bench_deinit(&bench);
 }
 
+enum {
+    EVENTS_OF_TEST = 8
+};
+
+/* What an agent sends of one sandbox; a kind of "sandbox.usage" with it, another one without. */
+struct told {
+    const char *kind;
+    const char *sandbox_id;
+    uint64_t sequence;
+    uint64_t cpu_us;
+};
+
+static struct record *make_told(struct bench *bench, const struct told *told, size_t count)
+{
+    AUTO_BUF struct buf payload = BUF_INIT(65536);
+    struct err_info err = ERR_INFO_INIT;
+    struct record *record = NULL;
+    Agentgateway__V1__AgentEvent events[EVENTS_OF_TEST];
+    Agentgateway__V1__SandboxUsage usages[EVENTS_OF_TEST];
+    Agentgateway__V1__AgentEvent *list[EVENTS_OF_TEST];
+    Agentgateway__V1__EventBatch batch = AGENTGATEWAY__V1__EVENT_BATCH__INIT;
+    for (size_t i = 0; i < count; i++) {
+        agentgateway__v1__agent_event__init(&events[i]);
+        agentgateway__v1__sandbox_usage__init(&usages[i]);
+        events[i].kind = CONST_CAST(char *, told[i].kind);
+        if (told[i].sandbox_id != NULL) {
+            usages[i].sandbox_id = CONST_CAST(char *, told[i].sandbox_id);
+            usages[i].boot_id = CONST_CAST(char *, "boot");
+            usages[i].sequence = told[i].sequence;
+            usages[i].cpu_us = told[i].cpu_us;
+            usages[i].from_us = 5;
+            usages[i].until_us = PLACE_NOW.value + US_PER_DAY;
+            events[i].usage = &usages[i];
+        }
+        list[i] = &events[i];
+    }
+    batch.n_events = count;
+    batch.events = list;
+    wire_pack(&batch.base, &payload);
+    const struct record_source source = { WORKSPACE_DEFAULT, bench->agent, bench->epoch };
+    const struct record_upload upload = {
+        .payload = buf_view(&payload),
+        .format = AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_EVENT_BATCH,
+        .is_event_stream = true,
+    };
+    assert_ok_err(err, record_create(bench->schema, &source, &upload, PLACE_NOW, &record, &err));
+    assert_null(record->why_opaque);
+    return record;
+}
+
+static void write_told(struct bench *bench, const struct told *told, size_t count)
+{
+    struct batch_result result;
+    struct record *record = make_told(bench, told, count);
+    place_begin(bench->place, SQL_ALL_WORKSPACES);
+    assert_ok(write_in(bench, &record, 1, &result));
+    place_commit(bench->place);
+    record_destroy(record);
+    assert_ok(result.code);
+}
+
+static const struct sql_statement USAGE_ROWS = {
+    "usage_rows_of_test",
+    "SELECT sandbox_id, sequence, cpu_us, from_us, until_us, owner FROM sandbox_usage ORDER BY 2",
+    "SELECT sandbox_id, sequence, cpu_us, from_us, until_us, owner FROM sandbox_usage ORDER BY 2",
+};
+static const struct sql_statement EVENT_ROWS = {
+    "event_rows_of_test",
+    "SELECT kind, device FROM event ORDER BY id",
+    "SELECT kind, device FROM event ORDER BY id",
+};
+
+/* The rows are those of `count` numbers: the sequence, and what it cost. */
+static void check_usage(struct bench *bench, const int64_t (*expected)[2], size_t count)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_rows *rows = NULL;
+    place_begin(bench->place, SQL_ALL_WORKSPACES);
+    assert_ok_err(err, sql_query(bench->place->conn, &USAGE_ROWS, SQL_NO_ARGS, &rows, &err));
+    for (size_t i = 0; i < count; i++) {
+        assert_ok(sql_rows_next(rows, &err));
+        assert_true(str_equal(sql_text(rows, 0), STR("sbx_mine")));
+        assert_int_equal(sql_int(rows, 1), expected[i][0]);
+        assert_int_equal(sql_int(rows, 2), expected[i][1]);
+        assert_int_equal(sql_int(rows, 3), PLACE_NOW.value - US_PER_HOUR); /* the sandbox's life */
+        assert_int_equal(sql_int(rows, 4), PLACE_NOW.value);               /* our clock */
+        assert_true(str_equal(sql_text(rows, 5), STR("user:a")));
+    }
+    assert_code(ERR_NOT_FOUND, sql_rows_next(rows, &err));
+    sql_rows_close(rows);
+    place_commit(bench->place);
+}
+
+static void check_events(struct bench *bench, const char *const (*expected)[2], size_t count)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_rows *rows = NULL;
+    place_begin(bench->place, SQL_ALL_WORKSPACES);
+    assert_ok_err(err, sql_query(bench->place->conn, &EVENT_ROWS, SQL_NO_ARGS, &rows, &err));
+    for (size_t i = 0; i < count; i++) {
+        assert_ok(sql_rows_next(rows, &err));
+        assert_true(str_equal(sql_text(rows, 0), str_of(expected[i][0])));
+        assert_true(str_equal(sql_text(rows, 1), str_of(expected[i][1])));
+    }
+    assert_code(ERR_NOT_FOUND, sql_rows_next(rows, &err));
+    sql_rows_close(rows);
+    place_commit(bench->place);
+}
+
+static void add_account(struct bench *bench, const char *sandbox_id, int64_t agent_id)
+{
+    AUTO_FREE char *text = mem_printf(
+        "INSERT INTO sandbox_account (workspace_id, sandbox_id, name, agent_id, owner, labels, "
+        "created_at) VALUES (1, '%s', 'n', %lld, 'user:a', '{}', %lld)",
+        sandbox_id,
+        (long long)agent_id,
+        (long long)(PLACE_NOW.value - US_PER_HOUR));
+    place_script(bench->place, text);
+}
+
+/* Whatever stands in one batch: each reading once, the first of two alike, none of a sandbox that
+ * is not the agent's, and the refusals as events in their places. */
+static void test_usage_is_stored_once_and_refused_in_its_place(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    add_account(&bench, "sbx_mine", bench.agent);
+    add_account(&bench, "sbx_theirs", place_add_agent(bench.place, WORKSPACE_DEFAULT, "other", 2));
+    static const struct told told[EVENTS_OF_TEST] = {
+        { "first", NULL, 0, 0 },
+        { "sandbox.usage", "sbx_mine", 1, 10 },
+        { "sandbox.usage", "sbx_theirs", 1, 10 },
+        { "middle", NULL, 0, 0 },
+        { "sandbox.usage", "sbx_mine", 1, 99 },
+        { "sandbox.usage", "sbx_none", 1, 10 },
+        { "sandbox.usage", "sbx_mine", 2, UINT64_C(1) << 63 },
+        { "sandbox.usage", "sbx_mine", 3, 30 },
+    };
+    static const char *const events[][2] = {
+        { "first", "" },
+        { "sandbox.usage_refused", "sbx_theirs" },
+        { "middle", "" },
+        { "sandbox.usage_refused", "sbx_none" },
+        { "sandbox.usage_refused", "sbx_mine" },
+    };
+    static const int64_t rows[][2] = { { 1, 10 }, { 3, 30 } };
+    write_told(&bench, told, ARRAY_LENGTH(told));
+    check_usage(&bench, rows, ARRAY_LENGTH(rows));
+    check_events(&bench, events, ARRAY_LENGTH(events));
+    bench_deinit(&bench);
+}
+
+/* What came before stays as it is, in a batch of many and of one. */
+static void test_usage_that_comes_again_changes_nothing(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    add_account(&bench, "sbx_mine", bench.agent);
+    static const struct told one[] = { { "sandbox.usage", "sbx_mine", 1, 10 } };
+    static const struct told again[] = { { "sandbox.usage", "sbx_mine", 1, 11 } };
+    static const struct told more[] = { { "sandbox.usage", "sbx_mine", 2, 20 },
+                                        { "sandbox.usage", "sbx_mine", 1, 12 } };
+    static const int64_t rows[][2] = { { 1, 10 }, { 2, 20 } };
+    write_told(&bench, one, 1);
+    write_told(&bench, again, 1);
+    check_usage(&bench, rows, 1);
+    write_told(&bench, more, 2);
+    check_usage(&bench, rows, 2);
+    check_events(&bench, NULL, 0);
+    bench_deinit(&bench);
+}
+
 static void test_unsequenced_records_are_always_stored(void **state)
 {
     struct bench bench;
@@ -440,6 +612,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         PLACE_BOTH(test_a_repeat_changes_nothing_and_is_acknowledged),
         PLACE_BOTH(test_unsequenced_records_are_always_stored),
+        PLACE_BOTH(test_usage_is_stored_once_and_refused_in_its_place),
+        PLACE_BOTH(test_usage_that_comes_again_changes_nothing),
         PLACE_BOTH(test_an_older_session_is_fenced),
         PLACE_BOTH(test_rows_and_mark_go_together),
         PLACE_BOTH(test_many_agents_in_one_batch),

@@ -53,39 +53,108 @@ enum err_code store_usage_account_add(
         err);
 }
 
-enum err_code store_usage_account_get(
+static enum err_code account_get(
     struct sql_conn *conn,
     int64_t workspace_id,
-    const struct usage_account_filter *filter,
+    struct usage_account *account,
     struct arena *arena,
-    struct usage_account *ret_account,
     struct err_info *err)
 {
-    return store_select_one(
+    enum err_code code = store_select_one(
         STORE_ASK(
             conn,
             &SQL_USAGE_ACCOUNT,
             SQL_ARGS(
-                SQL_INT(workspace_id), SQL_TEXT(filter->sandbox_id), SQL_INT(filter->agent_id))),
+                SQL_INT(workspace_id), SQL_TEXT(account->sandbox_id), SQL_INT(account->agent_id))),
         &type,
         arena,
-        ret_account,
+        account,
         err);
+    return code == ERR_NOT_FOUND ? ERR_OK : code;
 }
 
-enum err_code store_usage_add(
-    struct sql_conn *conn, const struct usage_record *record, struct err_info *err)
+static enum err_code read_accounts(
+    struct sql_rows *rows,
+    struct usage_account *accounts,
+    size_t count,
+    struct arena *arena,
+    struct err_info *err)
+{
+    enum err_code code = sql_rows_next(rows, err);
+    for (; code == ERR_OK; code = sql_rows_next(rows, err)) {
+        uint64_t place = (uint64_t)sql_int(rows, 0) - 1;
+        if (place >= count) {
+            return ERR_SET(err, ERR_INTERNAL, "usage_accounts: an answer to no question");
+        }
+        accounts[place].owner = arena_str_dup(arena, sql_text(rows, 1));
+        accounts[place].created_at = sql_int(rows, 2);
+        if (accounts[place].owner == NULL) {
+            return ERR_SET(err, ERR_LIMIT, "the owners of too many sandboxes at once");
+        }
+    }
+    return code == ERR_NOT_FOUND ? ERR_OK : code;
+}
+
+static enum err_code accounts_postgres(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct usage_account *accounts,
+    size_t count,
+    struct arena *arena,
+    struct err_info *err)
+{
+    AUTO_FREE struct str_view *sandboxes = mem_alloc_array(count, sizeof(*sandboxes));
+    AUTO_FREE int64_t *agents = mem_alloc_array(count, sizeof(*agents));
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    for (size_t i = 0; i < count; i++) {
+        sandboxes[i] = str_of(accounts[i].sandbox_id);
+        agents[i] = accounts[i].agent_id;
+    }
+    TRY(sql_query(
+        conn,
+        &SQL_USAGE_ACCOUNTS,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_TEXTS(sandboxes, count), SQL_INTS(agents, count)),
+        &rows,
+        err));
+    return read_accounts(rows, accounts, count, arena, err);
+}
+
+enum err_code store_usage_accounts(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    struct usage_account *accounts,
+    size_t count,
+    struct arena *arena,
+    struct err_info *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        accounts[i].owner = NULL;
+    }
+    if (count > 1 && sql_engine_of(conn) == SQL_POSTGRES) {
+        return accounts_postgres(conn, workspace_id, accounts, count, arena, err);
+    }
+    for (size_t i = 0; i < count; i++) {
+        TRY(account_get(conn, workspace_id, &accounts[i], arena, err));
+    }
+    return ERR_OK;
+}
+
+static enum err_code add_one(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct usage_record *record,
+    struct err_info *err)
 {
     return sql_exec(
         conn,
         &SQL_USAGE_PUT,
         SQL_ARGS(
-            SQL_INT(record->workspace_id),
+            SQL_INT(workspace_id),
             SQL_TEXT(record->sandbox_id),
             SQL_TEXT(record->boot_id),
+            SQL_TEXT(record->owner),
             SQL_INT(record->sequence),
             SQL_INT(record->agent_id),
-            SQL_TEXT(record->owner),
             SQL_INT(record->from_us),
             SQL_INT(record->until_us),
             SQL_INT(record->cpu_us),
@@ -100,6 +169,73 @@ enum err_code store_usage_add(
             SQL_INT(record->is_final ? 1 : 0)),
         NULL,
         err);
+}
+
+/* The columns of a record, in the order of the statements. */
+enum {
+    TEXT_COLUMNS = 3,
+    INT_COLUMNS = 14,
+    ALL_COLUMNS = 1 + TEXT_COLUMNS + INT_COLUMNS
+};
+
+/* count: of records, which is from one column to the next. */
+static void spread(
+    const struct usage_record *record, struct str_view *texts, int64_t *ints, size_t count)
+{
+    const char *const text_fields[TEXT_COLUMNS] = { record->sandbox_id,
+                                                    record->boot_id,
+                                                    record->owner };
+    const int64_t int_fields[INT_COLUMNS] = {
+        record->sequence,          record->agent_id,         record->from_us,
+        record->until_us,          record->cpu_us,           record->memory_byte_seconds,
+        record->memory_peak_bytes, record->read_bytes,       record->written_bytes,
+        record->sent_bytes,        record->received_bytes,   record->disk_bytes,
+        record->processes_peak,    record->is_final ? 1 : 0,
+    };
+    for (size_t i = 0; i < TEXT_COLUMNS; i++) {
+        texts[i * count] = str_of(text_fields[i]);
+    }
+    for (size_t i = 0; i < INT_COLUMNS; i++) {
+        ints[i * count] = int_fields[i];
+    }
+}
+
+static enum err_code add_all_postgres(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct usage_record *records,
+    size_t count,
+    struct err_info *err)
+{
+    AUTO_FREE struct str_view *texts = mem_alloc_array(count * TEXT_COLUMNS, sizeof(*texts));
+    AUTO_FREE int64_t *ints = mem_alloc_array(count * INT_COLUMNS, sizeof(*ints));
+    struct sql_value args[ALL_COLUMNS] = { SQL_INT(workspace_id) };
+    for (size_t i = 0; i < count; i++) {
+        spread(&records[i], texts + i, ints + i, count);
+    }
+    for (size_t i = 0; i < TEXT_COLUMNS; i++) {
+        args[1 + i] = SQL_TEXTS(texts + i * count, count);
+    }
+    for (size_t i = 0; i < INT_COLUMNS; i++) {
+        args[1 + TEXT_COLUMNS + i] = SQL_INTS(ints + i * count, count);
+    }
+    return sql_exec(conn, &SQL_USAGE_PUT_ALL, args, ALL_COLUMNS, NULL, err);
+}
+
+enum err_code store_usage_add_all(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct usage_record *records,
+    size_t count,
+    struct err_info *err)
+{
+    if (count > 1 && sql_engine_of(conn) == SQL_POSTGRES) {
+        return add_all_postgres(conn, workspace_id, records, count, err);
+    }
+    for (size_t i = 0; i < count; i++) {
+        TRY(add_one(conn, workspace_id, &records[i], err));
+    }
+    return ERR_OK;
 }
 
 struct place_in_report {

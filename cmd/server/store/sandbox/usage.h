@@ -7,13 +7,7 @@
 
 #include "cmd/server/store/sandbox/sandbox.h"
 
-struct usage_account {
-    const char *owner;
-    int64_t created_at;
-};
-
 struct usage_record {
-    int64_t workspace_id;
     const char *sandbox_id;
     const char *boot_id;
     int64_t sequence;
@@ -37,23 +31,33 @@ struct usage_record {
 enum err_code store_usage_account_add(
     struct sql_conn *conn, const struct sandbox_record *record, struct err_info *err) MUST_CHECK;
 
-struct usage_account_filter {
+/* Whose a sandbox is or was: asked for with the first two, answered with the others. */
+struct usage_account {
     const char *sandbox_id;
-    int64_t agent_id; /* whose sandbox it must be */
+    int64_t agent_id;  /* whose sandbox it must be */
+    const char *owner; /* NULL: that agent never had such a sandbox */
+    int64_t created_at;
 };
 
-/* ERR_NOT_FOUND with no text. */
-enum err_code store_usage_account_get(
+/* Answers all of them; on PostgreSQL with one statement. ERR_LIMIT: the arena is full. */
+enum err_code store_usage_accounts(
     struct sql_conn *conn,
     int64_t workspace_id,
-    const struct usage_account_filter *filter,
+    struct usage_account *accounts,
+    size_t count,
     struct arena *arena,
-    struct usage_account *ret_account,
     struct err_info *err) MUST_CHECK;
 
-/* A row that stands already (workspace, sandbox, boot id, sequence) stays as it is. */
-enum err_code store_usage_add(
-    struct sql_conn *conn, const struct usage_record *record, struct err_info *err) MUST_CHECK;
+/*
+ * A row that stands already (workspace, sandbox, boot id, sequence) stays as it is; of two in
+ * records the first one counts. On PostgreSQL one statement.
+ */
+enum err_code store_usage_add_all(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct usage_record *records,
+    size_t count,
+    struct err_info *err) MUST_CHECK;
 
 enum usage_group { /* as the contract numbers them */
     USAGE_BY_SANDBOX = 1,

@@ -6,11 +6,34 @@ INSERT INTO sandbox_account (workspace_id, sandbox_id, name, agent_id, owner, la
 -- $1 workspace, $2 sandbox, $3 agent
 SELECT owner, created_at FROM sandbox_account WHERE workspace_id = $1 AND sandbox_id = $2 AND agent_id = $3
 
+-- name: usage_accounts [postgres]
+-- $1 workspace, arrays: $2 sandboxes, $3 agents; place of each that is there, from 1
+SELECT i.place, a.owner, a.created_at
+FROM unnest(CAST($2 AS text[]), CAST($3 AS bigint[])) WITH ORDINALITY AS i (sandbox_id, agent_id, place)
+JOIN sandbox_account a ON a.workspace_id = CAST($1 AS bigint) AND a.sandbox_id = i.sandbox_id AND a.agent_id = i.agent_id
+
 -- name: usage_put
--- $1 workspace, $2 sandbox, $3 boot, $4 sequence, $5 agent, $6 owner, $7 from, $8 until, $9 cpu, $10 memory integral, $11 memory peak, $12 read, $13 written, $14 sent, $15 received, $16 disk, $17 processes, $18 final
-INSERT INTO sandbox_usage (workspace_id, sandbox_id, boot_id, sequence, agent_id, owner, from_us, until_us, cpu_us, memory_byte_seconds,
-                           memory_peak_bytes, read_bytes, written_bytes, sent_bytes, received_bytes, disk_bytes, processes_peak, is_final)
+-- $1 workspace, $2 sandbox, $3 boot, $4 owner, $5 sequence, $6 agent, $7 from, $8 until, $9 cpu, $10 memory integral, $11 memory peak, $12 read, $13 written, $14 sent, $15 received, $16 disk, $17 processes, $18 final
+INSERT INTO sandbox_usage (workspace_id, sandbox_id, boot_id, owner, sequence, agent_id, from_us, until_us, cpu_us, memory_byte_seconds, memory_peak_bytes,
+                           read_bytes, written_bytes, sent_bytes, received_bytes, disk_bytes, processes_peak, is_final)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+ON CONFLICT DO NOTHING
+
+-- name: usage_put_all [postgres]
+-- As usage_put, arrays but for the workspace, in their order
+INSERT INTO sandbox_usage (workspace_id, sandbox_id, boot_id, owner, sequence, agent_id, from_us, until_us, cpu_us, memory_byte_seconds, memory_peak_bytes,
+                           read_bytes, written_bytes, sent_bytes, received_bytes, disk_bytes, processes_peak, is_final)
+SELECT CAST($1 AS bigint), u.sandbox_id, u.boot_id, u.owner, u.sequence, u.agent_id, u.from_us, u.until_us, u.cpu_us,
+       u.memory_byte_seconds, u.memory_peak_bytes, u.read_bytes, u.written_bytes, u.sent_bytes, u.received_bytes, u.disk_bytes,
+       u.processes_peak, u.is_final
+FROM unnest(CAST($2 AS text[]), CAST($3 AS text[]), CAST($4 AS text[]), CAST($5 AS bigint[]), CAST($6 AS bigint[]),
+            CAST($7 AS bigint[]), CAST($8 AS bigint[]), CAST($9 AS bigint[]), CAST($10 AS bigint[]), CAST($11 AS bigint[]),
+            CAST($12 AS bigint[]), CAST($13 AS bigint[]), CAST($14 AS bigint[]), CAST($15 AS bigint[]), CAST($16 AS bigint[]),
+            CAST($17 AS bigint[]), CAST($18 AS bigint[]))
+  WITH ORDINALITY AS u (sandbox_id, boot_id, owner, sequence, agent_id, from_us, until_us, cpu_us, memory_byte_seconds,
+                        memory_peak_bytes, read_bytes, written_bytes, sent_bytes, received_bytes, disk_bytes, processes_peak,
+                        is_final, place)
+ORDER BY u.place
 ON CONFLICT DO NOTHING
 
 -- name: usage_report [postgres]
