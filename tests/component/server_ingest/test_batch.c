@@ -80,26 +80,6 @@ static int64_t write_one(struct bench *bench, uint64_t sequence)
     return result.acked_sequence;
 }
 
-static const struct sql_statement SAMPLES = { "samples_of_test",
-                                              "SELECT COUNT(*) FROM sample",
-                                              "SELECT COUNT(*) FROM sample" };
-static const struct sql_statement UPLOADS = { "uploads_of_test",
-                                              "SELECT COUNT(*) FROM upload",
-                                              "SELECT COUNT(*) FROM upload" };
-
-static int64_t count_of(struct bench *bench, const struct sql_statement *statement)
-{
-    struct err_info err = ERR_INFO_INIT;
-    struct sql_rows *rows = NULL;
-    place_begin(bench->place, SQL_ALL_WORKSPACES);
-    assert_ok_err(err, sql_query(bench->place->conn, statement, SQL_NO_ARGS, &rows, &err));
-    assert_ok_err(err, sql_rows_next(rows, &err));
-    int64_t count = sql_int(rows, 0);
-    sql_rows_close(rows);
-    place_commit(bench->place);
-    return count;
-}
-
 static void test_a_repeat_changes_nothing_and_is_acknowledged(void **state)
 {
     struct bench bench;
@@ -108,10 +88,10 @@ static void test_a_repeat_changes_nothing_and_is_acknowledged(void **state)
     assert_int_equal(write_one(&bench, 2), 2);
     assert_int_equal(write_one(&bench, 2), 2);
     assert_int_equal(write_one(&bench, 1), 2); /* backwards */
-    assert_int_equal(count_of(&bench, &SAMPLES), 2);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 2);
     assert_int_equal(write_one(&bench, 9), 9); /* a gap: what is between was dropped over there */
     assert_int_equal(write_one(&bench, 5), 9);
-    assert_int_equal(count_of(&bench, &SAMPLES), 3);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 3);
     bench_deinit(&bench);
 }
 
@@ -305,7 +285,7 @@ static void test_unsequenced_records_are_always_stored(void **state)
         assert_int_equal(result.acked_sequence, 4); /* the mark stays */
     }
     record_destroy(record);
-    assert_int_equal(count_of(&bench, &UPLOADS), 2);
+    assert_int_equal(place_count(bench.place, &PLACE_UPLOADS), 2);
     bench_deinit(&bench);
 }
 
@@ -330,7 +310,7 @@ static void test_an_older_session_is_fenced(void **state)
     assert_int_equal(results[1].code, ERR_OK);
     assert_int_equal(results[2].code, ERR_UNAUTHENTICATED);
     assert_int_equal(results[2].acked_sequence, 1);
-    assert_int_equal(count_of(&bench, &SAMPLES), 1);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 1);
     for (size_t i = 0; i < 3; i++) {
         record_destroy(records[i]);
     }
@@ -346,7 +326,7 @@ static void test_rows_and_mark_go_together(void **state)
     place_begin(bench.place, SQL_ALL_WORKSPACES);
     assert_ok(write_in(&bench, &record, 1, &result));
     sql_rollback(bench.place->conn);
-    assert_int_equal(count_of(&bench, &SAMPLES), 0);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 0);
     /* The series it made are gone with it: the writer forgets them. */
     series_cache_clear(bench.memory.cache);
     place_begin(bench.place, SQL_ALL_WORKSPACES);
@@ -354,7 +334,7 @@ static void test_rows_and_mark_go_together(void **state)
     place_commit(bench.place);
     record_destroy(record);
     assert_int_equal(result.acked_sequence, 1);
-    assert_int_equal(count_of(&bench, &SAMPLES), 1);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 1);
     bench_deinit(&bench);
 }
 
@@ -380,7 +360,7 @@ static void test_many_agents_in_one_batch(void **state)
     assert_int_equal(results[0].acked_sequence, 1);
     assert_int_equal(results[1].acked_sequence, 2);
     assert_int_equal(results[3].acked_sequence, 8);
-    assert_int_equal(count_of(&bench, &SAMPLES), 4);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 4);
     struct err_info err = ERR_INFO_INIT;
     struct agent_marks marks;
     place_begin(bench.place, SQL_ALL_WORKSPACES);
@@ -445,7 +425,7 @@ static void test_a_copy_is_stored_once_with_its_record(void **state)
     bench_init(&bench, state);
     struct record *copy = make_copy(&bench, "m", 9);
     assert_int_equal(write_all_of(&bench, &copy, 1), 0);
-    assert_int_equal(count_of(&bench, &SAMPLES), 1);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 1);
     expect_latest(&bench, "m", PLACE_NOW.value + 9);
     series_cache_clear(
         bench.memory.cache); /* as after a restart: the series is found, not made again */
@@ -453,15 +433,15 @@ static void test_a_copy_is_stored_once_with_its_record(void **state)
         assert_int_equal(write_one(&bench, sequence), (int64_t)sequence);
     }
     expect_latest(&bench, "m", PLACE_NOW.value + 9);
-    assert_int_equal(count_of(&bench, &SAMPLES), 9);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 9);
     assert_int_equal(write_one(&bench, 9), 9);
-    assert_int_equal(count_of(&bench, &SAMPLES), 9);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 9);
     /* in one transaction with its record, before and after it, and again when the record is old */
     struct record *together[] = { make_copy(&bench, "m", 10),
                                   make_record(&bench, "m", 10),
                                   make_copy(&bench, "m", 10) };
     assert_int_equal(write_all_of(&bench, together, 3), 10);
-    assert_int_equal(count_of(&bench, &SAMPLES), 10);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 10);
     bench_deinit(&bench);
 }
 
@@ -480,13 +460,13 @@ static void test_a_copy_meets_its_record_in_every_partition(void **state)
     assert_true(all);
     place_commit(bench.place);
     assert_int_equal(write_one(&bench, 1), 1);
-    assert_int_equal(count_of(&bench, &SAMPLES), 1);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 1);
     /* tomorrow has a partition of its own */
     uint64_t tomorrow = (uint64_t)US_PER_DAY;
     copy = make_copy(&bench, "m", tomorrow);
     assert_int_equal(write_all_of(&bench, &copy, 1), 1);
     assert_int_equal(write_one(&bench, tomorrow), (int64_t)tomorrow);
-    assert_int_equal(count_of(&bench, &SAMPLES), 2);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 2);
     bench_deinit(&bench);
 }
 
@@ -498,7 +478,7 @@ static void test_a_sample_of_the_future_is_not_the_latest(void **state)
     assert_int_equal(write_one(&bench, 1), 1);
     uint64_t ahead = (uint64_t)(2 * US_PER_HOUR);
     assert_int_equal(write_one(&bench, ahead), (int64_t)ahead);
-    assert_int_equal(count_of(&bench, &SAMPLES), 2);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 2);
     expect_latest(&bench, "m", PLACE_NOW.value + 1);
     bench_deinit(&bench);
 }
@@ -514,14 +494,14 @@ static void test_a_copy_that_does_not_decode_is_dropped(void **state)
     struct record_upload upload = { .payload = STR("as it came"), .is_copy = true };
     assert_ok_err(err, record_create(bench.schema, &source, &upload, PLACE_NOW, &record, &err));
     assert_int_equal(write_all_of(&bench, &record, 1), 0);
-    assert_int_equal(count_of(&bench, &UPLOADS), 0);
+    assert_int_equal(place_count(bench.place, &PLACE_UPLOADS), 0);
     upload.sequence = 1;
     assert_code(
         ERR_INVALID, record_create(bench.schema, &source, &upload, PLACE_NOW, &record, &err));
     upload.is_copy = false;
     assert_ok_err(err, record_create(bench.schema, &source, &upload, PLACE_NOW, &record, &err));
     assert_int_equal(write_all_of(&bench, &record, 1), 1);
-    assert_int_equal(count_of(&bench, &UPLOADS), 1);
+    assert_int_equal(place_count(bench.place, &PLACE_UPLOADS), 1);
     bench_deinit(&bench);
 }
 
@@ -585,7 +565,7 @@ static void test_events_with_a_repeat_are_stored_once_and_in_order(void **state)
                                make_events(&bench, 3, 3) };
     assert_int_equal(write_all_of(&bench, first, 4), 3);
     expect_events_in_order(&bench, 9, 3);
-    assert_int_equal(count_of(&bench, &COMMANDS), 1);
+    assert_int_equal(place_count(bench.place, &COMMANDS), 1);
     struct record *second[] = { make_events(&bench, 3, 3), make_events(&bench, 4, 3) };
     assert_int_equal(write_all_of(&bench, second, 2), 4);
     expect_events_in_order(&bench, 12, 3);
@@ -603,7 +583,7 @@ static void test_a_flood_of_events_is_stored_in_portions(void **state)
     }
     assert_int_equal(write_all_of(&bench, records, 10), 10);
     expect_events_in_order(&bench, 10000, 1000);
-    assert_in_range(count_of(&bench, &COMMANDS), 1, 10);
+    assert_in_range(place_count(bench.place, &COMMANDS), 1, 10);
     bench_deinit(&bench);
 }
 

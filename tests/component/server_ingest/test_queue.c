@@ -138,26 +138,6 @@ static void wait_done(struct bench *bench, size_t count)
     assert_int_equal(done, count);
 }
 
-static const struct sql_statement SAMPLES = { "samples_of_test",
-                                              "SELECT COUNT(*) FROM sample",
-                                              "SELECT COUNT(*) FROM sample" };
-static const struct sql_statement UPLOADS = { "uploads_of_test",
-                                              "SELECT COUNT(*) FROM upload",
-                                              "SELECT COUNT(*) FROM upload" };
-
-static int64_t count_of(struct bench *bench, const struct sql_statement *statement)
-{
-    struct err_info err = ERR_INFO_INIT;
-    struct sql_rows *rows = NULL;
-    place_begin(bench->place, SQL_ALL_WORKSPACES);
-    assert_ok_err(err, sql_query(bench->place->conn, statement, SQL_NO_ARGS, &rows, &err));
-    assert_ok_err(err, sql_rows_next(rows, &err));
-    int64_t count = sql_int(rows, 0);
-    sql_rows_close(rows);
-    place_commit(bench->place);
-    return count;
-}
-
 static void test_records_are_stored_in_order(void **state)
 {
     struct bench bench;
@@ -169,7 +149,7 @@ static void test_records_are_stored_in_order(void **state)
     assert_int_equal(bench.stored, 600);
     assert_true(bench.in_order);
     assert_int_equal(bench.acked, 600);
-    assert_int_equal(count_of(&bench, &SAMPLES), 600);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 600);
     bench_deinit(&bench);
 }
 
@@ -182,7 +162,7 @@ static void test_stopping_finishes_what_is_queued(void **state)
     }
     bench_deinit(&bench);
     assert_int_equal(bench.stored, 50);
-    assert_int_equal(count_of(&bench, &SAMPLES), 50);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 50);
 }
 
 static void test_a_full_queue_makes_its_streams_wait(void **state)
@@ -216,6 +196,16 @@ static void test_a_full_queue_makes_its_streams_wait(void **state)
     bench_deinit(&bench);
 }
 
+static void submit_three(struct bench *bench, struct record *const records[3])
+{
+    for (size_t i = 0; i < 3; i++) {
+        submit(bench, records[i]);
+    }
+    wait_done(bench, 3);
+    assert_int_equal(bench->stored, 3);
+    assert_int_equal(bench->acked, 3);
+}
+
 /* What the store refuses for its own sake is kept as it came; those before and behind get through.
  */
 static void test_a_poison_record_blocks_nobody(void **state)
@@ -227,14 +217,9 @@ static void test_a_poison_record_blocks_nobody(void **state)
         records[i] = make_record(&bench, i + 1);
     }
     records[1]->telemetry->series[0]->metric[0] = (char)0xff; /* no database takes such a text */
-    for (size_t i = 0; i < 3; i++) {
-        submit(&bench, records[i]);
-    }
-    wait_done(&bench, 3);
-    assert_int_equal(bench.stored, 3);
-    assert_int_equal(bench.acked, 3);
-    assert_int_equal(count_of(&bench, &SAMPLES), 2);
-    assert_int_equal(count_of(&bench, &UPLOADS), 1);
+    submit_three(&bench, records);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 2);
+    assert_int_equal(place_count(bench.place, &PLACE_UPLOADS), 1);
     bench_deinit(&bench);
 }
 
@@ -269,14 +254,9 @@ static void test_a_poison_event_takes_no_other_with_it(void **state)
         records[i] = make_events(&bench, i + 1);
     }
     records[1]->events->events[1]->text[0] = (char)0xff; /* no database takes such a text */
-    for (size_t i = 0; i < 3; i++) {
-        submit(&bench, records[i]);
-    }
-    wait_done(&bench, 3);
-    assert_int_equal(bench.stored, 3);
-    assert_int_equal(bench.acked, 3);
-    assert_int_equal(count_of(&bench, &EVENTS), 4);
-    assert_int_equal(count_of(&bench, &UPLOADS), 1);
+    submit_three(&bench, records);
+    assert_int_equal(place_count(bench.place, &EVENTS), 4);
+    assert_int_equal(place_count(bench.place, &PLACE_UPLOADS), 1);
     bench_deinit(&bench);
 }
 
@@ -355,8 +335,8 @@ static void test_refused_usage_blocks_nobody(void **state)
     records[6] = make_record(&bench, 1);
     write_in_one_batch(&bench, records, 7);
     assert_int_equal(bench.stored, 7);
-    assert_int_equal(count_of(&bench, &EVENTS), 6 * USAGE_ROWS);
-    assert_int_equal(count_of(&bench, &SAMPLES), 1);
+    assert_int_equal(place_count(bench.place, &EVENTS), 6 * USAGE_ROWS);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 1);
     bench_deinit(&bench);
 }
 
@@ -380,7 +360,7 @@ static void test_much_usage_is_stored_in_one_batch(void **state)
     }
     write_in_one_batch(&bench, records, 2);
     assert_int_equal(bench.stored, 2);
-    assert_int_equal(count_of(&bench, &USAGE_OF_TEST), 2 * USAGE_ROWS);
+    assert_int_equal(place_count(bench.place, &USAGE_OF_TEST), 2 * USAGE_ROWS);
     bench_deinit(&bench);
 }
 
@@ -399,7 +379,7 @@ static void test_a_batch_that_is_too_large_is_divided(void **state)
     write_in_one_batch(&bench, records, 3);
     assert_int_equal(bench.failed, 1);
     assert_int_equal(bench.stored, 2);
-    assert_int_equal(count_of(&bench, &SAMPLES), 2);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 2);
     mem_free(huge);
     bench_deinit(&bench);
 }
@@ -437,7 +417,7 @@ static void test_a_broken_source_stores_nothing_more(void **state)
     submit(&bench, make_record(&bench, 3));
     wait_done(&bench, 5);
     assert_int_equal(bench.acked, 3);
-    assert_int_equal(count_of(&bench, &SAMPLES), 3);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 3);
     bench_deinit(&bench);
 }
 
@@ -471,7 +451,7 @@ static void test_a_lost_connection_loses_nothing(void **state)
     }
     struct sql_conn *conn = bench.place->conn;
     assert_ok_err(err, sql_reconnect(conn, &err));
-    assert_int_equal(count_of(&bench, &SAMPLES), (int64_t)next - 1);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), (int64_t)next - 1);
     bench_deinit(&bench);
 }
 
@@ -492,7 +472,7 @@ static void test_without_a_thread_turns_write_and_the_rest_is_refused(void **sta
     submit(&bench, make_record(&bench, 3));
     ingest_stop(STEAL(bench.ingest));
     assert_int_equal(bench.failed, 1);
-    assert_int_equal(count_of(&bench, &SAMPLES), 2);
+    assert_int_equal(place_count(bench.place, &PLACE_SAMPLES), 2);
     bench_deinit(&bench);
 }
 

@@ -120,6 +120,26 @@ void place_commit(struct place *place)
     assert_ok_err(err, sql_commit(place->conn, &err));
 }
 
+const struct sql_statement PLACE_SAMPLES = { "samples_of_test",
+                                             "SELECT COUNT(*) FROM sample",
+                                             "SELECT COUNT(*) FROM sample" };
+const struct sql_statement PLACE_UPLOADS = { "uploads_of_test",
+                                             "SELECT COUNT(*) FROM upload",
+                                             "SELECT COUNT(*) FROM upload" };
+
+int64_t place_count(struct place *place, const struct sql_statement *statement)
+{
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_rows *rows = NULL;
+    place_begin(place, SQL_ALL_WORKSPACES);
+    assert_ok_err(err, sql_query(place->conn, statement, SQL_NO_ARGS, &rows, &err));
+    assert_ok_err(err, sql_rows_next(rows, &err));
+    int64_t count = sql_int(rows, 0);
+    sql_rows_close(rows);
+    place_commit(place);
+    return count;
+}
+
 void place_script(struct place *place, const char *text)
 {
     place_begin(place, SQL_ALL_WORKSPACES);

@@ -47,6 +47,10 @@ struct sql_conn *place_connect(const struct place *place);
 
 void place_begin(struct place *place, int64_t workspace_id);
 void place_commit(struct place *place);
+/* The one number of the one row that the statement gives, of all workspaces. */
+int64_t place_count(struct place *place, const struct sql_statement *statement);
+extern const struct sql_statement PLACE_SAMPLES; /* how many there are */
+extern const struct sql_statement PLACE_UPLOADS;
 void place_script(struct place *place, const char *text); /* in a transaction over all workspaces */
 
 /* An enrollment and its confirmed agent, committed. The key is filled with `mark`; the api key's
