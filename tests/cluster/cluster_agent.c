@@ -304,9 +304,13 @@ static void fill(
         buf_append_str(payload, str_of(text));
         input->format = AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_OPAQUE;
     } else if (stream == SPOOL_EVENTS) {
-        const struct batch_event event = {
-            .time = input->captured_at, .severity = 1, .kind = "cluster", .text = text
-        };
+        const struct batch_attribute attribute = { "number", text };
+        const struct batch_event event = { .time = input->captured_at,
+                                           .severity = 1,
+                                           .kind = "cluster",
+                                           .text = text,
+                                           .attributes = &attribute,
+                                           .attribute_count = 1 };
         assert_ok_err(err, batch_pack_event(&event, payload, &err));
         input->format = AGENTGATEWAY__V1__PAYLOAD_FORMAT__PAYLOAD_FORMAT_EVENT_BATCH;
     } else {

@@ -54,11 +54,12 @@ static enum err_code find(struct work *work, void *context, struct err_info *err
 }
 
 /* What is wrong with an order is wrong with it alone: nothing is sent. */
-static void send_packed(
+static enum err_code send_packed(
     const struct relay_road *road,
     const struct relay_record *record,
     struct arena *arena,
-    bool *ret_full)
+    bool *ret_full,
+    struct err_info *err)
 {
     const struct service *service = rpc_call_service(rpc_stream_call(road->stream));
     ProtobufCMessage *order = NULL;
@@ -72,12 +73,16 @@ static void send_packed(
         arena,
         &order,
         NULL);
-    if (response == NULL || code != ERR_OK) {
-        return;
+    if (response == NULL || code == ERR_NOMEM) {
+        return ERR_SET(err, ERR_NOMEM, "out of memory");
+    }
+    if (code != ERR_OK) {
+        return ERR_OK;
     }
     response->message_case = AGENTGATEWAY__V1__CONTROL_STREAM_RESPONSE__MESSAGE_RELAY_OPEN;
     response->relay_open = (Agentgateway__V1__ControlRelayOpen *)order;
     *ret_full = rpc_stream_send(road->stream, &response->base) != ERR_OK;
+    return ERR_OK;
 }
 
 /* Large orders are fetched one by one, into memory of their own: so many of them neither fill the
@@ -103,8 +108,7 @@ static enum err_code send_one(
             return code == ERR_NOT_FOUND ? ERR_OK : code; /* its time is over */
         }
     }
-    send_packed(road, &record, arena, ret_full);
-    return ERR_OK;
+    return send_packed(road, &record, arena, ret_full, err);
 }
 
 struct marks {

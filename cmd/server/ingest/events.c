@@ -69,7 +69,7 @@ enum err_code events_add_row(
         : ERR_OK;
 }
 
-/* As a JSON object, in the portion's arena; NULL: too large. */
+/* As a JSON object, in the portion's arena; NULL: out of memory, as every record fits. */
 static const char *format_attributes(
     struct events *events, const Agentgateway__V1__AgentEvent *event)
 {
@@ -108,7 +108,7 @@ enum err_code events_add(
         .attributes = format_attributes(events, event),
     };
     if (row.attributes == NULL) {
-        return ERR_SET(err, ERR_INVALID, "the attributes of an event are too large");
+        return ERR_SET(err, ERR_NOMEM, "the attributes of an event: out of memory");
     }
     return events_add_row(events, &row, err);
 }

@@ -18,7 +18,7 @@ AUTO_DEFINE(events, destroy)
 
 /*
  * Texts of the event are borrowed until events_flush. May hand a portion over: what the store
- * refuses is told of here or there. ERR_INVALID: attributes that are too large.
+ * refuses is told of here or there.
  */
 enum err_code events_add(
     struct events *events,
