@@ -277,7 +277,7 @@ def http_port_in_use(place):
 
 
 def bad_address(place):
-    refused(place.args(listen="127.0.0.1:99999"), CONFIG, "127.0.0.1:99999")
+    refused(place.args(listen="127.0.0.1:99999"), USAGE, "127.0.0.1:99999")
 
 
 def state_folder_in_use(place):

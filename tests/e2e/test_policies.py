@@ -161,14 +161,12 @@ class Policies(real.RealSandboxCase):
                                                    binaries=[policy_types.NetworkBinary(path="/**")]))))
             self.assertEqual(Code.INVALID_ARGUMENT, code, fields)
             self.assertIn(f"network_policies[web].endpoints[0].{field}: ", text)
-        # More endpoints than an agent holds, in rules whose names are cut where they are told: not inside a character.
+        # More endpoints than an agent holds.
         many = [policy_types.NetworkEndpoint(host="x.test", port=80)] * 1000
-        crowd = {f"r{i}" + "\u898f" * 30: policy_types.NetworkPolicyRule(
+        crowd = {f"r{i}": policy_types.NetworkPolicyRule(
             endpoints=many, binaries=[policy_types.NetworkBinary(path="/**")]) for i in range(5)}
-        self.shell.UpdateConfig(name="box", policy=self.policy(**crowd))
-        failed = eventually(lambda: (r := self.shell.GetSandboxPolicyStatus(name="box", version=4).revision).status
-                            == V.POLICY_STATUS_FAILED and r, "revision 4 has failed")
-        self.assertRegex(failed.load_error, r"network_policies\[r\d\u898f+\?*\]: endpoints\[\d+\]: at most 4096 endpoints")
+        code, text = code_of(lambda: self.shell.UpdateConfig(name="box", policy=self.policy(**crowd)))
+        self.assertEqual((Code.INVALID_ARGUMENT, "policy.network_policies: 5000 endpoints, at most 4096"), (code, text))
         self.assertEqual(3, self.shell.GetSandboxPolicyStatus(name="box").active_version)
         self.host.kill()
         self.start()
@@ -176,7 +174,7 @@ class Policies(real.RealSandboxCase):
 
         # The agent dies with a tunnel open: the sandbox lives, and its rules are the newest.
         self.shell.UpdateConfig(name="box", policy=self.policy(web=rule("good.test", self.ports["port"], self.ports["echo_port"])))
-        self.loaded("box", 5)
+        self.loaded("box", 4)
         self.said(sandbox, "good.test 200")
         told = len(self.lines(sandbox))
         opened = self.lines(sandbox).count("tunnel open")
@@ -185,7 +183,7 @@ class Policies(real.RealSandboxCase):
         self.start()
         self.said(sandbox, "tunnel gone", after=told)
         eventually(lambda: self.lines(sandbox).count("tunnel open") > max(opened, 2), "a tunnel after the restart")
-        self.assertEqual(5, self.shell.GetSandboxPolicyStatus(name="box").active_version)
+        self.assertEqual(4, self.shell.GetSandboxPolicyStatus(name="box").active_version)
         self.assertEqual(sandbox.status.main_process_instance_id,
                          self.shell.GetSandbox(name="box").sandbox.status.main_process_instance_id)
 

@@ -42,7 +42,7 @@ class RealSandboxCase(ServerCase):
             if not cls.host.is_running():
                 cls.start()
             for sandbox in cls.shell.ListSandboxes(limit=1000).sandboxes:
-                cls.shell.DeleteSandbox(name=sandbox.metadata.name)
+                code_of(lambda name=sandbox.metadata.name: cls.shell.DeleteSandbox(name=name))  # it may be on its way out
             eventually(lambda: not cls.shell.ListSandboxes(limit=1000).sandboxes, "every sandbox is gone")
             eventually(lambda: not os.listdir(cls.folder()), "nothing of them is left")
         finally:

@@ -10,7 +10,8 @@
 
 struct ground;
 
-/* dir: a folder for it, which is made. Makes the first one, and waits for that. */
+/* dir: a folder for it, which is made. Makes the first one, and waits for that. NULL without
+ * CAP_SYS_CHROOT, which it takes to enter one. */
 enum err_code ground_create(
     struct loop *loop,
     const char *shim_path,
