@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 LIBC = ctypes.CDLL(None, use_errno=True)
-GOALS = json.loads(sys.argv[1])
+GOALS = {**json.loads(sys.argv[1]), **json.loads(sys.argv[2])}
 ATTEMPTS = {}
 
 
@@ -61,6 +61,36 @@ def opened(path, flags=os.O_RDONLY):
 @attempt
 def kill_host():
     os.kill(GOALS["pid"], 0)
+
+
+@attempt
+def kill_others():
+    for pid in GOALS["others"]:  # the agent, this sandbox's shim, a program of the neighbour's
+        try:
+            os.kill(pid, 0)
+            return
+        except ProcessLookupError:
+            pass
+    raise OSError(errno.ESRCH, "")
+
+
+@attempt
+def read_state():
+    os.listdir(GOALS["state"])
+
+
+@attempt
+def read_neighbour():
+    opened(GOALS["neighbour"])
+
+
+@attempt
+def connect_neighbour():
+    for family, address in ((socket.AF_UNIX, "\0belay-neighbour"), (socket.AF_INET, ("127.0.0.1", 8099))):
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            if sock.connect_ex(address) == 0:
+                return
+    raise OSError(errno.ECONNREFUSED, "")
 
 
 @attempt
@@ -208,6 +238,12 @@ def read_kcore():
 def make_device():
     os.mknod(GOALS["scratch"] + "/null", 0o600 | 0o020000, os.makedev(1, 3))
     opened(GOALS["scratch"] + "/null")
+
+
+@attempt
+def make_block_device():
+    os.mknod(GOALS["scratch"] + "/disk", 0o600 | 0o060000, os.makedev(*GOALS["disk_number"]))
+    opened(GOALS["scratch"] + "/disk")
 
 
 @attempt

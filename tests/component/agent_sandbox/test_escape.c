@@ -19,6 +19,7 @@
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -136,6 +137,14 @@ static void plant(const char *dir, uid_t cage, mode_t mode)
     }
 }
 
+/* As they are from here on. */
+static void look_at_files(struct target *target)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(watched); i++) {
+        assert_int_equal(stat(watched[i], &target->files[i]), 0);
+    }
+}
+
 static void target_open(struct target *target)
 {
     memset(target, 0, sizeof(*target));
@@ -155,9 +164,7 @@ static void target_open(struct target *target)
     assert_int_equal(chmod(target->dir, 0711), 0);
     target->core_pattern = (struct buf)BUF_INIT(4096);
     assert_ok(file_read("/proc/sys/kernel/core_pattern", 4096, &target->core_pattern, NULL));
-    for (size_t i = 0; i < ARRAY_LENGTH(watched); i++) {
-        assert_int_equal(stat(watched[i], &target->files[i]), 0);
-    }
+    look_at_files(target);
     target->goals = mem_printf(
         "{\"token\":\"%s\",\"pid\":%d,\"init\":%%d,\"port\":%u,\"address\":\"127.0.0.2\",\"abstract\":"
         "\"@%s\",\"unix\":\"%s\",\"secret\":\"%s\",\"scratch\":\"%%s\",\"shm\":%d,\"disk\":\"%s\","
@@ -199,7 +206,8 @@ static void assert_untouched(struct target *target)
         assert_int_equal(stat(watched[i], &info), 0);
         assert_int_equal(info.st_mode, target->files[i].st_mode);
         assert_int_equal(info.st_size, target->files[i].st_size);
-        assert_int_equal(info.st_mtim.tv_sec, target->files[i].st_mtim.tv_sec);
+        /* Nobody can set it back: a change of content, rights or owner shows. */
+        assert_memory_equal(&info.st_ctim, &target->files[i].st_ctim, sizeof(info.st_ctim));
     }
     assert_int_not_equal(access("/usr/belay-probe", F_OK), 0);
 }
@@ -247,6 +255,63 @@ static char *goals_for(
     }
     buf_append_str(&text, rest);
     return buf_steal(&text);
+}
+
+/* Beside the cage: a sandbox with a file, two sockets and a program of its own. */
+static struct recorded_program *start_neighbour(struct fixture *fixture)
+{
+    static const char *const argv[] = { "python3",
+                                        "-c",
+                                        "import selectors,socket\n"
+                                        "open('/sandbox/secret','w').write('" SECRET "')\n"
+                                        "one=socket.socket(socket.AF_UNIX)\n"
+                                        "one.bind('\\0belay-neighbour')\n"
+                                        "two=socket.create_server(('127.0.0.1',8099))\n"
+                                        "wait=selectors.DefaultSelector()\n"
+                                        "for sock in (one,two):\n"
+                                        "    sock.listen(); wait.register(sock,1)\n"
+                                        "print('ready',flush=True)\n"
+                                        "wait.select()\n"
+                                        "print('called',flush=True)\n",
+                                        NULL };
+    const struct sandbox_exec exec = { .argv = argv };
+    uint64_t number = 0;
+    fixture_start(fixture, "neighbour");
+    assert_ok(sandbox_exec(fixture->all, "neighbour", &exec, &number, NULL));
+    struct recorded_program *program = fixture_program(fixture, "neighbour", number);
+    for (int i = 0; i < 3000 && program->out.len < strlen("ready\n"); i++) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_string_equal(buf_text(&program->out), "ready\n");
+    return program;
+}
+
+static long long state_number(const struct fixture *fixture, const char *id, const char *name)
+{
+    AUTO_BUF struct buf text = BUF_INIT(8192);
+    AUTO_FREE char *path = mem_printf("%s/sandboxes/run/%s/state.json", fixture->dir, id);
+    AUTO_FREE char *key = mem_printf("\"%s\":", name);
+    assert_ok(file_read(path, 8192, &text, NULL));
+    const char *at = strstr(buf_text(&text), key);
+    assert_non_null(at);
+    return strtoll(at + strlen(key), NULL, 10);
+}
+
+/* What there is to get at beside the host itself: all of it is there, as the control shows. */
+static char *more_goals(const struct fixture *fixture)
+{
+    struct stat disk; /* one that can be opened: some hosts keep even root from the disk */
+    assert_true(stat("/dev/loop0", &disk) == 0 || stat(disk_name(), &disk) == 0);
+    return mem_printf(
+        "{\"others\":[%d,%lld,%lld],\"state\":\"%s/sandboxes/run/cage\","
+        "\"neighbour\":\"%s/sandboxes/run/neighbour/workspace/secret\",\"disk_number\":[%u,%u]}",
+        (int)getpid(),
+        state_number(fixture, "cage", "shim_pid"),
+        state_number(fixture, "neighbour", "init_pid"),
+        fixture->dir,
+        fixture->dir,
+        major(disk.st_rdev),
+        minor(disk.st_rdev));
 }
 
 static bool says(const char *answer, const char *name, const char *verdict)
@@ -301,11 +366,15 @@ static const char *const works_as_root[] = { "kill_host",
                                              "proc_init_root",
                                              "privileges",
                                              "ptrace_init",
+                                             "kill_others",
+                                             "read_state",
+                                             "read_neighbour",
+                                             "make_block_device",
                                              NULL };
 static const char *const works_for_all[] = {
-    "read_secret",  "connect_host_port", "connect_abstract", "shared_memory",
-    "host_tasks",   "message_queue",     "setuid_program",   "call_personality",
-    "cgroup_mount", "unshare_user",      "setuid_mounts",    NULL
+    "kill_others",      "read_state",    "read_neighbour", "read_secret",   "connect_host_port",
+    "connect_abstract", "shared_memory", "host_tasks",     "message_queue", "setuid_program",
+    "call_personality", "cgroup_mount",  "unshare_user",   "setuid_mounts", NULL
 };
 
 /* Not tried outside: they would do harm there, or end the control. */
@@ -314,7 +383,7 @@ static const char *const works_for_all[] = {
     "'create_in_usr','chmod_program','read_sysrq','call_clock_settime','call_reboot','own_setuid_program'):\n" \
     "    ATTEMPTS.pop(name, None)\n"
 
-static char *run_outside(const struct target *target, const char *script)
+static char *run_outside(const struct target *target, const char *script, const char *more)
 {
     AUTO_BUF struct buf answer = BUF_INIT(ANSWER_BYTES_MAX);
     AUTO_BUF struct buf text = BUF_INIT(SCRIPT_BYTES_MAX * 2);
@@ -339,9 +408,10 @@ static char *run_outside(const struct target *target, const char *script)
                 "-c",
                 buf_text(&text),
                 goals,
+                more,
                 NULL);
         } else {
-            (void)execlp("python3", "python3", "-c", buf_text(&text), goals, NULL);
+            (void)execlp("python3", "python3", "-c", buf_text(&text), goals, more, NULL);
         }
         _exit(127);
     }
@@ -356,11 +426,27 @@ static char *run_outside(const struct target *target, const char *script)
     return mem_strdup(buf_text(&answer));
 }
 
-static void assert_control(struct target *target, const char *script)
+/* As root, of those that this host has. */
+static bool opens_devices(const char *answer)
 {
-    AUTO_FREE char *answer = run_outside(target, script);
+    const char *const devices[] = { "/dev/kmsg",    "/dev/mem",          "/dev/kvm", "/dev/fuse",
+                                    "/dev/net/tun", "/dev/loop-control", disk_name() };
+    for (size_t i = 0; i < ARRAY_LENGTH(devices); i++) {
+        AUTO_FREE char *name = mem_printf("open_%s", devices[i]);
+        AUTO_FD int fd = open(devices[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (fd >= 0 && !says(answer, name, "done")) {
+            print_error("outside, %s did not work\n", name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void assert_control(struct target *target, const char *script, const char *more)
+{
+    AUTO_FREE char *answer = run_outside(target, script, more);
     const char *const *works = geteuid() == 0 ? works_as_root : works_for_all;
-    bool all = true;
+    bool all = opens_devices(answer);
     for (size_t i = 0; works[i] != NULL; i++) {
         if (!says(answer, works[i], "done")) {
             print_error("outside, %s did not work\n", works[i]);
@@ -374,6 +460,7 @@ static void assert_control(struct target *target, const char *script)
     assert_int_equal(take_messages(target), 1);
     while (was_called(target->tcp) || was_called(target->abstract) || was_called(target->local)) {
     }
+    look_at_files(target);
 }
 
 static void print_allowed(const char *answer)
@@ -392,9 +479,10 @@ static void print_allowed(const char *answer)
     }
 }
 
-static char *run_inside(struct fixture *fixture, const char *script, const char *goals)
+static char *run_inside(
+    struct fixture *fixture, const char *script, const char *goals, const char *more)
 {
-    const char *const argv[] = { "python3", "-c", script, goals, NULL };
+    const char *const argv[] = { "python3", "-c", script, goals, more, NULL };
     struct recorded_program *program = fixture_run(fixture, "cage", argv);
     if (program->out.len == 0) {
         print_error("%s\n", buf_text(&program->err));
@@ -432,6 +520,22 @@ static void assert_plants_lent_nothing(const struct fixture *fixture)
     }
 }
 
+/* The filter says no before the kernel looks at what was asked: not that the asking was wrong. */
+static void assert_calls_are_filtered(const char *answer)
+{
+    static const char prefix[] = "\"call_";
+    size_t count = 0;
+    for (const char *at = strstr(answer, prefix); at != NULL; at = strstr(at + 1, prefix)) {
+        const char *verdict = strstr(at, "\": \"") + 4;
+        if (strncmp(verdict, "EPERM\"", 6) != 0 && strncmp(verdict, "ENOSYS\"", 7) != 0) {
+            print_error("inside, %.60s\n", at);
+            fail();
+        }
+        count++;
+    }
+    assert_true(count > 10);
+}
+
 static void try_everything(const struct sandbox_spec *spec)
 {
     struct fixture *fixture = fixture_create();
@@ -439,14 +543,17 @@ static void try_everything(const struct sandbox_spec *spec)
     target_open(&target);
     AUTO_FREE char *script = read_script();
     AUTO_FREE char *goals = goals_for(&target, 1, "/tmp", "/sandbox");
-    assert_control(&target, script);
+    const struct recorded_program *neighbour = start_neighbour(fixture);
     fixture_create_sandbox(fixture, spec);
+    AUTO_FREE char *more = more_goals(fixture);
+    assert_control(&target, script, more);
     plant_inside(fixture);
-    AUTO_FREE char *answer = run_inside(fixture, script, goals);
+    AUTO_FREE char *answer = run_inside(fixture, script, goals, more);
     print_allowed(answer);
     assert_null(strstr(answer, "\"done\""));
     assert_null(strstr(answer, "\"broken"));
     assert_null(strstr(answer, SECRET));
+    assert_calls_are_filtered(answer);
     assert_true(says(answer, "foreign_call_32", "killed by 31"));
     assert_true(says(answer, "foreign_call_x32", "killed by 31"));
     assert_true(says(answer, "call_above_ceiling", "ENOSYS"));
@@ -455,6 +562,8 @@ static void try_everything(const struct sandbox_spec *spec)
     assert_true(says(answer, "setuid_program", "EPERM"));
     assert_untouched(&target);
     assert_plants_lent_nothing(fixture);
+    assert_string_equal(buf_text(&neighbour->out), "ready\n");
+    assert_false(neighbour->exited);
     fixture_destroy(fixture);
     target_close(&target);
 }
@@ -479,6 +588,15 @@ static void test_nothing_leaves_a_sandbox_with_a_bind(void **unused)
 static void try_without_filter(const struct sandbox_spec *spec)
 {
     static const char *const starred[] = { "kill_host",
+                                           "kill_others",
+                                           "read_state",
+                                           "read_neighbour",
+                                           "connect_neighbour",
+                                           "proc_init_exe",
+                                           "open_/dev/fuse",
+                                           "open_/dev/net/tun",
+                                           "open_/dev/loop-control",
+                                           "make_block_device",
                                            "ptrace_init",
                                            "proc_init_environ",
                                            "proc_init_mem",
@@ -548,10 +666,16 @@ static void try_without_filter(const struct sandbox_spec *spec)
     target_open(&target);
     AUTO_FREE char *script = read_script();
     AUTO_FREE char *goals = goals_for(&target, 1, "/tmp", "/sandbox");
+    const struct recorded_program *neighbour = start_neighbour(fixture);
     fixture_create_sandbox(fixture, spec);
+    AUTO_FREE char *more = more_goals(fixture);
+    AUTO_FREE char *disk = mem_printf("open_%s", disk_name());
     plant_inside(fixture);
-    AUTO_FREE char *answer = run_inside(fixture, script, goals);
+    AUTO_FREE char *answer = run_inside(fixture, script, goals, more);
+    assert_true(says(answer, disk, "ENOENT") || says(answer, disk, "EACCES"));
+    assert_string_equal(buf_text(&neighbour->out), "ready\n");
     for (size_t i = 0; i < ARRAY_LENGTH(starred); i++) {
+        assert_true(says(answer, starred[i], "")); /* it was tried */
         if (says(answer, starred[i], "done") || says(answer, starred[i], "broken")) {
             print_error("without the filter, %s: %s\n", starred[i], answer);
             fail();
