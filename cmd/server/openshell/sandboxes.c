@@ -14,6 +14,7 @@ enum {
     LIST_MAX = 1000,
     NAME_BYTES = 256,
     PAGE_ROWS = 200,
+    SET_SPEC_BYTES = 1024 * 1024,  /* so many are enough to be read at once */
     PAGE_BYTES = 64 * 1024 * 1024, /* of labels: 25 KiB each at the most, and as they are read */
     SELECTOR_PAIRS = 64
 };
@@ -171,19 +172,18 @@ struct listing {
     size_t limit;
     size_t bytes; /* of the answer so far */
     Openshell__V1__ListSandboxesResponse *reply;
+    const struct sandbox_head *chosen[PAGE_ROWS]; /* of the page, not yet read */
+    size_t chosen_count;
+    int64_t chosen_bytes; /* of their specs */
 };
 
 static enum err_code add_sandbox(
-    struct api_call *api,
+    const struct map_context *context,
     struct listing *listing,
-    const struct sandbox_head *head,
+    const struct sandbox_record *record,
     struct err_info *err)
 {
-    const struct map_context context = map_context_of(api);
-    struct sandbox_record record;
-    TRY(store_sandbox_get(
-        api->work->conn, head->workspace_id, str_of(head->id), api->arena, &record, err));
-    Openshell__V1__Sandbox *sandbox = map_sandbox(&context, &record);
+    Openshell__V1__Sandbox *sandbox = map_sandbox(context, record);
     if (sandbox == NULL) {
         return API_OUT_OF_MEMORY(err);
     }
@@ -201,6 +201,28 @@ static enum err_code add_sandbox(
     return ERR_OK;
 }
 
+static enum err_code add_chosen(struct api_call *api, struct listing *listing, struct err_info *err)
+{
+    const struct map_context context = map_context_of(api);
+    struct store_list list = { .count = 0 };
+    if (listing->chosen_count > 0) {
+        TRY(store_sandbox_set(
+            api->work->conn, listing->chosen, listing->chosen_count, api->arena, &list, err));
+    }
+    listing->chosen_count = 0;
+    listing->chosen_bytes = 0;
+    const struct sandbox_record *records = list.records;
+    for (size_t i = 0; i < list.count; i++) {
+        TRY(add_sandbox(&context, listing, &records[i], err));
+    }
+    return ERR_OK;
+}
+
+static bool is_full(const struct listing *listing)
+{
+    return listing->reply->n_sandboxes + listing->chosen_count >= listing->limit;
+}
+
 static enum err_code list_page(
     struct api_call *api,
     struct listing *listing,
@@ -209,7 +231,7 @@ static enum err_code list_page(
     struct err_info *err)
 {
     const struct sandbox_head *heads = page->records;
-    for (size_t i = 0; i < page->count && listing->reply->n_sandboxes < listing->limit; i++) {
+    for (size_t i = 0; i < page->count && !is_full(listing); i++) {
         bool matches = !listing->is_selected
             || selector_matches(
                 listing->selector,
@@ -218,13 +240,17 @@ static enum err_code list_page(
         if (matches && listing->skip > 0) {
             listing->skip--;
         } else if (matches) {
-            TRY(add_sandbox(api, listing, &heads[i], err));
+            listing->chosen[listing->chosen_count++] = &heads[i];
+            listing->chosen_bytes += heads[i].spec_bytes;
+        }
+        if (listing->chosen_bytes >= SET_SPEC_BYTES) {
+            TRY(add_chosen(api, listing, err));
         }
     }
-    return ERR_OK;
+    return add_chosen(api, listing, err);
 }
 
-/* Whole records are read of those alone that are answered. */
+/* Whole records are read of those alone that are answered, some at a time. */
 static enum err_code list_all(struct api_call *api, struct listing *listing, struct err_info *err)
 {
     AUTO_ARENA struct arena *arena = arena_create(PAGE_BYTES);
@@ -244,7 +270,7 @@ static enum err_code list_all(struct api_call *api, struct listing *listing, str
             TRY(str_copy(str_of(last->name), after_name, sizeof(after_name)));
             after_workspace = last->workspace_id;
         }
-    } while (page.count == PAGE_ROWS && listing->reply->n_sandboxes < listing->limit);
+    } while (page.count == PAGE_ROWS && !is_full(listing));
     return ERR_OK;
 }
 

@@ -1,6 +1,14 @@
 #include "cmd/server/store/sandbox/sandbox.h"
 
+#include "common/base/buf.h"
+#include "common/base/cleanup.h"
 #include "sandbox.sql.h"
+
+#include <inttypes.h>
+
+enum {
+    SET_BYTES = 256 * 1024 /* of a question for some sandboxes */
+};
 
 static const struct store_column columns[] = {
     STORE_COLUMN(sandbox_record, workspace_id, STORE_INT),
@@ -37,6 +45,7 @@ static const struct store_column head_columns[] = {
     STORE_COLUMN(sandbox_head, id, STORE_TEXT),
     STORE_COLUMN(sandbox_head, name, STORE_TEXT),
     STORE_COLUMN(sandbox_head, labels, STORE_TEXT),
+    STORE_COLUMN(sandbox_head, spec_bytes, STORE_INT),
 };
 static const struct store_type head_type = STORE_TYPE(sandbox_head, head_columns);
 
@@ -134,6 +143,32 @@ enum err_code store_sandbox_head_list(
                 SQL_VIEW(filter->after_name),
                 SQL_INT(filter->limit))),
         &head_type,
+        arena,
+        ret_list,
+        err);
+}
+
+enum err_code store_sandbox_set(
+    struct sql_conn *conn,
+    const struct sandbox_head *const *heads,
+    size_t count,
+    struct arena *arena,
+    struct store_list *ret_list,
+    struct err_info *err)
+{
+    AUTO_BUF struct buf pairs = BUF_INIT(SET_BYTES);
+    for (size_t i = 0; i < count; i++) {
+        buf_printf(&pairs, "%c[%" PRId64 ",", i == 0 ? '[' : ',', heads[i]->workspace_id);
+        buf_append_json(&pairs, str_of(heads[i]->id));
+        buf_append_char(&pairs, ']');
+    }
+    buf_append_str(&pairs, count == 0 ? STR("[]") : STR("]"));
+    if (!buf_ok(&pairs)) {
+        return ERR_SET(err, ERR_LIMIT, "too many sandboxes at once");
+    }
+    return store_select(
+        STORE_ASK(conn, &SQL_SANDBOX_SET, SQL_ARGS(SQL_VIEW(buf_view(&pairs)))),
+        &type,
         arena,
         ret_list,
         err);

@@ -43,6 +43,7 @@ struct sandbox_head {
     const char *id;
     const char *name;
     const char *labels; /* JSON object */
+    int64_t spec_bytes;
 };
 
 struct sandbox_head_filter {
@@ -123,6 +124,15 @@ enum err_code store_sandbox_head_list(
     struct sql_conn *conn,
     int64_t workspace_id,
     const struct sandbox_head_filter *filter,
+    struct arena *arena,
+    struct store_list *ret_list,
+    struct err_info *err) MUST_CHECK;
+/* struct sandbox_record of those heads that are still there, by workspace and name: the caller
+ * bounds what it asks for at once. */
+enum err_code store_sandbox_set(
+    struct sql_conn *conn,
+    const struct sandbox_head *const *heads,
+    size_t count,
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;

@@ -26,11 +26,31 @@ WHERE s.workspace_id = $1 AND s.name = $2
 
 -- name: sandbox_head_list
 -- $1 workspace (-1: all), $2 workspace and $3 name after which the page starts, $4 limit
-SELECT workspace_id, id, name, labels
+SELECT workspace_id, id, name, labels, length(spec)
 FROM sandbox
 WHERE (CAST($1 AS bigint) < 0 OR workspace_id = $1) AND (workspace_id > $2 OR (workspace_id = $2 AND name > $3))
 ORDER BY workspace_id, name
 LIMIT $4
+
+-- name: sandbox_set [postgres]
+-- $1 JSON array of [workspace, id]; those of them that are there, by workspace and name
+SELECT s.workspace_id, s.id, s.name, COALESCE(s.agent_id, 0), s.phase, s.labels, s.annotations, s.spec, s.cpu_millis, s.memory_bytes,
+       s.disk_bytes, s.reason, s.message, COALESCE(s.exit_code, -1), s.instance_id, s.report_sequence, s.policy_version, s.policy_loaded,
+       s.created_by, s.created_at, s.changed_at, s.deleting_at, s.revision, COALESCE(a.name, ''), COALESCE(a.last_seen_at, 0), w.name
+FROM json_array_elements(CAST($1 AS json)) AS n (pair)
+JOIN sandbox s ON s.workspace_id = CAST(n.pair ->> 0 AS bigint) AND s.id = n.pair ->> 1
+JOIN workspace w ON w.id = s.workspace_id
+LEFT JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
+ORDER BY s.workspace_id, s.name
+-- name: sandbox_set [sqlite]
+SELECT s.workspace_id, s.id, s.name, COALESCE(s.agent_id, 0), s.phase, s.labels, s.annotations, s.spec, s.cpu_millis, s.memory_bytes,
+       s.disk_bytes, s.reason, s.message, COALESCE(s.exit_code, -1), s.instance_id, s.report_sequence, s.policy_version, s.policy_loaded,
+       s.created_by, s.created_at, s.changed_at, s.deleting_at, s.revision, COALESCE(a.name, ''), COALESCE(a.last_seen_at, 0), w.name
+FROM json_each($1) AS n
+JOIN sandbox s ON s.workspace_id = json_extract(n.value, '$[0]') AND s.id = json_extract(n.value, '$[1]')
+JOIN workspace w ON w.id = s.workspace_id
+LEFT JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
+ORDER BY s.workspace_id, s.name
 
 -- name: sandbox_loads
 -- $1 workspace, $2 agent (0: all): what is promised to sandboxes that run or shall run, by agent
