@@ -119,6 +119,20 @@ static bool postgres_is_usable(const struct sql_conn *base)
     return conn->pg != NULL && !conn->is_lost && PQstatus(conn->pg) == CONNECTION_OK;
 }
 
+/* PostgreSQL tells its clients by itself how these stand, and that they have changed. */
+static bool postgres_takes_writes(const struct sql_conn *base)
+{
+    static const char *const against[] = { "in_hot_standby", "default_transaction_read_only" };
+    const struct postgres_conn *conn = cast_const(base);
+    for (size_t i = 0; conn->pg != NULL && i < ARRAY_LENGTH(against); i++) {
+        const char *said = PQparameterStatus(conn->pg, against[i]);
+        if (said != NULL && strcmp(said, "on") == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool is_good(const PGresult *result)
 {
     ExecStatusType status = PQresultStatus(result);
@@ -794,6 +808,7 @@ const struct sql_driver sql_driver_postgres = {
     .close = postgres_close,
     .is_usable = postgres_is_usable,
     .is_silent = postgres_is_silent,
+    .takes_writes = postgres_takes_writes,
     .is_in_transaction = postgres_is_in_transaction,
     .reconnect = postgres_reconnect,
     .prepare = postgres_prepare,

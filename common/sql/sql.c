@@ -96,6 +96,11 @@ bool sql_is_silent(const struct sql_conn *conn)
     return conn->driver->is_silent != NULL && conn->driver->is_silent(conn);
 }
 
+bool sql_takes_writes(const struct sql_conn *conn)
+{
+    return conn->driver->takes_writes == NULL || conn->driver->takes_writes(conn);
+}
+
 enum err_code sql_reconnect(struct sql_conn *conn, struct err_info *err)
 {
     sql_rollback(conn);

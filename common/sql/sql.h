@@ -117,6 +117,9 @@ enum sql_engine sql_engine_of(const struct sql_conn *conn);
 bool sql_is_usable(const struct sql_conn *conn);
 /* It was lost because no answer came in time: a new one would wait as long. */
 bool sql_is_silent(const struct sql_conn *conn);
+/* As far as the database has said with its last answer; a standby and one that is set read-only
+ * take none. true: also where nobody says it (PgBouncer). */
+bool sql_takes_writes(const struct sql_conn *conn);
 enum err_code sql_reconnect(struct sql_conn *conn, struct err_info *err) MUST_CHECK;
 
 /* Prepares every statement, so that a bad one stops the start; a no-op list check without prepared

@@ -49,6 +49,7 @@ struct sql_driver {
     void (*close)(struct sql_conn *conn);
     bool (*is_usable)(const struct sql_conn *conn);
     bool (*is_silent)(const struct sql_conn *conn);         /* NULL: never */
+    bool (*takes_writes)(const struct sql_conn *conn);      /* NULL: always */
     bool (*is_in_transaction)(const struct sql_conn *conn); /* as the engine sees it */
     enum err_code (*reconnect)(struct sql_conn *conn, struct err_info *err);
     enum err_code (*prepare)(

@@ -4,7 +4,7 @@ nothing of what it acknowledged; hung, it is given up in time; one that takes no
 SQLite: a database that another process holds locked."""
 import socket
 
-from harness import *
+from sandbox_agent import *
 
 
 def event(sequence):
@@ -82,6 +82,11 @@ class Cluster:
         self.say("SELECT pg_reload_conf()")
         eventually(lambda: self.say("SELECT sync_state FROM pg_stat_replication") == [("sync",)], "the standby follows")
         return copy
+
+    def make_standby(self):
+        """Of a server that is stopped: it starts as one that follows nobody, until it is promoted."""
+        with open(os.path.join(self.data, "standby.signal"), "wb") as file:
+            os.fchmod(file.fileno(), 0o666)
 
     def say(self, sql):
         return Database._psql(self.url, sql)
@@ -217,6 +222,7 @@ class Postgres(OwnCluster):
             self.assertIn("takes no writes", self.refuses_in_time(lambda: self.send(agent)))
             self.assertIn("not stored", self.refuses_in_time(lambda: agent.upload([event(2)], events=True)))
             self.assertEqual(str(agent.name), self.agent_row(agent).name)
+            self.assertEqual(0, len(self.operator.ListSandboxFigures().figures))
             self.assertTrue(stream.call.is_active())
         finally:
             self.set_read_only("off")
@@ -226,6 +232,32 @@ class Postgres(OwnCluster):
         self.check_stored(agent, 2)
         self.check_it_goes_on(agent, stream)
         stream.cancel()
+
+
+    def test_a_standby_is_read(self):
+        agent = SandboxAgent(self, "followed").connect()
+        shell = Service(self.server.local_channel(), OPENSHELL_SERVICE)
+        shell.CreateSandbox(name="followed", spec=V.SandboxSpec(command=["true"]))
+        agent.take("sandbox_create", READY)
+        figures = lambda: [(row.sandbox_name, row.HasField("taken_at")) for row in self.operator.ListSandboxFigures().figures]
+        eventually(lambda: shell.GetSandbox(name="followed").sandbox.status.phase == V.SANDBOX_PHASE_READY, "it is ready")
+        self.operator.ListSandboxFigures()
+        self.assertGreater(agent.control.receive().sandbox_watch.duration_ms, 0)
+        agent.control.send(gateway.ControlStreamRequest(sandbox_readings=gateway.ControlSandboxReadings(readings=[
+            gateway.SandboxReading(sandbox_id=shell.GetSandbox(name="followed").sandbox.metadata.id, taken_us=1,
+                                   interval_us=2)])))
+        eventually(lambda: figures() == [("followed", True)], "its figures are there")
+        self.cluster.control("-m", "fast", "stop")
+        self.cluster.make_standby()
+        self.cluster.start_again()
+        eventually(lambda: code_of(figures)[0] == Code.OK, "it answers")
+        self.assertEqual([("followed", False)], figures())
+        self.assertEqual(["followed"], [sandbox.metadata.name for sandbox in shell.ListSandboxes().sandboxes])
+        self.cluster.control("promote")
+        eventually(lambda: code_of(lambda: shell.DeleteSandbox(name="followed"))[0] == Code.OK, "it is written again")
+        agent.order("sandbox_delete")  # by the stream of before
+        agent.control.cancel()
+        shell.DeleteSandbox(name="followed", metadata=(("belay-force", "true"),))
 
 
 class TwoHostsServer(Server):

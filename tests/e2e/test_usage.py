@@ -277,15 +277,17 @@ class Figures(UsageCase):
         for name in ("p-a", "p-b", "p-c"):
             self.create(name, self.agent)
         shown = lambda **fields: [one.sandbox_name for one in self.figures(**fields)]
-        self.assertEqual(["p-c", "p-a"], shown(sandboxes=["p-c", "nothing", "p-a"]))
-        self.assertEqual(["p-c", "p-a"], shown(sandboxes=["p-c", "p-c", "p-a", "p-c"]))  # once each
+        self.assertEqual(["p-a", "p-c"], shown(sandboxes=["p-c", "nothing", "p-a"]))
+        self.assertEqual(["p-a", "p-c"], shown(sandboxes=["p-c", "p-c", "p-a", "p-c"]))  # once each
+        self.assertEqual([], shown(sandboxes=['"', "\\", "'"]))
         self.assertEqual([], shown(sandboxes=["%"]))
-        seen, token = [], ""
-        for _ in range(3):
-            reply = self.operator.ListSandboxFigures(page_size=1, page_token=token)
-            seen += [one.sandbox_name for one in reply.figures]
-            token = reply.next_page_token
-        self.assertEqual((["p-a", "p-b", "p-c"], ""), (seen, token))
+        for names in (["p-a", "p-b", "p-c"], ["p-a", "p-c"]):
+            seen, token = [], ""
+            for _ in names:
+                reply = self.operator.ListSandboxFigures(page_size=1, page_token=token, sandboxes=names if len(names) == 2 else [])
+                seen += [one.sandbox_name for one in reply.figures]
+                token = reply.next_page_token
+            self.assertEqual((names, ""), (seen, token))
         for fields in ({"sandboxes": [""]}, {"sandboxes": ["x" * 64]}, {"sandboxes": ["x"] * 101}):
             self.refused(Code.INVALID_ARGUMENT, lambda f=fields: self.figures(**f), "sandboxes")
 

@@ -71,10 +71,13 @@ static Agentgateway__V1__SandboxFigures *map_figures(
 
 PAGE_MAP(figures)
 
-/* The agents hear that somebody looks. */
+/* The agents hear that somebody looks; of a database that takes no writes nobody hears. */
 static enum err_code note(struct api_call *api, struct err_info *err)
 {
     struct work *work = api->work;
+    if (!sql_takes_writes(work->conn)) {
+        return ERR_OK;
+    }
     const struct figures_watch watch = { api->workspace_id, work->now.value + WATCH_US };
     struct store_list list = { .count = 0 };
     TRY(store_figures_watch(
@@ -86,68 +89,13 @@ static enum err_code note(struct api_call *api, struct err_info *err)
     return ERR_OK;
 }
 
-static enum err_code list_all(
-    struct api_call *api,
-    const struct page *page,
-    struct store_list *ret_list,
-    struct err_info *err)
+static enum err_code check_names(const request_type *request, struct err_info *err)
 {
-    const struct figures_filter filter = { .cursor = page->cursor,
-                                           .name = STR(""),
-                                           .limit = page->size + 1 };
-    return store_figures_list(
-        api->work->conn, api->workspace_id, &filter, api->arena, ret_list, err);
-}
-
-static bool was_named(const request_type *request, size_t index)
-{
-    for (size_t i = 0; i < index; i++) {
-        if (str_equal(str_of(request->sandboxes[i]), str_of(request->sandboxes[index]))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Of each name, however often it is given: one, or none; in every workspace one that asks for all
- * may have as many. */
-static enum err_code list_named(
-    struct api_call *api,
-    const request_type *request,
-    const struct page *page,
-    struct store_list *ret_list,
-    struct err_info *err)
-{
-    struct figures_record *all = NULL;
-    size_t count = 0;
     for (size_t i = 0; i < request->n_sandboxes; i++) {
-        struct store_list list = { .count = 0 };
-        const struct figures_filter filter = { .cursor = STR(""),
-                                               .name = str_of(request->sandboxes[i]),
-                                               .limit = page->size + 1 };
-        if (filter.name.len == 0) {
+        if (request->sandboxes[i][0] == '\0') {
             return ERR_SET(err, ERR_INVALID, "sandboxes: a name has at least one character");
         }
-        if (was_named(request, i)) {
-            continue;
-        }
-        TRY(store_figures_list(
-            api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
-        struct figures_record *grown =
-            arena_alloc(api->arena, (count + list.count + 1) * sizeof(*grown));
-        if (grown == NULL) {
-            return API_OUT_OF_MEMORY(err);
-        }
-        if (count > 0) {
-            memcpy(grown, all, count * sizeof(*grown));
-        }
-        if (list.count > 0) {
-            memcpy(grown + count, list.records, list.count * sizeof(*grown));
-        }
-        all = grown;
-        count += list.count;
     }
-    *ret_list = (struct store_list){ all, count };
     return ERR_OK;
 }
 
@@ -157,13 +105,13 @@ API_HANDLER(list_sandbox_figures)
     struct page page;
     struct store_list list = { .count = 0 };
     TRY(page_open(api, message, &page, err));
+    TRY(check_names(request, err));
     TRY(note(api, err));
-    if (request->n_sandboxes > 0) {
-        TRY(list_named(api, request, &page, &list, err));
-        page.size = (int64_t)list.count; /* one page: names are few */
-    } else {
-        TRY(list_all(api, &page, &list, err));
-    }
+    const struct figures_filter filter = { .cursor = page.cursor,
+                                           .names = request->sandboxes,
+                                           .name_count = request->n_sandboxes,
+                                           .limit = page.size + 1 };
+    TRY(store_figures_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
     reply_type *reply =
         wire_new(api->arena, &agentgateway__v1__list_sandbox_figures_response__descriptor);
     if (reply == NULL) {

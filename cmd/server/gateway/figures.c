@@ -2,6 +2,8 @@
 
 #include "cmd/server/store/agent.h"
 #include "cmd/server/store/sandbox/figures.h"
+#include "common/base/cleanup.h"
+#include "common/base/mem.h"
 #include "common/wire/wire.h"
 
 #include <stdlib.h>
@@ -18,7 +20,7 @@ enum err_code figures_look(
 {
     int64_t until_us = 0;
     *ret_until_us = 0;
-    if (!figures->is_offered) {
+    if (!figures->is_offered || !sql_takes_writes(work->conn)) {
         return ERR_OK;
     }
     TRY(store_figures_watched(work->conn, workspace_id, &until_us, err));
@@ -66,36 +68,47 @@ static int compare_readings(const void *a, const void *b)
     return strcmp((*left)->sandbox_id, (*right)->sandbox_id);
 }
 
-/* In the order in which everybody takes sandboxes, so that no two transactions meet crosswise. */
+static void fill_reading(
+    const Agentgateway__V1__SandboxReading *said, struct figures_reading *reading)
+{
+    *reading = (struct figures_reading){
+        .interval_us = number(said->interval_us),
+        .taken_at = said->taken_us < 0 ? 0 : said->taken_us,
+        .cpu_us = number(said->cpu_us),
+        .read_bytes = number(said->read_bytes),
+        .written_bytes = number(said->written_bytes),
+        .sent_bytes = number(said->sent_bytes),
+        .received_bytes = number(said->received_bytes),
+        .memory_bytes = number(said->memory_bytes),
+        .disk_bytes = number(said->disk_bytes),
+        .processes = said->processes,
+    };
+}
+
+/* In the order in which everybody takes sandboxes, so that no two transactions meet crosswise, and
+ * each once. */
 enum err_code figures_store(struct work *work, void *context, struct err_info *err)
 {
     const struct figures_answer *answer = context;
-    size_t count = answer->readings->n_readings;
-    struct figures_of whose = { .workspace_id = answer->principal->workspace_id,
-                                .agent_id = answer->principal->agent_id };
     const struct principal *principal = answer->principal;
+    size_t said = answer->readings->n_readings;
+    AUTO_FREE struct figures_news *news = mem_alloc_array(said + 1, sizeof(*news));
+    size_t count = 0;
+    const struct figures_of whose = { .workspace_id = principal->workspace_id,
+                                      .agent_id = principal->agent_id,
+                                      .received_at = work->now };
     TRY(store_agent_fence(
         work->conn, principal->workspace_id, principal->agent_id, principal->epoch, err));
-    if (count > 0) {
-        qsort(answer->readings->readings, count, sizeof(void *), compare_readings);
+    if (said == 0) {
+        return ERR_OK;
     }
-    for (size_t i = 0; i < count; i++) {
-        const Agentgateway__V1__SandboxReading *said = answer->readings->readings[i];
-        const struct figures_reading reading = {
-            .interval_us = number(said->interval_us),
-            .taken_at = said->taken_us < 0 ? 0 : said->taken_us,
-            .received_at = work->now.value,
-            .cpu_us = number(said->cpu_us),
-            .read_bytes = number(said->read_bytes),
-            .written_bytes = number(said->written_bytes),
-            .sent_bytes = number(said->sent_bytes),
-            .received_bytes = number(said->received_bytes),
-            .memory_bytes = number(said->memory_bytes),
-            .disk_bytes = number(said->disk_bytes),
-            .processes = said->processes,
-        };
-        whose.sandbox_id = said->sandbox_id;
-        TRY(store_figures_put(work->conn, &whose, &reading, err));
+    qsort(answer->readings->readings, said, sizeof(void *), compare_readings);
+    for (size_t i = 0; i < said; i++) {
+        const Agentgateway__V1__SandboxReading *one = answer->readings->readings[i];
+        if (count == 0 || strcmp(news[count - 1].sandbox_id, one->sandbox_id) != 0) {
+            news[count].sandbox_id = one->sandbox_id;
+            fill_reading(one, &news[count++].reading);
+        }
     }
-    return ERR_OK;
+    return store_figures_put(work->conn, &whose, news, count, err);
 }

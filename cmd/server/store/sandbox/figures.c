@@ -1,6 +1,15 @@
 #include "cmd/server/store/sandbox/figures.h"
 
+#include "common/base/buf.h"
+#include "common/base/cleanup.h"
 #include "figures.sql.h"
+
+#include <inttypes.h>
+
+enum {
+    NAMES_BYTES = 64 * 1024,
+    ROW_BYTES = 1024 /* of a sandbox's reading: its id, escaped, and ten numbers */
+};
 
 static const struct store_column columns[] = {
     STORE_COLUMN(figures_record, workspace, STORE_TEXT),
@@ -33,32 +42,63 @@ static const struct store_column watch_columns[] = {
 };
 static const struct store_type watch_type = STORE_TYPE(figures_watch, watch_columns);
 
+static void write_reading(const struct figures_news *news, struct buf *out)
+{
+    const struct figures_reading *reading = &news->reading;
+    const int64_t numbers[] = {
+        reading->interval_us,   reading->taken_at,   reading->cpu_us,         reading->read_bytes,
+        reading->written_bytes, reading->sent_bytes, reading->received_bytes, reading->memory_bytes,
+        reading->disk_bytes,    reading->processes,
+    };
+    buf_append_char(out, '[');
+    buf_append_json(out, str_of(news->sandbox_id));
+    for (size_t i = 0; i < ARRAY_LENGTH(numbers); i++) {
+        buf_printf(out, ",%" PRId64, numbers[i]);
+    }
+    buf_append_char(out, ']');
+}
+
 enum err_code store_figures_put(
     struct sql_conn *conn,
     const struct figures_of *whose,
-    const struct figures_reading *reading,
+    const struct figures_news *news,
+    size_t count,
     struct err_info *err)
 {
+    AUTO_BUF struct buf rows = BUF_INIT(count * ROW_BYTES + 2);
+    buf_append_char(&rows, '[');
+    for (size_t i = 0; i < count; i++) {
+        buf_append_str(&rows, i == 0 ? STR("") : STR(","));
+        write_reading(&news[i], &rows);
+    }
+    buf_append_char(&rows, ']');
+    if (!buf_ok(&rows)) {
+        return ERR_SET(err, ERR_LIMIT, "sandbox_id: too long");
+    }
     return sql_exec(
         conn,
         &SQL_FIGURES_PUT,
         SQL_ARGS(
             SQL_INT(whose->workspace_id),
-            SQL_TEXT(whose->sandbox_id),
             SQL_INT(whose->agent_id),
-            SQL_INT(reading->interval_us),
-            SQL_INT(reading->taken_at),
-            SQL_INT(reading->received_at),
-            SQL_INT(reading->cpu_us),
-            SQL_INT(reading->read_bytes),
-            SQL_INT(reading->written_bytes),
-            SQL_INT(reading->sent_bytes),
-            SQL_INT(reading->received_bytes),
-            SQL_INT(reading->memory_bytes),
-            SQL_INT(reading->disk_bytes),
-            SQL_INT(reading->processes)),
+            SQL_VIEW(buf_view(&rows)),
+            SQL_TIME(whose->received_at)),
         NULL,
         err);
+}
+
+/* A JSON array; "": none were given. */
+static enum err_code write_names(
+    const struct figures_filter *filter, struct buf *out, struct err_info *err)
+{
+    for (size_t i = 0; i < filter->name_count; i++) {
+        buf_append_char(out, i == 0 ? '[' : ',');
+        buf_append_json(out, str_of(filter->names[i]));
+    }
+    if (filter->name_count > 0) {
+        buf_append_char(out, ']');
+    }
+    return buf_ok(out) ? ERR_OK : ERR_SET(err, ERR_LIMIT, "sandboxes: too many names at once");
 }
 
 enum err_code store_figures_list(
@@ -71,6 +111,7 @@ enum err_code store_figures_list(
 {
     struct str_view workspace = STR_NONE;
     struct str_view name = STR("");
+    AUTO_BUF struct buf names = BUF_INIT(NAMES_BYTES);
     int64_t after = 0;
     bool is_valid = filter->cursor.len == 0
         || (str_cut(filter->cursor, ':', &workspace, &name)
@@ -78,15 +119,16 @@ enum err_code store_figures_list(
     if (!is_valid) {
         return ERR_SET(err, ERR_INVALID, "cursor: not of this list");
     }
+    TRY(write_names(filter, &names, err));
     return store_select(
         STORE_ASK(
             conn,
-            &SQL_FIGURES_LIST,
+            sql_takes_writes(conn) ? &SQL_FIGURES_LIST : &SQL_FIGURES_LIST_BARE,
             SQL_ARGS(
                 SQL_INT(workspace_id),
                 SQL_INT(after),
                 SQL_VIEW(name),
-                SQL_VIEW(filter->name),
+                SQL_TEXT(buf_text(&names)),
                 SQL_INT(filter->limit))),
         &type,
         arena,

@@ -1,6 +1,7 @@
 /*
  * What sandboxes use now: one row each, written over while somebody looks, gone with the sandbox.
- * Inside the caller's transaction.
+ * Inside the caller's transaction. The tables are unlogged: where sql_takes_writes is false they
+ * may not even be read, and only store_figures_list is to be called.
  */
 #ifndef SERVER_STORE_SANDBOX_FIGURES_H
 #define SERVER_STORE_SANDBOX_FIGURES_H
@@ -21,16 +22,23 @@ struct figures_reading {
     int64_t processes;
 };
 
+struct figures_news { /* of one sandbox */
+    const char *sandbox_id;
+    struct figures_reading reading; /* but for received_at */
+};
+
 struct figures_of { /* whose */
     int64_t workspace_id;
     int64_t agent_id; /* of another agent's sandbox nothing is stored */
-    const char *sandbox_id;
+    struct wall_us received_at;
 };
 
+/* Those of an agent, by sandbox; none stands twice. */
 enum err_code store_figures_put(
     struct sql_conn *conn,
     const struct figures_of *whose,
-    const struct figures_reading *reading,
+    const struct figures_news *news,
+    size_t count,
     struct err_info *err) MUST_CHECK;
 
 /* Every sandbox, with its newest reading. */
@@ -51,11 +59,13 @@ struct figures_record {
 
 struct figures_filter {
     struct str_view cursor; /* of the row before the page; "": from the first */
-    struct str_view name;   /* only of this one; "": all */
+    char *const *names;     /* only of these */
+    size_t name_count;      /* 0: all */
     int64_t limit;
 };
 
-/* Records are struct figures_record, by workspace and name. ERR_INVALID: the cursor is none. */
+/* Records are struct figures_record, by workspace and name; without readings where the database
+ * takes no writes, and a standby has none. ERR_INVALID: the cursor is none. */
 enum err_code store_figures_list(
     struct sql_conn *conn,
     int64_t workspace_id, /* SQL_ALL_WORKSPACES: all */
