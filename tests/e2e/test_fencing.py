@@ -96,20 +96,26 @@ class StoppedWithSandboxes(ReplicaCase):
         self.agent = SandboxAgent(self, self.name).connect()
         self.sandbox = self.shell.CreateSandbox(name=self.name, annotations={"belay.dev/agent": self.name},
                                                 spec=openshell.SandboxSpec()).sandbox
-        self.agent.take("sandbox_create")
+        command, _order = self.agent.order("sandbox_create")
+        self.agent.control.send(ack(command.command_id))
+        eventually(lambda: self.there.GetCommand(id=command.command_id).state == admin.COMMAND_STATE_SUCCEEDED,
+                   "nothing waits to be sent again")
 
-    def late(self, *reports, **message):
-        """Is sent to the stopped server, which will not hear of it, while the agent's new session begins at the other."""
+    def late(self, *reports, resumes=False, **message):
+        """Is sent to the stopped server, which will not hear of it, while the agent's new session begins at the other, or a
+        newer stream of the same one."""
         old = self.agent.control
         self.stopped.signal(signal.SIGSTOP)
         try:
             self.server.database.query(f"{LISTEN_GONE} AND application_name = '{self.stopped.name}'")
-            self.move(self.agent.base, self.other).handshake()
+            self.move(self.agent.base, self.other)
+            if not resumes:
+                self.agent.base.handshake()
             self.agent.connect(*reports)
             old.send(gateway.ControlStreamRequest(**message))
         finally:
             self.stopped.signal(signal.SIGCONT)
-        self.assertEqual(Code.UNAUTHENTICATED, old.end()[0])
+        self.assertEqual(Code.ABORTED if resumes else Code.UNAUTHENTICATED, old.end()[0])
 
     def phase(self):
         return self.shell.GetSandbox(name=self.name).sandbox.status.phase
@@ -125,6 +131,15 @@ class StoppedWithSandboxes(ReplicaCase):
         self.assertEqual(4, self.there.GetAgent(agent=self.name).capacity.cpus)
         self.agent.control.send(gateway.ControlStreamRequest(capacity=gateway.Capacity(cpus=5, sandbox_drivers=["native"])))
         eventually(lambda: self.there.GetAgent(agent=self.name).capacity.cpus == 5, "the new session's capacity is stored")
+
+    def test_older_stream(self):
+        """It must not make the older stream the agent's newest."""
+        self.late(capacity=gateway.Capacity(cpus=99, sandbox_drivers=["native"]), resumes=True)
+        self.assertEqual(4, self.there.GetAgent(agent=self.name).capacity.cpus)
+        self.agent.report(self.sandbox.metadata.id, READY)
+        eventually(lambda: self.phase() == openshell.SANDBOX_PHASE_READY, "the newer stream is heard")
+        self.shell.StopSandbox(name=self.name)
+        self.agent.order("sandbox_stop")
 
     def readings(self, cpu_us):
         return gateway.ControlSandboxReadings(readings=[gateway.SandboxReading(

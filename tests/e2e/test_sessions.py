@@ -184,6 +184,37 @@ class Order(ServerCase):
         eventually(lambda: self.operator.GetCommand(id=sent.id).state == admin.COMMAND_STATE_SUCCEEDED, "acked")
         second.cancel()
 
+    @staticmethod
+    def numbered(number):
+        return gateway.ControlStreamRequest(hello=gateway.ControlHello(stream_number=number, agent_version=f"v{number}"))
+
+    def test_hello_that_comes_late(self):
+        """After that of a newer stream; a new session counts anew."""
+        agent = self.agent()
+        for _session in range(2):
+            late, newer, last = (Stream(agent.channel, GATEWAY + "ControlStream", agent.credentials) for _ in range(3))
+            newer.send(self.numbered(2))
+            newer.receive()
+            late.send(self.numbered(1))
+            self.assertEqual(Code.ABORTED, late.end()[0])
+            self.assertEqual("v2", self.agent_row(agent).version)
+            sent = self.send(agent)
+            self.assertEqual(sent.id, newer.command().command_id)
+            newer.send(ack(sent.id))
+            last.send(self.numbered(3))
+            self.assertEqual(Code.ABORTED, newer.end()[0])
+            last.receive()
+            agent.handshake()
+            self.assertEqual(Code.UNAUTHENTICATED, last.end()[0])
+
+    def test_stream_number_out_of_bounds(self):
+        agent = self.agent()
+        stream = Stream(agent.channel, GATEWAY + "ControlStream", agent.credentials)
+        stream.send(self.numbered(1 << 31))
+        code, text = stream.end()
+        self.assertEqual(Code.INVALID_ARGUMENT, code)
+        self.assertIn("stream_number", text)
+
     def test_bounds_of_an_ack(self):
         agent = self.agent()
         for field, message in (("command_id", base.ControlAck(succeeded=True)),

@@ -81,7 +81,9 @@ CHECKLIST = {
         "tests/cluster/server_api/test_faults.c:test_faults_on_sqlite",
         "tests/e2e/test_fencing.py:StoppedWithSandboxes.test_a_report",
         "tests/e2e/test_fencing.py:StoppedWithSandboxes.test_a_capacity",
-        "tests/e2e/test_fencing.py:StoppedWithSandboxes.test_readings"]),
+        "tests/e2e/test_fencing.py:StoppedWithSandboxes.test_older_stream",
+        "tests/e2e/test_fencing.py:StoppedWithSandboxes.test_readings",
+        "tests/e2e/test_sessions.py:Order.test_hello_that_comes_late"]),
     46: ("replayed batches", [
         "tests/e2e/test_uploads.py:Uploads.test_replayed_batches_are_stored_once_and_acknowledged_again",
         "tests/e2e/test_uploads.py:Uploads.test_replayed_events_are_stored_once"]),
@@ -257,6 +259,12 @@ MUTATIONS = [
                  "cmd/server/gateway/intake.c",
                  "    return store_agent_fence(\n        work->conn, principal->workspace_id, principal->agent_id, "
                  "principal->epoch, err);\n", "    (void)work, (void)principal, (void)err;\n    return ERR_OK;\n")),
+    Mutation(45, "an older stream's capacity is not stored",
+             "tests/e2e/test_fencing.py:StoppedWithSandboxes.test_older_stream", (
+                 "cmd/server/gateway/intake.c", "marks.stream != self->from.stream", "false")),
+    Mutation(45, "a hello that comes late is refused",
+             "tests/e2e/test_sessions.py:Order.test_hello_that_comes_late", (
+                 "cmd/server/gateway/intake.c", "stream_number_is_older(self->from.stream, marks.stream)", "false")),
     Mutation(46, "what was stored is not stored again",
              "tests/e2e/test_uploads.py:Uploads.test_replayed_events_are_stored_once", (
                  "cmd/server/ingest/batch.c",

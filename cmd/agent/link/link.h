@@ -51,7 +51,7 @@ struct link_ops {
      */
     bool (*has_relays)(void *context);
     void (*get_status)(void *context, struct link_status *ret_status);
-    /* Adds what there is room for now; what it adds lies in the arena. Asked for each hello and
+    /* Adds what there is room for; what it adds lies in the arena. Asked for each hello and
      * each heartbeat: the server is told when it is another. */
     enum err_code (*fill_capacity)(
         void *context,

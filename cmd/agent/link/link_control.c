@@ -132,6 +132,7 @@ static enum err_code send_hello(struct link *link, struct err_info *err)
     hello.capabilities = names;
     hello.n_capabilities = ARRAY_LENGTH(capabilities);
     hello.capacity = &capacity;
+    hello.stream_number = ++link->stream_number;
     if (link->ops->fill_hello != NULL) {
         TRY(link->ops->fill_hello(link->context, arena, &hello, err));
     }

@@ -67,7 +67,8 @@ struct link {
     struct wall_us server_time; /* 0: never told */
     struct mono_us server_time_at;
     struct rpc_client_stream *control;
-    struct buf capacity; /* packed, as the server was told last on this stream */
+    uint32_t stream_number; /* of the last control stream, counted from 1 */
+    struct buf capacity;    /* packed, as the server was told last on this stream */
     bool is_half_closed;
     struct uploader *uploaders[SPOOL_STREAM_COUNT];
     struct live *live;

@@ -14,6 +14,7 @@
 #include "cmd/server/gateway/intake.h"
 #include "cmd/server/gateway/presence.h"
 #include "cmd/server/gateway/relay_orders.h"
+#include "cmd/server/gateway/stream_number.h"
 #include "cmd/server/store/agent.h"
 #include "cmd/server/store/command.h"
 #include "cmd/server/store/sandbox/relay.h"
@@ -65,7 +66,7 @@ struct control {
     struct principal principal;
     struct rpc_stream *stream; /* borrowed: lives as long as its state */
     struct sm sm;
-    int64_t number;       /* by chance; the agent's row has that of its newest stream */
+    int64_t number;       /* since hello; the agent's row has that of its newest stream */
     int64_t sent_through; /* sequence of the last command sent here */
     bool has_more;        /* the queue was full: commands wait for it to empty */
     struct mono_us accepted_at;
@@ -96,7 +97,6 @@ static enum err_code control_open(struct rpc_stream *stream, void **ret_state, s
     control->service = rpc_call_service(call);
     control->principal = *principal_of(call);
     control->stream = stream;
-    control->number = (int64_t)id_random_below(INT64_MAX);
     sm_init(
         &control->sm,
         &control_machine,
@@ -482,6 +482,7 @@ static void on_hello(struct control *control, const Agentgateway__V1__ControlHel
         end(control, ERR_INVALID, "last_command_sequence: at most 9223372036854775807");
         return;
     }
+    control->number = stream_number_make(hello->stream_number);
     struct intake_hello said = { intake_of(control), hello };
     enum err_code code = work_on(control, intake_keep_hello, &said, &err);
     if (code != ERR_OK) {

@@ -1,5 +1,6 @@
 #include "cmd/server/gateway/intake.h"
 
+#include "cmd/server/gateway/stream_number.h"
 #include "cmd/server/sandbox/lifecycle.h"
 #include "cmd/server/store/agent.h"
 #include "cmd/server/store/audit.h"
@@ -61,6 +62,9 @@ enum err_code intake_keep_hello(struct work *work, void *hello, struct err_info 
     const int64_t agent[2] = { principal->workspace_id, principal->agent_id };
     struct agent_marks marks;
     TRY(store_agent_fence_marks(work->conn, agent, principal->epoch, &marks, err));
+    if (stream_number_is_older(self->from.stream, marks.stream)) {
+        return ERR_SET(err, ERR_CONFLICT, "a newer control stream of this agent took over");
+    }
     TRY(lifecycle_take_hello(&lifecycle, principal->agent_id, self->hello, err));
     if (marks.stream != 0) {
         work_wake(work, HUB_SESSION, principal->agent_id); /* for an older stream elsewhere */
@@ -72,11 +76,15 @@ enum err_code intake_keep_capacity(struct work *work, void *capacity, struct err
 {
     const struct intake_capacity *self = capacity;
     const struct principal *principal = self->from.principal;
+    const int64_t id[2] = { principal->workspace_id, principal->agent_id };
+    struct agent_marks marks;
     struct agent_record agent;
     ProtobufCMessage *kept = NULL;
-    TRY(fence(work, &self->from, err));
-    TRY(store_agent_get(
-        work->conn, principal->workspace_id, principal->agent_id, work->arena, &agent, err));
+    TRY(store_agent_fence_marks(work->conn, id, principal->epoch, &marks, err));
+    if (marks.stream != self->from.stream) {
+        return ERR_OK; /* the newer stream's hello said it all */
+    }
+    TRY(store_agent_get(work->conn, id[0], id[1], work->arena, &agent, err));
     TRY(wire_unpack_lenient(
         work->service->schema,
         &agentgateway__v1__control_hello__descriptor,

@@ -22,7 +22,10 @@ struct intake_hello {
     const Agentgateway__V1__ControlHello *hello;
 };
 
-/* The stream is the agent's newest from then on. ERR_INVALID: the hello is too large. */
+/*
+ * The stream is the agent's newest from then on. ERR_INVALID: the hello is too large; ERR_CONFLICT:
+ * it comes late, a newer stream of the session has said its own.
+ */
 enum err_code intake_keep_hello(struct work *work, void *hello, struct err_info *err) MUST_CHECK;
 
 struct intake_capacity {
@@ -30,7 +33,10 @@ struct intake_capacity {
     const Agentgateway__V1__Capacity *capacity;
 };
 
-/* Takes the place of what the hello said. ERR_INVALID: hello and capacity are too large. */
+/*
+ * Takes the place of what the hello said; that of a stream that is no longer the newest changes
+ * nothing. ERR_INVALID: hello and capacity are too large.
+ */
 enum err_code intake_keep_capacity(struct work *work, void *capacity, struct err_info *err)
     MUST_CHECK;
 

@@ -58,7 +58,7 @@ struct agent_marks {
     int64_t events_sequence;
     int64_t session_epoch;
     bool is_confirmed;
-    int64_t stream; /* of store_agent_marks: the newest control stream; 0: it never had one */
+    int64_t stream; /* of store_agent_marks: its session's newest control stream; 0: none yet */
 };
 
 struct agent_beat {

@@ -88,8 +88,8 @@ UPDATE agent SET state = 4, api_key_hash = NULL, next_api_key_hash = NULL, seale
 WHERE workspace_id = $1 AND id = $2 AND state <> 4
 
 -- name: agent_begin_session
--- $1 workspace, $2 id, $3 now: raises the epoch; the enrollment answer is spent
-UPDATE agent SET session_epoch = session_epoch + 1, handshaken = 1, sealed_api_key = NULL, last_seen_at = $3,
+-- $1 workspace, $2 id, $3 now: raises the epoch, whose streams are counted anew; the enrollment answer is spent
+UPDATE agent SET session_epoch = session_epoch + 1, stream = 0, handshaken = 1, sealed_api_key = NULL, last_seen_at = $3,
        state = CASE WHEN state = 3 THEN 2 ELSE state END, revision = revision + 1
 WHERE workspace_id = $1 AND id = $2 AND state IN (2, 3)
 RETURNING session_epoch

@@ -218,7 +218,7 @@ static void on_frame(struct conn *conn, const struct frame *frame)
     }
 }
 
-/* Bytes read, 0: none for now, -1: the end. */
+/* Bytes read, 0: none has come, -1: the end. */
 static ssize_t read_some(struct conn *conn, uint8_t *data, size_t bytes)
 {
     if (conn->ssl != NULL) {
