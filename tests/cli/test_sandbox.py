@@ -188,6 +188,13 @@ class Life(SandboxCase):
         self.assertEqual(["out", "err"], sorted((line["message"] for line in self.json("logs", "logs")["logs"]), reverse=True))
         self.assertRegex(self.belay("logs", "logs", "--timestamps").stdout, r"^\d{4}-\d\d-\d\dT\S+Z out\n$")
         self.assertIn("stderr", self.belay("logs", "logs", "-o", "wide").stdout)
+        both = self.json("logs", "logs", "--source", "gateway", "--source", "sandbox")["logs"]
+        self.assertEqual({"gateway", "sandbox"}, {line["source"] for line in both})
+        told = self.belay("logs", "logs", "--source", "gateway")
+        self.assertRegex(told.stdout, r"^\[gateway\] provisioning, ordered by user:local/\d+\n\[gateway\] ready\n\[gateway\] error")
+        self.assertEqual("", told.stderr)
+        self.assertIn("[gateway] ready\n", self.belay("logs", "-f", "logs", "--source", "gateway").stdout)
+        self.assertEqual("", self.belay("logs", "logs", "--source", "gateway", "--main").stdout)
         self.assertEqual("", self.belay("logs", "logs", "--since", "now").stdout)
         self.belay("delete", "killed", "logs")
 
@@ -269,6 +276,7 @@ network_policies:
                 (["create", "-l", "a=1", "-l", "a=2"], "twice"), (["create", "--name", "x" * 20], "--name"),
                 (["exec", "x"], "CMD"), (["exec", "x", "--workdir", "tmp", "a"], None), (["delete"], "SANDBOX"),
                 (["exec", "x", "ls", "-l"], "-l"), (["logs", "x", "--level", "loud"], "--level"),
+                (["logs", "x", "--source", "kernel"], "--source"),
                 (["list", "-A", "-w", "x"], "exclude"), (["forward", "x"], None), (["forward", "x", "a:b"], None),
                 (["cp", "a", "b"], None)):
             with self.subTest(words=words):

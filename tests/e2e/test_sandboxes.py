@@ -427,7 +427,8 @@ class Reading(SandboxCase):
     def test_logs_and_watch(self):
         agent = self.offer("logs")
         sandbox = self.ready("logs", agent)
-        watch = self.shell.WatchSandbox(id=sandbox.metadata.id, follow_status=True, follow_logs=True, follow_events=True)
+        watch = self.shell.WatchSandbox(id=sandbox.metadata.id, follow_status=True, follow_logs=True, follow_events=True,
+                                        log_sources=["sandbox"])
         self.assertEqual("sandbox", next(watch).WhichOneof("payload"))
         at = int(time.time() * 1e6)
         lines = gateway.EventBatch(events=[
@@ -439,7 +440,7 @@ class Reading(SandboxCase):
         self.assertEqual([f"line {i}" for i in range(4)], [line.message for line in got])
         self.assertEqual(("INFO", "stdout", "sandbox"), (got[0].level, got[0].target, got[0].source))
         logs = self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id)
-        self.assertEqual([f"line {i}" for i in range(4)], [line.message for line in logs.logs])
+        self.assertEqual([f"line {i}" for i in range(4)], [line.message for line in logs.logs if line.source == "sandbox"])
         self.assertEqual(["line 1", "line 3"], [line.message for line in self.shell.GetSandboxLogs(
             sandbox_id=sandbox.metadata.id, min_level="error").logs])
         self.assertEqual(["line 3"], [line.message for line in self.shell.GetSandboxLogs(
@@ -470,13 +471,16 @@ class Reading(SandboxCase):
 
         def watched(count, number, **fields):
             """What a watch brings at once, and then the next line."""
-            watch = self.shell.WatchSandbox(id=sandbox.metadata.id, **fields)
+            watch = self.shell.WatchSandbox(id=sandbox.metadata.id, **{"log_sources": ["sandbox"], **fields})
+            first = next(watch)
+            self.assertEqual("sandbox", first.WhichOneof("payload"))  # whatever is followed: first how it stands
+            self.assertEqual("tails", first.sandbox.metadata.name)
             got = [next(watch) for _ in range(count)]
             self.lines(agent, sandbox, (since * 1000, 4, "sandbox.log", f"next {number}"), sequence=1 + number)
             while got[-1].log.message != f"next {number}":
                 got.append(next(watch))
             watch.cancel()
-            return [event.log.message or event.event.message for event in got if event.WhichOneof("payload") != "sandbox"]
+            return [event.log.message or event.event.message for event in got ]
         self.assertEqual([f"line {i}" for i in range(50, 250)] + ["next 1"], watched(200, 1, follow_logs=True))
         self.assertEqual(["line 249", "next 1", "next 2"], watched(2, 2, follow_logs=True, log_tail_lines=2))
         self.assertEqual(["next 2", "event 3", "event 4", "next 3"], watched(
@@ -487,27 +491,69 @@ class Reading(SandboxCase):
         logs = lambda **f: [line.message for line in self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id, **f).logs]
         self.assertEqual([f"next {i}" for i in range(1, 5)], logs(since_ms=since))
         self.assertEqual([], logs(since_ms=(1 << 63) - 1))
-        self.assertEqual([], logs(sources=["gateway"]))
+        news = ["provisioning, ordered by user:local/0", "ready"] + [f"event {i}" for i in range(5)]
+        self.assertEqual(news, logs(sources=["gateway"]))
         self.assertEqual(254, len(logs(sources=["sandbox"])))
-        self.assertEqual(254, len(logs()))
+        self.assertEqual(254 + 7, len(logs()))
+        self.assertEqual(254 + 7, len(logs(sources=["gateway", "sandbox"])))
+        self.assertEqual(news[-2:] + [f"next {i}" for i in range(1, 6)],
+                         watched(6, 5, follow_logs=True, log_sources=[], log_tail_lines=6))
+
+    def test_what_becomes_of_it_is_in_its_log(self):
+        agent = self.offer("told")
+        sandbox = self.create("told", agent, V.SandboxSpec(command=["sleep", "9"], policy=Policies.policy("a.example", 443)))
+        watch = self.shell.WatchSandbox(id=sandbox.metadata.id, follow_logs=True, log_sources=["gateway"])
+        self.assertEqual("sandbox", next(watch).WhichOneof("payload"))
+        order = agent.take("sandbox_create", READY)
+        self.phase("told", V.SANDBOX_PHASE_READY)
+        for version, verdict in ((2, {"policy_version": 2}), (3, {"policy_version": 2, "policy_failed_version": 3,
+                                                                  "policy_error": "no room"})):
+            self.shell.UpdateConfig(name="told", policy=Policies.policy(f"{version}.example", 443))
+            agent.take("sandbox_policy", READY, **verdict)
+            agent.report(order.sandbox_id, READY, **verdict)  # again: said once
+            eventually(lambda: self.shell.GetSandboxPolicyStatus(name="told", version=version).revision.status
+                       in (V.POLICY_STATUS_LOADED, V.POLICY_STATUS_FAILED), "it is settled")
+        at = int(time.time() * 1e6)
+        self.lines(agent, sandbox, (at, 2, "sandbox.log", "of a program"), (at, 3, "sandbox.denied", "denied: b.example:443"))
+        self.shell.StopSandbox(name="told")
+        command, _ = agent.order("sandbox_stop")
+        agent.control.send(ack(command.command_id, False, "it is busy"))
+        self.phase("told", V.SANDBOX_PHASE_ERROR)
+        self.shell.DeleteSandbox(name="told")
+        agent.take("sandbox_delete", DELETED)
+        by = ", ordered by user:local/0"
+        wanted = [("INFO", "sandbox.phase", "provisioning" + by), ("INFO", "sandbox.phase", "ready"),
+                  ("INFO", "sandbox.policy", "version 2 of the policy" + by),
+                  ("INFO", "sandbox.policy", "version 2 of the policy is in force"),
+                  ("INFO", "sandbox.policy", "version 3 of the policy" + by),
+                  ("ERROR", "sandbox.policy", "version 3 of the policy could not be loaded: no room"),
+                  ("WARN", "sandbox.denied", "denied: b.example:443"), ("INFO", "sandbox.phase", "stopping" + by),
+                  ("ERROR", "sandbox.phase", "error: it is busy"), ("INFO", "sandbox.phase", "deleting" + by),
+                  ("INFO", "sandbox.phase", "gone")]
+        got = [event.log for event in watch]  # to its end
+        self.assertEqual(wanted, [(line.level, line.target, line.message) for line in got])
+        self.assertEqual({("gateway", sandbox.metadata.id)}, {(line.source, line.sandbox_id) for line in got})
+        self.assertEqual({"phase": "stopping", "by": "user:local/0", "agent": "told"}, dict(got[7].fields))
+        self.assertEqual("OrderRefused", got[8].fields["reason"])
+        self.assertEqual(f"agent:{agent.base.id}", got[8].fields["by"])
 
     def test_a_log_of_many(self):
         agent = self.offer("wordy")
         sandbox = self.ready("wordy", agent)
         self.lines(agent, sandbox, (int(time.time() * 1e6), 2, "sandbox.log", "again"))
-        logs = lambda **fields: self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id, **fields)
+        logs = lambda **fields: self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id, sources=["sandbox"], **fields)
         copied = "workspace_id, agent_id, time_us, received_at, severity, kind, device, text, attributes"
-        eventually(lambda: logs().buffer_total == 1, "the line")
+        eventually(lambda: logs().buffer_total == 3, "the line, and two phases")
         self.server.database.query(
             f"INSERT INTO event ({copied}) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2100) "
             f"SELECT {copied} FROM event, n WHERE kind = 'sandbox.log' AND device = '{sandbox.metadata.id}'")
         for answer, count in ((logs(), 2000), (logs(lines=5), 5), (logs(min_level="error"), 0)):
-            self.assertEqual((count, 2101), (len(answer.logs), answer.buffer_total))
+            self.assertEqual((count, 2103), (len(answer.logs), answer.buffer_total))
         # What clients take of a message is 4 MiB: the newest lines that fit.
         long = "substr(text, 1, 0) || " + ("repeat('x', 8000)" if self.server.database.url else "hex(zeroblob(4000))")
         self.server.database.query(f"UPDATE event SET text = {long} WHERE kind = 'sandbox.log'")
         answer = logs()
-        self.assertEqual(2101, answer.buffer_total)
+        self.assertEqual(2103, answer.buffer_total)
         self.assertIn(answer.ByteSize(), range(4 * 1024 * 1024 - 1024 - 8200, 4 * 1024 * 1024))
 
     def test_a_watch_is_woken_by_what_leaves_no_event(self):

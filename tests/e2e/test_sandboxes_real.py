@@ -93,7 +93,7 @@ class RealSandboxCase(ServerCase):
         eventually(lambda: not os.path.exists(self.folder(sandbox.metadata.id)), "its folder is gone")
 
     def lines(self, sandbox):
-        return [line.message for line in self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id, lines=2000).logs]
+        return [line.message for line in self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id, lines=2000, sources=["sandbox"]).logs]
 
     def says(self, sandbox, *wanted):
         eventually(lambda: set(wanted) <= set(self.lines(sandbox)), f"it said {wanted}")

@@ -23,6 +23,7 @@ static enum text_style write_time(const struct view_cell *cell, struct buf *out)
 }
 
 CELL_TEXT(write_level, line_type, level)
+CELL_TEXT(write_source, line_type, source)
 CELL_TEXT(write_target, line_type, target)
 CELL_TEXT(write_message, line_type, message)
 
@@ -34,12 +35,15 @@ static void name_of_line(const void *item, struct buf *out)
 static const struct view_column LINE_COLUMNS[] = {
     { { .title = "TIME", .keep = 20, .min_width = 24 }, 0, write_time },
     { { .title = "LEVEL", .min_width = 5 }, 0, write_level },
+    { { .title = "SOURCE", .min_width = 7 }, 0, write_source },
     { { .title = "TARGET", .min_width = 6 }, 0, write_target },
     { { .title = "MESSAGE", .keep = 20 }, 0, write_message },
 };
 static const struct view VIEW_LINES = VIEW(LINE_COLUMNS, name_of_line);
 
 /* ---- logs ---- */
+
+static const char *const SOURCE_CHOICES[] = { "sandbox", "gateway", NULL };
 
 /* Lines as they are, unless a table or a structured form was asked for. */
 static enum err_code put_line(struct cli *cli, void *context, const line_type *line)
@@ -60,14 +64,16 @@ static enum err_code put_line(struct cli *cli, void *context, const line_type *l
     return follow_put_line(cli, NULL, line);
 }
 
+/* What programs wrote, unless something else is asked for: their output is not to be mixed up. */
 static size_t fill_sources(struct cli *cli, char ***ret_sources)
 {
     size_t count = args_count(cli->args, "source");
     *ret_sources = arena_alloc(cli->arena, (count + 1) * sizeof(char *));
+    (*ret_sources)[0] = cli_text(cli, SOURCE_CHOICES[0]);
     for (size_t i = 0; i < count; i++) {
         (*ret_sources)[i] = cli_text(cli, args_item(cli->args, "source", i));
     }
-    return count;
+    return count == 0 ? 1 : count;
 }
 
 static int64_t since_ms(struct cli *cli)
@@ -240,6 +246,7 @@ static enum err_code watch(struct cli *cli)
     Openshell__V1__WatchSandboxRequest request = OPENSHELL__V1__WATCH_SANDBOX_REQUEST__INIT;
     struct rpc_client_stream *stream = NULL;
     Openshell__V1__Sandbox *sandbox = NULL;
+    char *programs = cli_text(cli, SOURCE_CHOICES[0]);
     TRY(sandbox_find(cli, args_word(cli->args, 0), &sandbox));
     request.id = sandbox->metadata->id;
     request.follow_status = true;
@@ -247,6 +254,8 @@ static enum err_code watch(struct cli *cli)
     request.follow_logs = args_flag(cli->args, "logs");
     request.event_tail = (uint32_t)args_number(cli->args, "tail");
     request.log_tail_lines = request.event_tail;
+    request.log_sources = &programs; /* what else there is, is among the events */
+    request.n_log_sources = 1;
     TRY(connection_stream(
         cli,
         CONNECTION_OPENSHELL "WatchSandbox",
@@ -286,10 +295,12 @@ static const struct cli_option LOGS_OPTIONS[] = {
       .choices = LEVEL_CHOICES,
       .help = "Only this severe or more" },
     { .name = "source",
-      .type = CLI_TEXT,
+      .type = CLI_CHOICE,
       .flags = CLI_REPEAT,
       .argument = "SOURCE",
-      .help = "Only of this source: sandbox or gateway" },
+      .choices = SOURCE_CHOICES,
+      .help =
+          "Lines of its programs (the default), or what became of it: phases, orders, denials" },
     { .name = "main",
       .type = CLI_FLAG,
       .help = "Only what its main program wrote; --tail counts the other lines too" },
@@ -297,6 +308,8 @@ static const struct cli_option LOGS_OPTIONS[] = {
 };
 static const struct cli_example LOGS_EXAMPLES[] = {
     { "belay sandbox logs -f web", "What it writes, as it comes" },
+    { "belay sandbox logs web --source gateway",
+      "Where it was placed, what it was ordered and denied" },
     { "belay sandbox logs web --since 10m --level error -o json", "For a script" },
 };
 const struct cli_command CMD_SANDBOX_LOGS = {
@@ -304,8 +317,9 @@ const struct cli_command CMD_SANDBOX_LOGS = {
     .summary = "Show what its main program wrote, and programs run by exec",
     .description =
         "Lines go to standard output and standard error as the program wrote them, those of a program "
-        "run by exec without a terminal after [PROGRAM]. What a terminal would act on is escaped when "
-        "output is a terminal; -o wide adds time, level and target.",
+        "run by exec without a terminal after [PROGRAM], those of the source gateway after [gateway]. "
+        "What a terminal would act on is escaped when output is a terminal; -o wide adds time, level, "
+        "source and target.",
     CLI_LIST(argument, ARGUMENTS),
     CLI_LIST(option, LOGS_OPTIONS),
     CLI_LIST(example, LOGS_EXAMPLES),

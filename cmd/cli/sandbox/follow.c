@@ -128,9 +128,14 @@ static void show_progress(struct follow *follow, const Openshell__V1__Sandbox *s
 
 #define OF_EXEC "exec."
 
+static bool is_of_gateway(const Openshell__V1__SandboxLogLine *line)
+{
+    return strcmp(line->source, "gateway") == 0;
+}
+
 bool follow_is_of_main(const Openshell__V1__SandboxLogLine *line)
 {
-    return !str_has_prefix(str_of(line->target), STR(OF_EXEC));
+    return !is_of_gateway(line) && !str_has_prefix(str_of(line->target), STR(OF_EXEC));
 }
 
 bool follow_is_error(const Openshell__V1__SandboxLogLine *line)
@@ -140,6 +145,9 @@ bool follow_is_error(const Openshell__V1__SandboxLogLine *line)
 
 static const char *program_of(const Openshell__V1__SandboxLogLine *line)
 {
+    if (is_of_gateway(line)) {
+        return line->source;
+    }
     for (size_t i = 0; i < line->n_fields; i++) {
         if (strcmp(line->fields[i]->key, "program") == 0) {
             return line->fields[i]->value;
@@ -235,7 +243,10 @@ enum err_code follow_run(
     struct cli *cli = follow->cli;
     Openshell__V1__WatchSandboxRequest request = OPENSHELL__V1__WATCH_SANDBOX_REQUEST__INIT;
     struct rpc_client_stream *stream = NULL;
+    char *programs = cli_text(cli, "sandbox");
     request.log_tail_lines = TAIL_LINES;
+    request.log_sources = &programs;
+    request.n_log_sources = 1;
     if (wish->log != NULL) {
         request = *wish->log;
     }

@@ -54,6 +54,7 @@ static inline struct lifecycle openshell_lifecycle(const struct api_call *api)
         .workspace_id = api->workspace_id,
         .workspace = api->workspace,
         .actor = api->principal->subject,
+        .is_operator = true,
     };
 }
 

@@ -29,15 +29,17 @@ enum err_code log_filter_parse(
     struct log_filter *ret_filter,
     struct err_info *err)
 {
-    struct log_filter filter = { .wants_sandbox = source_count == 0 };
+    struct log_filter filter = { .kinds = source_count == 0 ? EVENT_LINES | EVENT_NEWS : 0 };
     TRY(parse_level(level, &filter.min_severity, err));
     for (size_t i = 0; i < source_count; i++) {
-        bool is_sandbox = str_equal(str_of(sources[i]), STR("sandbox"));
-        if (!is_sandbox && !str_equal(str_of(sources[i]), STR("gateway"))) {
+        if (str_equal(str_of(sources[i]), STR("sandbox"))) {
+            filter.kinds |= EVENT_LINES;
+        } else if (str_equal(str_of(sources[i]), STR("gateway"))) {
+            filter.kinds |= EVENT_NEWS;
+        } else {
             return ERR_SET(
                 err, ERR_INVALID, "sources: gateway or sandbox, not \"%.32s\"", sources[i]);
         }
-        filter.wants_sandbox = filter.wants_sandbox || is_sandbox;
     }
     *ret_filter = filter;
     return ERR_OK;

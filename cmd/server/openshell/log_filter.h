@@ -6,11 +6,11 @@
 
 struct log_filter {
     int64_t min_severity;
-    bool wants_sandbox; /* lines of the sandbox itself; there are no others here */
+    unsigned kinds; /* enum event_kinds: lines are of the source "sandbox", news of "gateway" */
 };
 
 /* level: "", TRACE, DEBUG, INFO, WARN or ERROR, in any case; sources: none, or some of "gateway"
- * and "sandbox". ERR_INVALID names the field. */
+ * and "sandbox"; without any, both. ERR_INVALID names the field. */
 enum err_code log_filter_parse(
     const char *level,
     char *const *sources,

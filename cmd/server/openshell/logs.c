@@ -12,8 +12,6 @@ enum {
     ID_BYTES = 65
 };
 
-#define KIND_LOG "sandbox.log"
-
 /* 0: from the first; a time beyond all clocks is later than every line. */
 static int64_t since_us(int64_t since_ms)
 {
@@ -64,15 +62,12 @@ OPENSHELL_HANDLER(get_sandbox_logs)
         api->work->conn, api->workspace_id, str_of(request->sandbox_id), api->arena, &record, err));
     const struct event_device_filter ask = {
         .device = str_of(request->sandbox_id),
-        .is_log = true,
+        .kinds = filter.kinds,
         .min_severity = filter.min_severity,
         .since = since_us(request->since_ms),
         .limit = lines > LINES_MAX ? LINES_MAX : lines,
     };
-    if (filter.wants_sandbox) {
-        TRY(store_event_of_device(
-            api->work->conn, api->workspace_id, &ask, api->arena, &list, err));
-    }
+    TRY(store_event_of_device(api->work->conn, api->workspace_id, &ask, api->arena, &list, err));
     int64_t total = 0;
     TRY(store_event_count_of_device(api->work->conn, api->workspace_id, ask.device, &total, err));
     Openshell__V1__GetSandboxLogsResponse *reply =
@@ -87,7 +82,8 @@ OPENSHELL_HANDLER(get_sandbox_logs)
     return ERR_OK;
 }
 
-/* WatchSandbox: the sandbox at each revision; its events after the last one sent. */
+/* WatchSandbox: the sandbox as it stands, the tails of log and events, then the sandbox at each
+ * revision and what is newer than the last event sent. */
 
 struct sandbox_watch {
     char id[ID_BYTES];
@@ -105,6 +101,40 @@ static Openshell__V1__SandboxStreamEvent *new_event(struct api_call *api)
     return wire_new(api->arena, &openshell__v1__sandbox_stream_event__descriptor);
 }
 
+static enum err_code emit_line(
+    struct watch *watch,
+    struct api_call *api,
+    const struct event_record *record,
+    struct err_info *err)
+{
+    const struct map_context context = map_context_of(api);
+    Openshell__V1__SandboxStreamEvent *event = new_event(api);
+    if (event == NULL || (event->log = map_log_line(&context, record)) == NULL) {
+        return API_OUT_OF_MEMORY(err);
+    }
+    event->payload_case = OPENSHELL__V1__SANDBOX_STREAM_EVENT__PAYLOAD_LOG;
+    watch_emit(watch, &event->base);
+    return ERR_OK;
+}
+
+static enum err_code emit_event(
+    struct watch *watch,
+    struct api_call *api,
+    const struct event_record *record,
+    struct err_info *err)
+{
+    const struct map_context context = map_context_of(api);
+    Openshell__V1__SandboxStreamEvent *event = new_event(api);
+    if (event == NULL || (event->event = map_platform_event(&context, record)) == NULL) {
+        return API_OUT_OF_MEMORY(err);
+    }
+    event->payload_case = OPENSHELL__V1__SANDBOX_STREAM_EVENT__PAYLOAD_EVENT;
+    watch_emit(watch, &event->base);
+    return ERR_OK;
+}
+
+/* News go to who follows events and to who follows the log of the gateway: to who follows both,
+ * twice. */
 static enum err_code emit_record(
     struct watch *watch,
     struct api_call *api,
@@ -112,30 +142,13 @@ static enum err_code emit_record(
     struct err_info *err)
 {
     const struct sandbox_watch *self = watch_state(watch);
-    const struct map_context context = map_context_of(api);
-    bool is_log = str_equal(str_of(record->kind), STR(KIND_LOG));
-    bool is_wanted = is_log ? self->follow_logs && self->filter.wants_sandbox
-            && record->severity >= self->filter.min_severity
-                            : self->follow_events;
-    if (!is_wanted) {
-        return ERR_OK;
+    bool is_line = map_is_line(record);
+    unsigned kind = is_line ? EVENT_LINES : EVENT_NEWS;
+    if (self->follow_logs && (self->filter.kinds & kind) != 0
+        && record->severity >= self->filter.min_severity) {
+        TRY(emit_line(watch, api, record, err));
     }
-    Openshell__V1__SandboxStreamEvent *event = new_event(api);
-    if (event == NULL) {
-        return API_OUT_OF_MEMORY(err);
-    }
-    if (is_log) {
-        event->payload_case = OPENSHELL__V1__SANDBOX_STREAM_EVENT__PAYLOAD_LOG;
-        event->log = map_log_line(&context, record);
-    } else {
-        event->payload_case = OPENSHELL__V1__SANDBOX_STREAM_EVENT__PAYLOAD_EVENT;
-        event->event = map_platform_event(&context, record);
-    }
-    if (event->log == NULL) {
-        return API_OUT_OF_MEMORY(err);
-    }
-    watch_emit(watch, &event->base);
-    return ERR_OK;
+    return self->follow_events && !is_line ? emit_event(watch, api, record, err) : ERR_OK;
 }
 
 static enum err_code emit_sandbox(
@@ -165,15 +178,49 @@ static enum err_code emit_tail(
     struct watch *watch,
     struct api_call *api,
     const struct event_device_filter *ask,
+    enum err_code (*emit)(
+        struct watch *watch,
+        struct api_call *api,
+        const struct event_record *record,
+        struct err_info *err),
     struct err_info *err)
 {
     struct store_list list;
     TRY(store_event_of_device(api->work->conn, api->workspace_id, ask, api->arena, &list, err));
     const struct event_record *records = list.records;
     for (size_t i = list.count; i > 0; i--) {
-        TRY(emit_record(watch, api, &records[i - 1], err));
+        TRY(emit(watch, api, &records[i - 1], err));
     }
     return ERR_OK;
+}
+
+static enum err_code emit_tails(
+    struct watch *watch,
+    struct api_call *api,
+    const Openshell__V1__WatchSandboxRequest *request,
+    struct err_info *err)
+{
+    const struct sandbox_watch *self = watch_state(watch);
+    const struct event_device_filter lines = {
+        .device = str_of(self->id),
+        .kinds = self->filter.kinds,
+        .min_severity = self->filter.min_severity,
+        .since = since_us(request->log_since_ms),
+        .limit = request->log_tail_lines == 0    ? TAIL_DEFAULT
+            : request->log_tail_lines > TAIL_MAX ? TAIL_MAX
+                                                 : (int64_t)request->log_tail_lines,
+    };
+    const struct event_device_filter news = {
+        .device = str_of(self->id),
+        .kinds = EVENT_NEWS,
+        .since = INT64_MIN,
+        .limit = request->event_tail > WATCH_BATCH ? WATCH_BATCH : request->event_tail,
+    };
+    if (self->follow_logs) {
+        TRY(emit_tail(watch, api, &lines, emit_line, err));
+    }
+    return self->follow_events && news.limit > 0 ? emit_tail(watch, api, &news, emit_event, err)
+                                                 : ERR_OK;
 }
 
 static enum err_code watch_begin(
@@ -198,25 +245,8 @@ static enum err_code watch_begin(
     TRY(store_sandbox_get(
         api->work->conn, api->workspace_id, str_of(self->id), api->arena, &record, err));
     TRY(store_event_last_id(api->work->conn, api->workspace_id, &self->after_id, err));
-    struct event_device_filter ask = {
-        .device = str_of(self->id),
-        .is_log = true,
-        .min_severity = self->filter.min_severity,
-        .since = since_us(request->log_since_ms),
-        .limit = request->log_tail_lines == 0 ? TAIL_DEFAULT : request->log_tail_lines,
-    };
-    ask.limit = ask.limit > TAIL_MAX ? TAIL_MAX : ask.limit;
-    if (self->follow_logs) {
-        TRY(emit_tail(watch, api, &ask, err));
-    }
-    ask.is_log = false;
-    ask.min_severity = 0;
-    ask.since = INT64_MIN;
-    ask.limit = request->event_tail > WATCH_BATCH ? WATCH_BATCH : request->event_tail;
-    if (self->follow_events && ask.limit > 0) {
-        TRY(emit_tail(watch, api, &ask, err));
-    }
-    return ERR_OK;
+    TRY(emit_sandbox(watch, api, &record, err));
+    return emit_tails(watch, api, request, err);
 }
 
 static enum err_code poll_events(
@@ -249,12 +279,12 @@ static enum err_code watch_poll(
     }
     enum err_code code = store_sandbox_get(
         api->work->conn, api->workspace_id, str_of(self->id), api->arena, &record, err);
-    if (code == ERR_NOT_FOUND && self->revision != 0) {
+    if (code == ERR_NOT_FOUND) {
         watch_end(watch); /* it is gone: everything there was has been sent */
         return ERR_OK;
     }
     TRY(code);
-    if (self->revision == 0 || (self->follow_status && record.revision != self->revision)) {
+    if (self->follow_status && record.revision != self->revision) {
         TRY(emit_sandbox(watch, api, &record, err));
     }
     if (self->stop_on_terminal && record.phase == PHASE_READY && !*ret_more) {

@@ -142,6 +142,11 @@ static const char *level_of(int64_t severity)
     return severity < 0 || severity >= (int64_t)ARRAY_LENGTH(levels) ? "INFO" : levels[severity];
 }
 
+bool map_is_line(const struct event_record *record)
+{
+    return str_equal(str_of(record->kind), STR("sandbox.log"));
+}
+
 Openshell__V1__SandboxLogLine *map_log_line(
     const struct map_context *context, const struct event_record *record)
 {
@@ -156,6 +161,11 @@ Openshell__V1__SandboxLogLine *map_log_line(
     line->timestamp_ms = record->time_us / MAP_US_PER_MS;
     line->level = text(level_of(record->severity));
     line->message = text(record->text);
+    if (!map_is_line(record)) {
+        line->source = text("gateway");
+        line->target = text(record->kind);
+        return line;
+    }
     line->source = text("sandbox");
     for (size_t i = 0; i < line->n_fields; i++) {
         if (str_equal(str_of(line->fields[i]->key), STR("target"))) {

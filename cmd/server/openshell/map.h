@@ -21,7 +21,11 @@ Openshell__V1__SandboxPolicyRevision *map_policy_revision(
 Openshell__Sandbox__V1__SandboxPolicy *map_policy(
     const struct map_context *context, struct str_view packed);
 
-/* Events of a sandbox: log lines (kind "sandbox.log") and everything else that happened to it. */
+/* Events of a sandbox: what its programs wrote (kind "sandbox.log") and everything else that
+ * happened to it. Each is a log line, of the source "sandbox" or "gateway"; the latter are platform
+ * events too.
+ */
+bool map_is_line(const struct event_record *record);
 Openshell__V1__SandboxLogLine *map_log_line(
     const struct map_context *context, const struct event_record *record);
 Openshell__V1__PlatformEvent *map_platform_event(

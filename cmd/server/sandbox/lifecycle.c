@@ -131,9 +131,10 @@ enum err_code lifecycle_create(
     record.disk_bytes = facts.room.disk_bytes;
     TRY(store(self, wish, &record, err));
     TRY(orders_create(self, &record, wish->spec, &facts, err));
-    transition_note(self, &record, PHASE_PROVISIONING);
-    return store_sandbox_get(
-        work->conn, self->workspace_id, str_of(record.id), work->arena, ret_record, err);
+    TRY(store_sandbox_get(
+        work->conn, self->workspace_id, str_of(record.id), work->arena, ret_record, err));
+    transition_note(self, ret_record, PHASE_PROVISIONING);
+    return ERR_OK;
 }
 
 enum err_code lifecycle_order(
@@ -166,6 +167,9 @@ enum err_code lifecycle_send_policy(
     Openshell__Sandbox__V1__SandboxPolicy *policy,
     struct err_info *err)
 {
+    const struct sandbox_policy_record ordered = { .version = record->policy_version,
+                                                   .status = SANDBOX_POLICY_PENDING };
+    transition_note_policy(self, record, &ordered);
     return orders_policy(self, record, policy, err);
 }
 

@@ -1,9 +1,10 @@
 /*
  * Sandboxes from the order to the end: a record before anything starts, the agent's reports move
  * its phase, orders that got lost are given again when the agent is back. Every function runs
- * inside a transaction (a work_fn), owes an event of the kind "sandbox.phase" with each change, and
- * the wakes. So that transactions wait for each other in one order, each takes an agent's row
- * first, then sandboxes by workspace and id, then the audit, then the events.
+ * inside a transaction (a work_fn), owes an event of the kind "sandbox.phase" with each change (of
+ * the policy: "sandbox.policy"), and the wakes. So that transactions wait for each other in one
+ * order, each takes an agent's row first, then sandboxes by workspace and id, then the audit, then
+ * the events.
  */
 #ifndef SERVER_SANDBOX_LIFECYCLE_H
 #define SERVER_SANDBOX_LIFECYCLE_H
@@ -20,6 +21,7 @@ struct lifecycle { /* whose sandboxes, on whose behalf */
     int64_t workspace_id;
     const char *workspace;
     const char *actor; /* principal's subject */
+    bool is_operator;  /* it orders; else it reports */
 };
 
 struct lifecycle_wish {

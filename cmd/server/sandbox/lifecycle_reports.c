@@ -41,6 +41,22 @@ static enum err_code audit_gone(const struct lifecycle *self, const char *id, st
     return store_audit_add(self->work->conn, &entry, self->work->now, err);
 }
 
+/* What a sandbox was made with is loaded with it, and worth no line of its own. */
+static enum err_code settle(
+    const struct lifecycle *self,
+    const struct sandbox_record *record,
+    const struct sandbox_policy_record *settled,
+    struct err_info *err)
+{
+    bool is_new = false;
+    TRY(store_sandbox_policy_settle(
+        self->work->conn, self->workspace_id, settled, self->work->now, &is_new, err));
+    if (is_new && (settled->version > 1 || settled->status == SANDBOX_POLICY_FAILED)) {
+        transition_note_policy(self, record, settled);
+    }
+    return ERR_OK;
+}
+
 static enum err_code settle_policy(
     const struct lifecycle *self,
     struct sandbox_record *record,
@@ -54,16 +70,14 @@ static enum err_code settle_policy(
         settled.version = loaded;
         settled.status = SANDBOX_POLICY_LOADED;
         record->policy_loaded = loaded;
-        TRY(store_sandbox_policy_settle(
-            self->work->conn, self->workspace_id, &settled, self->work->now, err));
+        TRY(settle(self, record, &settled, err));
     }
     if (report->policy_failed_version > 0) {
         settled.version = report->policy_failed_version;
         settled.status = SANDBOX_POLICY_FAILED;
         str_clip_utf8(report->policy_error, LIFECYCLE_MESSAGE_BYTES);
         settled.load_error = report->policy_error;
-        return store_sandbox_policy_settle(
-            self->work->conn, self->workspace_id, &settled, self->work->now, err);
+        return settle(self, record, &settled, err);
     }
     return ERR_OK;
 }

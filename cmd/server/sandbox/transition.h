@@ -11,6 +11,13 @@
 void transition_note(
     const struct lifecycle *self, const struct sandbox_record *record, enum phase phase);
 
+/* The same of a revision of the policy (kind "sandbox.policy"): version, status and load_error say
+ * which and how it went. */
+void transition_note_policy(
+    const struct lifecycle *self,
+    const struct sandbox_record *record,
+    const struct sandbox_policy_record *policy);
+
 /* Writes the record, with all that the caller changed in it. */
 enum err_code transition_make(
     const struct lifecycle *self,

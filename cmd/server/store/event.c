@@ -185,7 +185,7 @@ enum err_code store_event_of_device(
             SQL_ARGS(
                 SQL_INT(workspace_id),
                 SQL_VIEW(filter->device),
-                SQL_INT(filter->is_log ? 1 : 2),
+                SQL_INT(filter->kinds),
                 SQL_INT(filter->min_severity),
                 SQL_INT(filter->since),
                 SQL_INT(filter->limit))),

@@ -67,10 +67,16 @@ enum err_code store_event_newer(
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 
+/* Kinds of a device's events, to be added up. */
+enum event_kinds {
+    EVENT_LINES = 1, /* what its programs wrote */
+    EVENT_NEWS = 2   /* all else that happened to it */
+};
+
 /* Of one device (a sandbox, by its id). */
 struct event_device_filter {
     struct str_view device;
-    bool is_log; /* of_device: log lines, or everything else */
+    unsigned kinds; /* of_device: enum event_kinds, at least one */
     int64_t min_severity;
     int64_t since;    /* of_device: the agent's time */
     int64_t after_id; /* of_device_newer */
@@ -85,7 +91,7 @@ enum err_code store_event_of_device(
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
-/* Of its log lines, all there are. */
+/* Of any kind, all there are. */
 enum err_code store_event_count_of_device(
     struct sql_conn *conn,
     int64_t workspace_id,

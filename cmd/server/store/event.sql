@@ -50,19 +50,19 @@ DELETE FROM event WHERE (workspace_id, id) IN (SELECT workspace_id, id FROM even
 DELETE FROM event WHERE id IN (SELECT id FROM event WHERE received_at < $1 LIMIT $2)
 
 -- name: event_of_device
--- $1 workspace, $2 device, $3 kind (1: log lines, 2: all else), $4 least severity, $5 agent's time from, $6 limit; newest first
+-- $1 workspace, $2 device, $3 kind (1: lines of programs, 2: all else, 3: both), $4 least severity, $5 agent's time from, $6 limit; newest first
 SELECT e.id, e.agent_id, a.name, e.time_us, e.received_at, e.severity, e.kind, e.device, e.text, e.attributes, w.name
 FROM event e
 JOIN agent a ON a.workspace_id = e.workspace_id AND a.id = e.agent_id
 JOIN workspace w ON w.id = e.workspace_id
-WHERE e.workspace_id = $1 AND e.device = $2 AND e.device <> '' AND ((CAST($3 AS integer) = 1) = (e.kind = 'sandbox.log'))
+WHERE e.workspace_id = $1 AND e.device = $2 AND e.device <> '' AND (CAST($3 AS integer) = 3 OR (CAST($3 AS integer) = 1) = (e.kind = 'sandbox.log'))
   AND e.severity >= $4 AND e.time_us >= $5
 ORDER BY e.id DESC
 LIMIT $6
 
 -- name: event_count_of_device
--- $1 workspace, $2 device: its log lines, whatever is asked of them
-SELECT COUNT(*) FROM event e WHERE e.workspace_id = $1 AND e.device = $2 AND e.device <> '' AND e.kind = 'sandbox.log'
+-- $1 workspace, $2 device: all of its log, whatever is asked of it
+SELECT COUNT(*) FROM event e WHERE e.workspace_id = $1 AND e.device = $2 AND e.device <> ''
 
 -- name: event_of_device_newer
 -- $1 workspace, $2 device, $3 id after which, $4 limit; in order

@@ -173,9 +173,16 @@ async function logs(id) {
     return got.logs.find((one) => one.message === 'main says hello');
   }, 'the line of the main process');
   assert.deepStrictEqual([line.source, line.target, line.sandbox_id], ['sandbox', 'stdout', id]);
+  const news = await ask('GetSandboxLogs', { sandbox_id: id, sources: ['gateway'] });
+  const [placed] = news.logs;
+  assert.deepStrictEqual([placed.source, placed.target, placed.fields.phase], ['gateway', 'sandbox.phase', 'provisioning']);
+  assert.ok(placed.message.includes('ordered by key:') && placed.fields.agent !== '', placed.message);
   const watch = open('WatchSandbox', { id, follow_logs: true, log_tail_lines: 10 });
   watch.on('error', () => {});
+  let first = true;
   for await (const event of watch) {
+    assert.strictEqual(event.payload === 'sandbox', first); // how it stands, and then the log
+    first = false;
     if (event.payload === 'log' && event.log.message === 'main says hello') {
       break;
     }

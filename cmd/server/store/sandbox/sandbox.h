@@ -211,12 +211,14 @@ enum err_code store_sandbox_policy_list(
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
-/* A revision was loaded (error ""), those before it are superseded; or it could not be. */
+/* A revision was loaded (error ""), those before it are superseded; or it could not be. *ret_new:
+ * that was not known yet. */
 enum err_code store_sandbox_policy_settle(
     struct sql_conn *conn,
     int64_t workspace_id,
     const struct sandbox_policy_record *record,
     struct wall_us now,
+    bool *ret_new,
     struct err_info *err) MUST_CHECK;
 
 struct sandbox_forward_record {

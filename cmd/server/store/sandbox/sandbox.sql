@@ -137,7 +137,7 @@ LIMIT $4 OFFSET $3
 -- name: sandbox_policy_settle
 -- $1 workspace, $2 sandbox, $3 version, $4 status, $5 error, $6 now
 UPDATE sandbox_policy SET status = $4, load_error = $5, loaded_at = CASE WHEN CAST($4 AS integer) = 2 THEN $6 ELSE loaded_at END
-WHERE workspace_id = $1 AND sandbox_id = $2 AND version = $3 AND status IN (1, 3)
+WHERE workspace_id = $1 AND sandbox_id = $2 AND version = $3 AND status IN (1, 3) AND (status <> $4 OR load_error <> $5)
 
 -- name: sandbox_policy_supersede
 -- $1 workspace, $2 sandbox, $3 version loaded

@@ -126,6 +126,7 @@ enum err_code store_sandbox_policy_settle(
     int64_t workspace_id,
     const struct sandbox_policy_record *record,
     struct wall_us now,
+    bool *ret_new,
     struct err_info *err)
 {
     int64_t changed = 0;
@@ -141,6 +142,7 @@ enum err_code store_sandbox_policy_settle(
             SQL_TIME(now)),
         &changed,
         err));
+    *ret_new = changed > 0;
     if (changed == 0 || record->status != SANDBOX_POLICY_LOADED) {
         return ERR_OK;
     }
