@@ -211,6 +211,29 @@ static enum err_code on_hello(
     return app->workload == NULL ? ERR_OK : workload_fill_hello(app->workload, arena, hello, err);
 }
 
+static void on_enrolled(void *context)
+{
+    struct app *app = context;
+    app->ends_refused = false;
+}
+
+/* A name that is taken, a token that is spent: the server's own agent says so by its end, and the
+ * server knows what to do. Others wait for a person to act. */
+static void on_problem(void *context, enum err_code code, const char *text)
+{
+    struct app *app = context;
+    struct err_info err = ERR_INFO_INIT;
+    if (!app->ends_refused || app->is_stopping
+        || (code != ERR_EXISTS && code != ERR_UNAUTHENTICATED)) {
+        return;
+    }
+    (void)ERR_SET(&err, code, "%.500s", text);
+    app->exit_status = outcome_fail(code, &err);
+    app->is_stopping = true;
+    state_drop_pending(app->state);
+    link_stop(app->link);
+}
+
 static void on_stopped(void *context)
 {
     struct app *app = context;
@@ -218,6 +241,8 @@ static void on_stopped(void *context)
 }
 
 static const struct link_ops link_ops = { .online = on_online,
+                                          .enrolled = on_enrolled,
+                                          .problem = on_problem,
                                           .command = on_command,
                                           .relay_open = app_relay_open,
                                           .sandbox_watch = app_sandbox_watch,
@@ -290,8 +315,8 @@ static enum err_code open_link(struct app *app, struct err_info *err)
                                     .context = app,
                                     .join = is_pending ? &join : NULL };
     enum err_code code = link_create(&options, &app->link, err);
+    app->ends_refused = is_pending && str_has_prefix(str_of(pending.join.target), STR("unix:"));
     pending_deinit(&pending);
-    app->is_enrolling = is_pending;
     return code;
 }
 

@@ -51,7 +51,7 @@ struct app {
     struct spool_stats told; /* drops already reported as events */
     struct mono_us told_at;
     bool is_stopping;
-    bool is_enrolling;
+    bool ends_refused; /* while it enrolls with a server beside it, which then starts it anew */
     int exit_status;
 };
 

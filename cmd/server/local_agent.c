@@ -24,9 +24,11 @@ enum {
     TOKEN_US = 600000000,
     ARGS_MAX = 64,
     RETRY_US = 2000000,
+    RETRY_TAKEN_US = 60000000, /* somebody has to act first */
     STOP_MS = 10000,
     ARENA_BYTES = 65536,
-    EXIT_TOKEN_REFUSED = 77 /* of the agent: it wants a newer token */
+    EXIT_NAME_TAKEN = 73,   /* of the agent: one of its name is enrolled already */
+    EXIT_TOKEN_REFUSED = 77 /* it wants a newer token */
 };
 
 struct local_agent {
@@ -218,11 +220,21 @@ static void on_exit_ready(void *context, uint32_t events)
         LOG_INT("exit", WIFEXITED(status) ? WEXITSTATUS(status) : -1),
         LOG_INT("signal", WIFSIGNALED(status) ? WTERMSIG(status) : 0));
     struct err_info err = ERR_INFO_INIT;
+    bool is_taken = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NAME_TAKEN;
+    if (is_taken) {
+        log_error(
+            "local_agent_refused",
+            LOG_STR("error", "another agent is enrolled by the name of this machine"),
+            LOG_STR(
+                "do",
+                "give this one a name of its own (belay-server ... -- --name NAME), or revoke the other "
+                "(belay agent revoke NAME); it is tried again every minute"));
+    }
     if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_TOKEN_REFUSED
         && make_token(agent, &err) != ERR_OK) {
         log_warn("local_agent_token_not_made", LOG_ERR(&err));
     }
-    loop_timer_arm_after(agent->retry, RETRY_US);
+    loop_timer_arm_after(agent->retry, is_taken ? RETRY_TAKEN_US : RETRY_US);
 }
 
 enum err_code local_agent_start(

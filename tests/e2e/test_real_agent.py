@@ -165,6 +165,27 @@ class Combined(ServerCase):
         eventually(lambda: self.operator.GetAgent(agent=agent.name).session_epoch > agent.session_epoch, "it is back")
         self.assertEqual(1, len(self.operator.ListAgents().agents))
 
+    def test_a_name_that_is_taken_is_said_and_not_asked_for_again_and_again(self):
+        server = Server("combined")
+        self.addCleanup(server.close)
+        server.start()
+        operator = server.operator()
+        eventually(lambda: operator.GetServerInfo().agents_online == 1, "the local agent is online")
+        name = operator.ListAgents().agents[0].name
+        server.terminate()
+        shutil.rmtree(server.agent_dir)  # a new agent, of a name that another one has
+        starts = len(server.log_lines("local_agent_started"))
+        server.start()
+        refused, = eventually(lambda: server.log_lines("local_agent_refused"), "it is said")
+        self.assertIn("--name NAME", refused["do"])
+        self.assertEqual("error", refused["level"])
+        self.assertTrue(any("choose another name" in line["error"] for line in server.log_lines("link_problem")))
+        server.operator().RevokeAgent(agent=name)
+        server.terminate()
+        self.assertEqual(starts + 1, len(server.log_lines("local_agent_started")))
+        server.start()
+        eventually(lambda: server.operator().GetServerInfo().agents_online == 1, "it is enrolled anew")
+
 
 if __name__ == "__main__":
     main()

@@ -67,7 +67,8 @@ void link_report(
 
 void link_fail(struct link *link, enum err_code code, const char *what, const struct err_info *err)
 {
-    bool refused = code == ERR_UNAUTHENTICATED || code == ERR_DENIED || code == ERR_INVALID;
+    bool refused = code == ERR_UNAUTHENTICATED || code == ERR_DENIED || code == ERR_INVALID
+        || code == ERR_EXISTS;
     link_report(link, code, what, err);
     link_feed_type(link, refused ? LINK_EVENT_REFUSED : LINK_EVENT_FAILED);
 }

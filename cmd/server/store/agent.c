@@ -63,7 +63,10 @@ static void fill_insert(
 enum err_code store_agent_exists(struct err_info *err)
 {
     return ERR_SET(
-        err, ERR_EXISTS, "an agent with this name or this identity key is enrolled already");
+        err,
+        ERR_EXISTS,
+        "an agent with this name or this identity key is enrolled already: choose another name, or "
+        "revoke that one");
 }
 
 enum err_code store_agent_add(
