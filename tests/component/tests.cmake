@@ -83,6 +83,10 @@ if(TARGET component_agent_workload_reports)
   target_link_libraries(component_agent_workload_reports PRIVATE agent_proxy)
   add_dependencies(component_agent_workload_reports belay-shim)
   set_tests_properties(component_agent_workload_reports PROPERTIES RUN_SERIAL TRUE)
+  target_compile_definitions(component_agent_workload_restart PRIVATE
+    "BELAY_SHIM_PATH=\"$<TARGET_FILE:belay-shim>\"")
+  add_dependencies(component_agent_workload_restart belay-shim)
+  set_tests_properties(component_agent_workload_restart PROPERTIES RUN_SERIAL TRUE)
 endif()
 
 # The spool on a machine that fails by number: its calls and SQLite's memory are the program's own.

@@ -249,6 +249,26 @@ class Placement(SandboxCase):
         text = self.refused(Code.FAILED_PRECONDITION, lambda: self.create("a"), "1 cordoned", "driver", "memory")
         self.assertNotIn("closed", text or "")
 
+    def test_restart_is_asked_of_agents_that_know_it(self):
+        wants = {"annotations": {"belay.dev/restart": "on-failure"}}
+        old = self.offer("old")
+        self.refused(Code.FAILED_PRECONDITION, lambda: self.create("crashes", **wants), "too old to restart")
+        self.refused(Code.INVALID_ARGUMENT, lambda: self.create("bad", annotations={"belay.dev/restart": "maybe"}),
+                     "annotations[belay.dev/restart]", "never, on-failure or always", "maybe")
+        agent = self.offer("new", sandbox_protections=["restart"])
+        sandbox = self.create("crashes", **wants)
+        self.assertEqual(gateway.SANDBOX_RESTART_ON_FAILURE, agent.take("sandbox_create", READY).restart)
+        self.phase("crashes", V.SANDBOX_PHASE_READY)
+        agent.report(sandbox.metadata.id, gateway.SANDBOX_STATE_STARTING, reason="Restarting", message="restart 1 follows")
+        pause = self.phase("crashes", V.SANDBOX_PHASE_STARTING)
+        self.assertEqual("restart 1 follows", pause.status.conditions[0].message)
+        self.assertFalse(pause.status.HasField("exit_code"))
+        self.assertEqual(V.SANDBOX_PHASE_STOPPING, self.shell.StopSandbox(name="crashes").sandbox.status.phase)
+        agent.take("sandbox_stop", STOPPED)
+        self.phase("crashes", V.SANDBOX_PHASE_STOPPED)
+        never = self.create("never", old)
+        self.assertEqual(V.SANDBOX_PHASE_PROVISIONING, never.status.phase)
+
     def test_least_loaded_selector_and_limits(self):
         for name, slots in (("one", 8), ("two", 8), ("three", 1)):
             self.offer(name, sandboxes=slots)

@@ -155,6 +155,19 @@ class Life(RealSandboxCase):
         self.assertIn("could not be started", nothing.status.conditions[0].message)
         self.assertFalse(nothing.status.HasField("exit_code"))
 
+    def test_what_fails_is_started_again_with_its_workspace(self):
+        self.shell.CreateSandbox(name="crashes", annotations={"belay.dev/restart": "on-failure"}, spec=V.SandboxSpec(
+            command=["sh", "-c", "echo x >>runs; [ $(wc -l <runs) -lt 3 ] && exit 9; exec sleep 1000"]))
+        def is_up():
+            status = self.shell.GetSandbox(name="crashes").sandbox.status
+            return status if status.main_process_instance_id == "run-3" and status.phase == V.SANDBOX_PHASE_READY else None
+        status = eventually(is_up, "its third run is ready")
+        self.assertEqual("restarts: 2; its last run ended with exit code 9", status.conditions[0].message)
+        self.assertFalse(status.HasField("exit_code"))
+        told = eventually(lambda: list(self.operator.ListEvents(agent="host", kind_prefix="sandbox.restart").events), "events")
+        self.assertEqual([("1", "9"), ("2", "9")],
+                         sorted((e.attributes["restart"], e.attributes["exit_code"]) for e in told))
+
     def test_a_terminal_and_a_shell(self):
         sandbox = self.ready("shell")  # no command: a login shell on a terminal
         self.assertEqual(["/bin/sh", "-l"], self.arguments(sandbox))

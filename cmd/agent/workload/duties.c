@@ -74,6 +74,10 @@ static enum err_code settle(
     FAULT_POINT("agent.sandbox.policy");
     note.policy_version = order->policy_version == 0 ? 1 : order->policy_version;
     (void)snprintf(note.missing, sizeof(note.missing), "%s", missing);
+    note.restart.policy = order->restart;
+    if (info.status == SANDBOX_STATUS_ENDED) { /* told as it is, before anybody knew what follows */
+        note.restart.generation = info.generation;
+    }
     TRY(note_save(info.dir, &note, keeping, err));
     return egress == NULL ? ERR_OK : egress->apply(egress->context, order->sandbox_id, policy, err);
 }
@@ -143,6 +147,25 @@ enum err_code duties_start(struct workload *workload, const char *sandbox_id, st
         TRY(sandbox_start(workload->sandboxes, sandbox_id, err));
         FAULT_POINT("agent.sandbox.started");
     }
+    workload_report(workload, sandbox_id);
+    return ERR_OK;
+}
+
+enum err_code duties_restart(
+    struct workload *workload, const char *sandbox_id, struct err_info *err)
+{
+    struct sandbox_info info;
+    struct note note;
+    TRY(find(workload, sandbox_id, &info, err));
+    TRY(note_load(info.dir, &note, err));
+    bool is_due = info.status == SANDBOX_STATUS_ENDED && !report_was_stopped(&info, &note)
+        && restart_state(&note.restart, info.generation) == RESTART_WAITING;
+    if (!is_due) {
+        return ERR_OK;
+    }
+    TRY(give_rules(workload, &info, err));
+    TRY(sandbox_start(workload->sandboxes, sandbox_id, err));
+    FAULT_POINT("agent.sandbox.restarted");
     workload_report(workload, sandbox_id);
     return ERR_OK;
 }

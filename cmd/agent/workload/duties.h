@@ -22,6 +22,10 @@ enum err_code duties_stop(struct workload *workload, const char *sandbox_id, str
  * order would run its main program once more. */
 enum err_code duties_start(struct workload *workload, const char *sandbox_id, struct err_info *err)
     MUST_CHECK;
+/* No order, but what a pause before a restart ends with (restart.h). What was ordered meanwhile
+ * stands: ERR_OK. */
+enum err_code duties_restart(
+    struct workload *workload, const char *sandbox_id, struct err_info *err) MUST_CHECK;
 /* Never there, or gone already: good. */
 enum err_code duties_delete(struct workload *workload, const char *sandbox_id, struct err_info *err)
     MUST_CHECK;

@@ -6,7 +6,7 @@
 
 enum {
     IMAGES_MAX = 256,
-    PROTECTIONS_MAX = 8,
+    PROTECTIONS_MAX = 9,
     DRIVERS_MAX = 2,
     REPORTS_BYTES = 768 * 1024 /* of a hello, which a server takes up to little more than 1 MiB */
 };
@@ -64,6 +64,7 @@ static void add_protections(const struct wish_host *host, struct listing *protec
         { "io", report->io > 0 },
         { "disk", report->disk_cap },
         { "egress", host->has_egress },
+        { "restart", true },
     };
 
     static_assert(ARRAY_LENGTH(rows) <= PROTECTIONS_MAX, "each has its place");

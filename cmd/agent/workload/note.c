@@ -15,6 +15,21 @@ enum {
 #define NOTE_FILE   "own.note.json"
 #define POLICY_FILE "own.policy"
 
+static const struct {
+    const char *name;
+    size_t offset;
+} numbers[] = {
+    { "stopped", offsetof(struct note, stopped) },
+    { "policy_version", offsetof(struct note, policy_version) },
+    { "failed_version", offsetof(struct note, failed_version) },
+    { "restart", offsetof(struct note, restart.policy) },
+    { "restart_count", offsetof(struct note, restart.count) },
+    { "restart_quick", offsetof(struct note, restart.quick) },
+    { "restart_generation", offsetof(struct note, restart.generation) },
+    { "restart_exit_code", offsetof(struct note, restart.exit_code) },
+    { "restart_due_us", offsetof(struct note, restart.due_us) },
+};
+
 enum err_code note_load(const char *dir, struct note *ret_note, struct err_info *err)
 {
     struct record record;
@@ -34,9 +49,10 @@ enum err_code note_load(const char *dir, struct note *ret_note, struct err_info 
         *ret_note = note;
         return ERR_OK;
     }
-    note.stopped = record_number(&record, "stopped");
-    note.policy_version = record_number(&record, "policy_version");
-    note.failed_version = record_number(&record, "failed_version");
+    for (size_t i = 0; i < ARRAY_LENGTH(numbers); i++) {
+        uint64_t value = record_number(&record, numbers[i].name);
+        memcpy((char *)&note + numbers[i].offset, &value, sizeof(value));
+    }
     struct str_view error = record_text(&record, "policy_error");
     struct str_view missing = record_text(&record, "missing");
     (void)snprintf(note.policy_error, sizeof(note.policy_error), "%.*s", STR_ARG(error));
@@ -61,9 +77,11 @@ enum err_code note_save(
     memcpy(error, note->policy_error, sizeof(error));
     record_tame(error);
     record_open(&json);
-    record_put_number(&json, "stopped", note->stopped);
-    record_put_number(&json, "policy_version", note->policy_version);
-    record_put_number(&json, "failed_version", note->failed_version);
+    for (size_t i = 0; i < ARRAY_LENGTH(numbers); i++) {
+        uint64_t value = 0;
+        memcpy(&value, (const char *)note + numbers[i].offset, sizeof(value));
+        record_put_number(&json, numbers[i].name, value);
+    }
     record_put_text(&json, "policy_error", str_of(error));
     record_put_text(&json, "missing", str_of(note->missing));
     record_close(&json);

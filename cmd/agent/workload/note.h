@@ -6,6 +6,7 @@
 #ifndef CMD_AGENT_WORKLOAD_NOTE_H
 #define CMD_AGENT_WORKLOAD_NOTE_H
 
+#include "cmd/agent/workload/restart.h"
 #include "common/base/arena.h"
 #include "common/wire/wire.h"
 
@@ -17,6 +18,7 @@ struct note {
     uint64_t failed_version; /* a newer one that could not be loaded; 0: none */
     char policy_error[256];
     char missing[128]; /* limits that are not enforced; "" */
+    struct restart restart;
 };
 
 enum note_keeping {

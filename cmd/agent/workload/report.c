@@ -49,6 +49,29 @@ bool report_was_stopped(const struct sandbox_info *info, const struct note *note
         && (note->stopped == info->generation || info->exit->reason == SANDBOX_END_STOPPED);
 }
 
+static bool will_restart(const struct sandbox_info *info, const struct note *note)
+{
+    return info->status == SANDBOX_STATUS_ENDED && !report_was_stopped(info, note)
+        && restart_state(&note->restart, info->generation) == RESTART_WAITING;
+}
+
+/* Of one that is, or will be, what there is to say of its restarts follows. */
+static void fill_text(
+    struct report *report,
+    const struct sandbox_info *info,
+    const struct note *note,
+    const char *text)
+{
+    char restarts[RESTART_TEXT_BYTES] = "";
+    if (info->status != SANDBOX_STATUS_LOST && !report_was_stopped(info, note)) {
+        enum restart_state state = restart_state(&note->restart, info->generation);
+        restart_describe(&note->restart, state, restarts);
+    }
+    const char *between = text[0] != '\0' && restarts[0] != '\0' ? "; " : "";
+    (void)snprintf(report->text, sizeof(report->text), "%s%s%s", text, between, restarts);
+    str_make_utf8(report->text); /* a shim's words, cut by several on the way */
+}
+
 static struct view view_of(const struct sandbox_info *info, const struct note *note)
 {
     switch (info->status) {
@@ -57,7 +80,8 @@ static struct view view_of(const struct sandbox_info *info, const struct note *n
     case SANDBOX_STATUS_READY:
         return (struct view){ STATE(READY), "Ready", note->missing };
     case SANDBOX_STATUS_ENDED:
-        return view_of_end(info, report_was_stopped(info, note));
+        return will_restart(info, note) ? (struct view){ STATE(STARTING), "Restarting", "" }
+                                        : view_of_end(info, report_was_stopped(info, note));
     case SANDBOX_STATUS_LOST:
         break;
     }
@@ -89,8 +113,7 @@ void report_fill(
     struct view view = view_of(info, note);
     agentgateway__v1__sandbox_report__init(message);
     (void)snprintf(report->instance, sizeof(report->instance), "run-%" PRIu64, info->generation);
-    (void)snprintf(report->text, sizeof(report->text), "%s", view.text);
-    str_make_utf8(report->text); /* a shim's words, cut by several on the way */
+    fill_text(report, info, note, view.text);
     message->sandbox_id = CONST_CAST(char *, info->id);
     message->state = view.state;
     message->reason = CONST_CAST(char *, view.reason);
@@ -100,7 +123,7 @@ void report_fill(
     message->policy_version = (uint32_t)note->policy_version;
     message->policy_failed_version = (uint32_t)note->failed_version;
     message->policy_error = CONST_CAST(char *, note->policy_error);
-    if (info->status == SANDBOX_STATUS_ENDED) {
+    if (info->status == SANDBOX_STATUS_ENDED && !will_restart(info, note)) {
         fill_exit(message, info->exit);
     }
 }

@@ -185,6 +185,7 @@ static void on_ended(void *context, const struct sandbox_info *info)
     if (egress != NULL) {
         egress->forget(egress->context, info->id);
     }
+    restarts_ended(workload->restarts, info);
     workload_report(workload, info->id);
 }
 
@@ -196,6 +197,7 @@ static void on_removed(void *context, const char *id)
     logs_end(workload->logs, id);
     usage_forget(workload->usage, id);
     figures_forget(workload->figures, id);
+    restarts_forget(workload->restarts, id);
     if (egress != NULL) {
         egress->forget(egress->context, id);
     }
@@ -465,6 +467,7 @@ enum err_code workload_open(
     workload->logs = logs_create(options->loop, options->clock, &logs_ops, workload);
     workload->usage = usage_create(options->boot_id, &usage_ops, workload);
     workload->figures = figures_create(options->loop, &figures_ops, workload);
+    workload->restarts = restarts_create(workload, options->loop);
     enum err_code code = open_sandboxes(workload, options, err);
     if (code == ERR_OK) {
         code = choose_driver(workload, err);
@@ -490,6 +493,7 @@ void workload_close(struct workload *workload)
     logs_destroy(workload->logs);
     usage_destroy(workload->usage);
     figures_destroy(workload->figures);
+    restarts_destroy(workload->restarts);
     execs_destroy(workload->execs);
     map_destroy(workload->missed, NULL);
     sequence_deinit(&workload->reports);

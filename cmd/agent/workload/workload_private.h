@@ -5,6 +5,7 @@
 #include "cmd/agent/workload/figures.h"
 #include "cmd/agent/workload/logs.h"
 #include "cmd/agent/workload/report.h"
+#include "cmd/agent/workload/restart.h"
 #include "cmd/agent/workload/sequence.h"
 #include "cmd/agent/workload/usage.h"
 #include "cmd/agent/workload/wish.h"
@@ -20,6 +21,7 @@ struct workload {
     struct logs *logs;
     struct usage *usage;
     struct figures *figures;
+    struct restarts *restarts;
     struct sequence reports;
     struct wish_host host;
     struct map *missed; /* ids of which the newest report was not taken */

@@ -13,6 +13,7 @@ enum {
 
 #define ANNOTATION_AGENT    "belay.dev/agent"
 #define ANNOTATION_SELECTOR "belay.dev/agent-selector"
+#define ANNOTATION_RESTART  "belay.dev/restart"
 
 typedef Openshell__V1__CreateSandboxRequest request_type;
 typedef Openshell__V1__Sandbox sandbox_type;
@@ -86,7 +87,7 @@ static enum err_code fill_limits(struct cli *cli, Openshell__V1__SandboxTemplate
 static enum err_code fill_annotations(struct cli *cli, request_type *request)
 {
     size_t given = args_count(cli->args, "annotation");
-    const char **pairs = arena_alloc(cli->arena, (given + 2) * sizeof(*pairs));
+    const char **pairs = arena_alloc(cli->arena, (given + 3) * sizeof(*pairs));
     size_t count = 0;
     for (; count < given; count++) {
         pairs[count] = args_item(cli->args, "annotation", count);
@@ -98,6 +99,10 @@ static enum err_code fill_annotations(struct cli *cli, request_type *request)
     if (args_is_set(cli->args, "agent-selector")) {
         pairs[count++] = arena_printf(
             cli->arena, ANNOTATION_SELECTOR "=%s", args_text(cli->args, "agent-selector"));
+    }
+    if (args_is_set(cli->args, "restart")) {
+        pairs[count++] =
+            arena_printf(cli->arena, ANNOTATION_RESTART "=%s", args_text(cli->args, "restart"));
     }
     request->n_annotations = count;
     return cli_pairs(
@@ -156,6 +161,10 @@ static enum err_code check_options(struct cli *cli)
     if (args_flag(cli->args, "rm") && is_left) {
         return cli_usage(
             cli, "--rm excludes --detach and --no-wait: nobody would be there to do it");
+    }
+    if (args_flag(cli->args, "rm") && args_is_set(cli->args, "restart")
+        && strcmp(args_text(cli->args, "restart"), "always") == 0) {
+        return cli_usage(cli, "--rm excludes --restart always: it would never be removed");
     }
     if (args_flag(cli->args, "tty") && is_left) {
         return cli_usage(cli, "--tty excludes --detach and --no-wait");
@@ -317,6 +326,7 @@ static const struct cli_argument ARGUMENTS[] = {
       .flags = CLI_OPTIONAL | CLI_REPEAT,
       .help = "Its main program and arguments, after --; without it a login shell that waits" },
 };
+static const char *const RESTARTS[] = { "never", "on-failure", "always", NULL };
 static const struct cli_option OPTIONS[] = {
     { .name = "name",
       .type = CLI_TEXT,
@@ -375,6 +385,12 @@ static const struct cli_option OPTIONS[] = {
       .type = CLI_TEXT,
       .argument = "SELECTOR",
       .help = "On an agent with these labels: a=b,c!=d,e in (f,g),!h" },
+    { .name = "restart",
+      .type = CLI_CHOICE,
+      .argument = "WHEN",
+      .choices = RESTARTS,
+      .help = "Start CMD again when it ends by itself, after 1 s to 60 s: never (as without it), "
+              "on-failure (unless its status is 0), always" },
     { .name = "tty",
       .letter = 't',
       .type = CLI_FLAG,

@@ -51,7 +51,7 @@ struct order {
 #define ANY        (BIT(PHASE_COUNT) - 2)
 
 static const struct order orders[PHASE_ORDER_COUNT] = {
-    [PHASE_ORDER_STOP] = { "stopped", BIT(PHASE_READY), PHASE_STOPPING },
+    [PHASE_ORDER_STOP] = { "stopped", BIT(PHASE_READY) | BIT(PHASE_STARTING), PHASE_STOPPING },
     [PHASE_ORDER_START] = { "started", BIT(PHASE_STOPPED), PHASE_STARTING },
     [PHASE_ORDER_DELETE] = { "deleted", ANY, PHASE_DELETING },
     [PHASE_ORDER_EXEC] = { "used", BIT(PHASE_READY), PHASE_GONE },

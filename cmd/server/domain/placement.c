@@ -15,28 +15,18 @@ enum {
     NONE = PLACEMENT_HINDRANCE_COUNT
 };
 
-#define NOT_ASKED_FOR PLACEMENT_NOT_ASKED_FOR
-#define OFFLINE       PLACEMENT_OFFLINE
-#define CORDONED      PLACEMENT_CORDONED
-#define NO_DRIVER     PLACEMENT_NO_DRIVER
-#define NO_LABELS     PLACEMENT_NO_LABELS
-#define NO_IMAGE      PLACEMENT_NO_IMAGE
-#define NO_SLOT       PLACEMENT_NO_SLOT
-#define NO_CPU        PLACEMENT_NO_CPU
-#define NO_MEMORY     PLACEMENT_NO_MEMORY
-#define NO_DISK       PLACEMENT_NO_DISK
-
 static const char *const hindrance_texts[PLACEMENT_HINDRANCE_COUNT] = {
-    [NOT_ASKED_FOR] = "not the agent asked for",
-    [OFFLINE] = "offline",
-    [CORDONED] = "cordoned",
-    [NO_DRIVER] = "without the sandbox driver",
-    [NO_LABELS] = "not matched by the selector",
-    [NO_IMAGE] = "without the image",
-    [NO_SLOT] = "at the limit of sandboxes",
-    [NO_CPU] = "without the cpu",
-    [NO_MEMORY] = "without the memory",
-    [NO_DISK] = "without the disk",
+    [PLACEMENT_NOT_ASKED_FOR] = "not the agent asked for",
+    [PLACEMENT_OFFLINE] = "offline",
+    [PLACEMENT_CORDONED] = "cordoned",
+    [PLACEMENT_NO_DRIVER] = "without the sandbox driver",
+    [PLACEMENT_NO_LABELS] = "not matched by the selector",
+    [PLACEMENT_NO_IMAGE] = "without the image",
+    [PLACEMENT_NO_RESTART] = "too old to restart a sandbox",
+    [PLACEMENT_NO_SLOT] = "at the limit of sandboxes",
+    [PLACEMENT_NO_CPU] = "without the cpu",
+    [PLACEMENT_NO_MEMORY] = "without the memory",
+    [PLACEMENT_NO_DISK] = "without the disk",
 };
 
 static bool holds(const char *const *list, size_t count, const char *wanted)
@@ -63,15 +53,16 @@ static int room_of(
     const struct placement_room *promised)
 {
     if (promised->sandboxes + asked->sandboxes > offered->sandboxes) {
-        return NO_SLOT;
+        return PLACEMENT_NO_SLOT;
     }
     if (asked->cpu_millis > offered->cpu_millis - promised->cpu_millis) {
-        return NO_CPU;
+        return PLACEMENT_NO_CPU;
     }
     if (asked->memory_bytes > offered->memory_bytes - promised->memory_bytes) {
-        return NO_MEMORY;
+        return PLACEMENT_NO_MEMORY;
     }
-    return asked->disk_bytes > offered->disk_bytes - promised->disk_bytes ? NO_DISK : NONE;
+    return asked->disk_bytes > offered->disk_bytes - promised->disk_bytes ? PLACEMENT_NO_DISK
+                                                                          : NONE;
 }
 
 bool placement_fits(
@@ -86,23 +77,26 @@ static int hindrance_of(const struct placement_ask *ask, const struct placement_
 {
     bool any_driver = ask->driver[0] == '\0';
     if (!is_named(ask, agent)) {
-        return NOT_ASKED_FOR;
+        return PLACEMENT_NOT_ASKED_FOR;
     }
     if (!agent->is_online) {
-        return OFFLINE;
+        return PLACEMENT_OFFLINE;
     }
     if (agent->is_cordoned) {
-        return CORDONED;
+        return PLACEMENT_CORDONED;
     }
     if (agent->driver_count == 0
         || (!any_driver && !holds(agent->drivers, agent->driver_count, ask->driver))) {
-        return NO_DRIVER;
+        return PLACEMENT_NO_DRIVER;
     }
     if (!selector_matches(ask->selector, ask->lookup, agent->labels)) {
-        return NO_LABELS;
+        return PLACEMENT_NO_LABELS;
     }
     if (ask->image[0] != '\0' && !holds(agent->images, agent->image_count, ask->image)) {
-        return NO_IMAGE;
+        return PLACEMENT_NO_IMAGE;
+    }
+    if (ask->needs_restart && !holds(agent->protections, agent->protection_count, "restart")) {
+        return PLACEMENT_NO_RESTART;
     }
     return room_of(&ask->room, &agent->offered, &agent->promised);
 }
@@ -150,14 +144,14 @@ static void describe_one(
     struct buf *out)
 {
     buf_printf(out, "%s", hindrance_texts[hindrance]);
-    if (hindrance == NO_CPU) {
+    if (hindrance == PLACEMENT_NO_CPU) {
         buf_printf(
             out,
             " (%" PRId64 "m asked, at most %" PRId64 "m free)",
             asked->cpu_millis,
             most->cpu_millis);
-    } else if (hindrance == NO_MEMORY || hindrance == NO_DISK) {
-        bool is_memory = hindrance == NO_MEMORY;
+    } else if (hindrance == PLACEMENT_NO_MEMORY || hindrance == PLACEMENT_NO_DISK) {
+        bool is_memory = hindrance == PLACEMENT_NO_MEMORY;
         buf_printf(
             out,
             " (%" PRId64 " MiB asked, at most %" PRId64 " MiB free)",
@@ -188,7 +182,7 @@ void placement_look(struct placement_search *search, const struct placement_agen
     search->count++;
     if (hindrance != NONE) {
         search->hindered[hindrance]++;
-        if (hindrance >= NO_SLOT) {
+        if (hindrance >= PLACEMENT_NO_SLOT) {
             note_free(&search->most, &agent->offered, &agent->promised);
         }
         return;

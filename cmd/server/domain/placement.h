@@ -27,12 +27,15 @@ struct placement_agent {
     size_t driver_count; /* 0: runs no sandboxes */
     const char *const *images;
     size_t image_count;
+    const char *const *protections;
+    size_t protection_count;
 };
 
 struct placement_ask {
     struct placement_room room; /* sandboxes: 1 */
     const char *driver;         /* "": any */
     const char *image;          /* "": none */
+    bool needs_restart;         /* the agent shall know how */
     const char *agent;          /* name or digits of the id; "": any */
     const struct selector *selector;
     selector_lookup_fn lookup;
@@ -45,6 +48,7 @@ enum placement_hindrance {
     PLACEMENT_NO_DRIVER,
     PLACEMENT_NO_LABELS,
     PLACEMENT_NO_IMAGE,
+    PLACEMENT_NO_RESTART,
     PLACEMENT_NO_SLOT,
     PLACEMENT_NO_CPU,
     PLACEMENT_NO_MEMORY,

@@ -102,6 +102,7 @@ OPENSHELL_HANDLER(create_sandbox)
         .annotations = buf_text(&annotations),
         .agent = annotation(request, SPEC_AGENT_ANNOTATION),
         .selector = annotation(request, SPEC_SELECTOR_ANNOTATION),
+        .restart = annotation(request, SPEC_RESTART_ANNOTATION),
         .spec = request->spec,
     };
     TRY(lifecycle_create(&self, &wish, &record, err));

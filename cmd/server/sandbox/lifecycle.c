@@ -123,6 +123,7 @@ enum err_code lifecycle_create(
         return ERR_SET(err, ERR_LIMIT, "the request is too large");
     }
     TRY(spec_check(wish->spec, &facts, err));
+    TRY(spec_read_restart(wish->restart, &facts.restart, err));
     TRY(choose_name(self, wish, &record.name, err));
     TRY(allowance_check(self, &facts, err));
     TRY(place_choose(self, wish, &facts, &record.agent_id, err));

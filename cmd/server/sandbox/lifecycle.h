@@ -30,6 +30,7 @@ struct lifecycle_wish {
     const char *annotations;
     const char *agent;    /* belay.dev/agent; "": any */
     const char *selector; /* belay.dev/agent-selector; "": any */
+    const char *restart;  /* belay.dev/restart; "": never */
     Openshell__V1__SandboxSpec *spec;
 };
 

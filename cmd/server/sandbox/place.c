@@ -49,6 +49,8 @@ static void fill_offer(struct placement_agent *agent, const capacity_type *capac
     agent->driver_count = capacity->n_sandbox_drivers;
     agent->images = (const char *const *)(void *)capacity->sandbox_images;
     agent->image_count = capacity->n_sandbox_images;
+    agent->protections = (const char *const *)(void *)capacity->sandbox_protections;
+    agent->protection_count = capacity->n_sandbox_protections;
 }
 
 static struct placement_room room_of(const struct sandbox_load *load)
@@ -165,6 +167,7 @@ enum err_code place_choose(
         .room = facts->room,
         .driver = facts->driver,
         .image = facts->image,
+        .needs_restart = facts->restart != 0,
         .agent = wish->agent,
         .selector = selector,
         .lookup = labels_find,

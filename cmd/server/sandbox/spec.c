@@ -332,6 +332,32 @@ static enum err_code check_log_level(struct str_view level, struct err_info *err
         level.ptr);
 }
 
+enum err_code spec_read_restart(
+    const char *text, Agentgateway__V1__SandboxRestart *ret_restart, struct err_info *err)
+{
+    static const struct {
+        const char *word;
+        Agentgateway__V1__SandboxRestart restart;
+    } words[] = {
+        { "", AGENTGATEWAY__V1__SANDBOX_RESTART__SANDBOX_RESTART_NEVER },
+        { "never", AGENTGATEWAY__V1__SANDBOX_RESTART__SANDBOX_RESTART_NEVER },
+        { "on-failure", AGENTGATEWAY__V1__SANDBOX_RESTART__SANDBOX_RESTART_ON_FAILURE },
+        { "always", AGENTGATEWAY__V1__SANDBOX_RESTART__SANDBOX_RESTART_ALWAYS },
+    };
+
+    for (size_t i = 0; i < ARRAY_LENGTH(words); i++) {
+        if (str_equal(str_of(text), str_of(words[i].word))) {
+            *ret_restart = words[i].restart;
+            return ERR_OK;
+        }
+    }
+    return ERR_SET(
+        err,
+        ERR_INVALID,
+        "annotations[" SPEC_RESTART_ANNOTATION "]: never, on-failure or always, not \"%.32s\"",
+        text);
+}
+
 /* The spec's own stand before the template's, so what both name counts once, as the spec has it. */
 static enum err_code check_environments(
     const Openshell__V1__SandboxSpec *spec, struct err_info *err)
@@ -471,6 +497,7 @@ Agentgateway__V1__AgentCommand *spec_to_command(
     create->policy = spec->policy;
     create->policy_version = 1;
     create->log_level = spec->log_level;
+    create->restart = facts->restart;
     command->command_case = AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_SANDBOX_CREATE;
     command->sandbox_create = create;
     return create->sandbox_id == NULL ? NULL : command;

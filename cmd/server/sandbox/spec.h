@@ -14,14 +14,16 @@ enum {
     SPEC_NAME_CHARS = 19
 };
 
-/* Annotations that choose an agent. */
+/* Annotations with a meaning here: two choose an agent, one says what follows its program's end. */
 #define SPEC_AGENT_ANNOTATION    "belay.dev/agent"
 #define SPEC_SELECTOR_ANNOTATION "belay.dev/agent-selector"
+#define SPEC_RESTART_ANNOTATION  "belay.dev/restart"
 
 struct spec_facts {
     struct placement_room room; /* with the defaults where nothing was said; sandboxes: 1 */
     const char *driver;         /* "": the agent's default */
     const char *image;          /* "": the tools of the host */
+    Agentgateway__V1__SandboxRestart restart;
 };
 
 /* A DNS label of at most 19 characters without "--". ERR_INVALID. */
@@ -31,6 +33,12 @@ enum err_code spec_check_name(struct str_view name, struct err_info *err) MUST_C
 enum err_code spec_check(
     const Openshell__V1__SandboxSpec *spec,
     struct spec_facts *ret_facts,
+    struct err_info *err) MUST_CHECK;
+
+/* What the annotation says; "": never. ERR_INVALID. */
+enum err_code spec_read_restart(
+    const char *text,
+    Agentgateway__V1__SandboxRestart *ret_restart,
     struct err_info *err) MUST_CHECK;
 
 /* Bounds of a map of environment variables, given as its entries; field names it in errors. */

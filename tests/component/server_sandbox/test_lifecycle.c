@@ -426,7 +426,13 @@ static enum err_code create(struct work *work, void *context, struct err_info *e
                                     .workspace = "default",
                                     .actor = "user:local/0" };
     const struct lifecycle_wish wish = {
-        .name = "", .labels = "{}", .annotations = "{}", .agent = "", .selector = "", .spec = &spec
+        .name = "",
+        .labels = "{}",
+        .annotations = "{}",
+        .agent = "",
+        .selector = "",
+        .restart = "",
+        .spec = &spec,
     };
     struct sandbox_record record;
     return lifecycle_create(&self, &wish, &record, err);

@@ -53,6 +53,8 @@ static void orders_name_the_phase_they_are_refused_in(void **state)
     enum phase next = PHASE_GONE;
     assert_int_equal(phase_after_order(PHASE_READY, PHASE_ORDER_STOP, &next, &err), ERR_OK);
     assert_int_equal(next, PHASE_STOPPING);
+    assert_int_equal(phase_after_order(PHASE_STARTING, PHASE_ORDER_STOP, &next, &err), ERR_OK);
+    assert_int_equal(next, PHASE_STOPPING); /* in the pause before a restart, for one */
     assert_int_equal(phase_after_order(PHASE_READY, PHASE_ORDER_EXEC, &next, &err), ERR_OK);
     assert_int_equal(next, PHASE_READY);
     for (int phase = PHASE_PROVISIONING; phase < PHASE_COUNT; phase++) {
