@@ -241,7 +241,7 @@ class Away(SandboxCase):
 
 class Placement(SandboxCase):
     def test_nowhere_to_go(self):
-        self.refused(Code.FAILED_PRECONDITION, lambda: self.create("a"), "no agent")
+        self.refused(Code.FAILED_PRECONDITION, lambda: self.create("a"), "no agent fits: none is enrolled in this workspace")
         self.offer("small", memory_bytes=100 << 20)
         text = self.refused(Code.FAILED_PRECONDITION, lambda: self.create("a"), "memory", "512 MiB", "100 MiB")
         self.offer("none", sandbox_drivers=[])
@@ -383,6 +383,8 @@ class Reading(SandboxCase):
         key = self.operator.CreateApiKey(name="other", scopes=["openshell:all"], workspace="other").secret
         other = Service(self.server.channel(), OPENSHELL_SERVICE, bearer(key))
         self.assertEqual([], list(other.ListSandboxes().sandboxes))
+        self.refused(Code.FAILED_PRECONDITION, lambda: other.CreateSandbox(
+            name="lent", spec=V.SandboxSpec(command=["a"]), annotations={"belay.dev/agent": "walled"}), "those of others do not count")
         for call in (lambda: other.GetSandbox(name="walled"), lambda: other.DeleteSandbox(name="walled"),
                      lambda: other.GetSandboxLogs(sandbox_id=sandbox.metadata.id),
                      lambda: other.GetSandboxConfig(sandbox_id=sandbox.metadata.id),

@@ -204,7 +204,10 @@ enum err_code placement_end(
         return ERR_OK;
     }
     if (search->count == 0) {
-        return ERR_SET(err, ERR_PRECONDITION, "no agent fits: the workspace has no agents");
+        return ERR_SET(
+            err,
+            ERR_PRECONDITION,
+            "no agent fits: none is enrolled in this workspace, and those of others do not count");
     }
     AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
     describe(search->ask, search->hindered, &search->most, &text);
