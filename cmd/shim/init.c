@@ -9,9 +9,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -23,7 +26,7 @@
 enum {
     SOCKET = 3,
     LOCKED_BYTES_MAX = 64 * 1024 * 1024,
-    PRIVATE_FDS = 16 /* what a child needs until its exec lies from here on */
+    STACK_BYTES = 64 * 1024 /* of a child until its exec, beside a page that ends it */
 };
 
 struct program {
@@ -34,6 +37,7 @@ struct program {
 
 struct init {
     int signals;
+    char *stack; /* above the page that nobody may touch */
     struct channel_buffer buffer;
     struct list programs;
 };
@@ -81,16 +85,27 @@ static bool greet(struct init *init)
     return good;
 }
 
-/* ---- The child, until it is the program ---- */
+/*
+ * ---- The child, until it is the program ----
+ *
+ * It has our memory, and we stand still until it has executed or is gone: a copy of the memory
+ * would cost more than all else here. So it allocates nothing, and leaves its word in the start.
+ */
 
+struct start {
+    const struct message_exec *exec;
+    const struct channel_fds *fds;
+    const char *cwd;
+    char *const *argv;
+    char *const *env;
+    int number; /* errno of the failure; 0: it runs, or was killed before */
+};
+
+/* None of them is one of the three: those are taken from the beginning. */
 static void arrange_fds(const struct channel_fds *fds)
 {
-    int kept[3];
-    for (size_t i = 0; i < 3; i++) {
-        kept[i] = fcntl(fds->fds[fds->count == 1 ? 0 : i], F_DUPFD_CLOEXEC, PRIVATE_FDS);
-    }
     for (int i = 0; i < 3; i++) {
-        (void)dup2(kept[i], i);
+        (void)dup2(fds->fds[fds->count == 1 ? 0 : i], i);
     }
 }
 
@@ -110,6 +125,20 @@ static const char *find_path(char *const *env)
     return "/usr/local/bin:/usr/bin:/bin";
 }
 
+static int try_folder(struct str_view folder, char *const *argv, char *const *env, int worst)
+{
+    char path[PATH_MAX];
+    size_t name = strlen(argv[0]) + 1;
+    folder = folder.len == 0 ? STR(".") : folder;
+    if (name >= sizeof(path) || folder.len >= sizeof(path) - name) {
+        return ENAMETOOLONG;
+    }
+    memcpy(path, folder.ptr, folder.len);
+    path[folder.len] = '/';
+    memcpy(path + folder.len + 1, argv[0], name);
+    return try_exec(path, argv, env, worst);
+}
+
 /* As a shell would find it. Returns the errno of the failure. */
 static int exec_program(char *const *argv, char *const *env)
 {
@@ -125,35 +154,26 @@ static int exec_program(char *const *argv, char *const *env)
         more = str_cut(rest, ':', &folder, &tail);
         folder = more ? folder : rest;
         rest = tail;
-        AUTO_FREE char *path =
-            mem_printf("%.*s/%s", (int)folder.len, folder.len == 0 ? "." : folder.ptr, argv[0]);
-        worst = try_exec(path, argv, env, worst);
+        worst = try_folder(folder, argv, env, worst);
     }
     return worst;
 }
 
-static void run_program(const struct message_exec *spawn, const struct channel_fds *fds, int report)
+static int run_program(void *context)
 {
-    AUTO_FREE char *cwd = mem_printf("%.*s", STR_ARG(spawn->cwd));
-    char **argv = CONST_CAST(char **, message_list_array(&spawn->argv));
-    char **env = CONST_CAST(char **, message_list_array(&spawn->env));
+    struct start *start = context;
     sigset_t none;
-    int number = 0;
     (void)setsid();
-    arrange_fds(fds);
-    if (spawn->tty != 0) {
+    arrange_fds(start->fds);
+    if (start->exec->tty != 0) {
         (void)ioctl(0, TIOCSCTTY, 0);
     }
     (void)sigemptyset(&none);
     (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
     (void)umask(022);
-    if (spawn->cwd.len > 0 && chdir(cwd) != 0) {
-        number = errno;
-    } else {
-        number = exec_program(argv, env);
-    }
-    ssize_t written = write(report, &number, sizeof(number));
-    (void)written;
+    start->number = start->exec->cwd.len > 0 && chdir(start->cwd) != 0
+        ? errno
+        : exec_program(start->argv, start->env);
     _exit(127);
 }
 
@@ -179,27 +199,34 @@ static bool report_spawned(uint64_t id, pid_t pid, int number)
     return channel_send(SOCKET, &message, NULL, NULL) == ERR_OK;
 }
 
+/* Returns the errno of the failure. */
+static int start_program(
+    const struct init *init,
+    const struct message_exec *exec,
+    const struct channel_fds *fds,
+    pid_t *ret_pid)
+{
+    AUTO_FREE char *cwd = mem_printf("%.*s", STR_ARG(exec->cwd));
+    AUTO_FREE const char **argv = message_list_array(&exec->argv);
+    AUTO_FREE const char **env = message_list_array(&exec->env);
+    struct start start = { .exec = exec,
+                           .fds = fds,
+                           .cwd = cwd,
+                           .argv = CONST_CAST(char *const *, argv),
+                           .env = CONST_CAST(char *const *, env) };
+    pid_t pid =
+        clone(run_program, init->stack + STACK_BYTES, CLONE_VM | CLONE_VFORK | SIGCHLD, &start);
+    if (pid < 0) {
+        return errno;
+    }
+    *ret_pid = pid;
+    return start.number;
+}
+
 static bool spawn(struct init *init, const struct message *message, const struct channel_fds *fds)
 {
-    int report[2] = { -1, -1 };
-    int number = 0;
-    if (pipe2(report, O_CLOEXEC) != 0) {
-        return report_spawned(message->id, 0, errno);
-    }
-    AUTO_FD int ours = report[0];
-    AUTO_FD int childs = fcntl(report[1], F_DUPFD_CLOEXEC, PRIVATE_FDS);
-    (void)close(report[1]);
-    pid_t pid = fork();
-    if (pid == 0) {
-        run_program(&message->exec, fds, childs);
-    }
-    if (pid < 0) {
-        return report_spawned(message->id, 0, errno);
-    }
-    fd_close(&childs);
-    if (read(ours, &number, sizeof(number)) != (ssize_t)sizeof(number)) {
-        number = 0; /* closed by the exec: it runs */
-    }
+    pid_t pid = 0;
+    int number = start_program(init, &message->exec, fds, &pid);
     if (number == 0) {
         struct program *program = mem_alloc(sizeof(*program));
         program->id = message->id;
@@ -320,6 +347,19 @@ static int open_signals(void)
     return signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+static char *map_stack(void)
+{
+    size_t guard = (size_t)sysconf(_SC_PAGESIZE);
+    char *bytes = mmap(
+        NULL,
+        guard + STACK_BYTES,
+        PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
+        -1,
+        0);
+    return bytes == MAP_FAILED || mprotect(bytes, guard, PROT_NONE) != 0 ? NULL : bytes + guard;
+}
+
 int init_main(void)
 {
     struct init init = { .signals = -1, .buffer = { .takes_large = true } };
@@ -328,7 +368,8 @@ int init_main(void)
         return 1;
     }
     init.signals = open_signals();
-    if (init.signals < 0 || !greet(&init)) {
+    init.stack = map_stack();
+    if (init.signals < 0 || init.stack == NULL || !greet(&init)) {
         return 1;
     }
     struct pollfd watched[] = { { .fd = SOCKET, .events = POLLIN },
