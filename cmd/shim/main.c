@@ -1,11 +1,14 @@
 /*
  * belay-shim: three programs in one small static file, told apart by argv[0]. The agent starts
- * "belay-shim FOLDER" with its socket as descriptor 3 and, if it has one, a ground as 4, and
- * "belay-ground FOLDER" with a socket as 3; the shim starts "belay-init" in the sandbox.
+ * "belay-shim FOLDER" with its socket as descriptor 3 and, if it has one, a ground as 4, or
+ * "belay-shim spare..." ahead, whose folder comes by that socket, and "belay-ground FOLDER" with a
+ * socket as 3; the shim starts "belay-init" in the sandbox.
  */
 #include "cmd/shim/builder/ground.h"
 #include "cmd/shim/init.h"
 #include "cmd/shim/shim.h"
+#include "cmd/shim/spare.h"
+#include "common/sandbox/spec.h"
 #include "common/sys/fd.h"
 
 #include <fcntl.h>
@@ -56,7 +59,8 @@ int main(int argc, char **argv)
     if (argc > 0 && strcmp(base_name(argv[0]), "belay-init") == 0) {
         return init_main();
     }
-    if (argc != 2 || argv[1][0] != '/') {
+    bool is_spare = argc == 2 && strncmp(argv[1], SANDBOX_SPARE, strlen(SANDBOX_SPARE)) == 0;
+    if (argc != 2 || (argv[1][0] != '/' && !is_spare)) {
         (void)fprintf(
             stderr,
             "usage: belay-shim FOLDER\n"
@@ -74,5 +78,11 @@ int main(int argc, char **argv)
     }
     (void)setsid();
     (void)umask(077);
-    return shim_main(argv[1], agent, ground);
+    if (is_spare) {
+        return spare_main(argv[1], agent);
+    }
+    const struct shim_start start = {
+        .dir = argv[1], .dir_fd = -1, .agent = agent, .ground = ground, .network = -1
+    };
+    return shim_main(&start);
 }

@@ -487,12 +487,14 @@ static enum err_code launch(struct shim *shim, struct err_info *err)
                            .dir = shim->dir,
                            .dir_fd = shim->dir_fd,
                            .program_fd = shim->program_fd,
-                           .ground = shim->ground };
+                           .ground = shim->ground,
+                           .network = shim->network };
     TRY(workspace_prepare(
         shim->dir_fd, spec->disk_bytes, (uid_t)(spec->uid_base + spec->uid), err));
     TRY(spec->driver == SANDBOX_DRIVER_NATIVE ? native_build(&build, &shim->built, err)
                                               : bwrap_build(&build, &shim->built, err));
-    fd_close(&shim->ground); /* it is not for us to keep it alive */
+    fd_close(&shim->ground); /* it is not for us to keep them alive */
+    fd_close(&shim->network);
     TRY(watch_sandbox(shim, err));
     TRY(greet(shim, err));
     shim->listener = shim->built.listener;
@@ -541,15 +543,25 @@ static enum err_code read_spec(struct shim *shim, struct err_info *err)
     return cgroup_set_parse(&message.spec.cgroups, &shim->cgroups, err);
 }
 
-static enum err_code open_all(struct shim *shim, int agent, struct err_info *err)
+static enum err_code lock_folder(struct shim *shim, struct err_info *err)
 {
     shim->dir_fd = open(shim->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    shim->program_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    if (shim->dir_fd < 0 || shim->program_fd < 0) {
+    if (shim->dir_fd < 0) {
         return ERR_SET_ERRNO(err, ERR_NOT_FOUND, errno, "%s", shim->dir);
     }
-    if (flock(shim->dir_fd, LOCK_EX | LOCK_NB) != 0) {
-        return ERR_SET_ERRNO(err, ERR_BUSY, errno, "%s: another shim has it", shim->dir);
+    return flock(shim->dir_fd, LOCK_EX | LOCK_NB) == 0
+        ? ERR_OK
+        : ERR_SET_ERRNO(err, ERR_BUSY, errno, "%s: another shim has it", shim->dir);
+}
+
+static enum err_code open_all(struct shim *shim, int agent, struct err_info *err)
+{
+    if (shim->dir_fd < 0) {
+        TRY(lock_folder(shim, err));
+    }
+    shim->program_fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (shim->program_fd < 0) {
+        return ERR_SET_ERRNO(err, ERR_NOT_FOUND, errno, "/proc/self/exe");
     }
     TRY(read_spec(shim, err));
     TRY(loop_create(shim->clock, &shim->loop, err));
@@ -583,13 +595,14 @@ static void close_all(struct shim *shim)
     buf_deinit(&shim->spec_bytes);
 }
 
-int shim_main(const char *dir, int agent, int ground)
+int shim_main(const struct shim_start *start)
 {
     struct shim shim = { .clock = clock_system(),
-                         .dir = dir,
-                         .dir_fd = -1,
+                         .dir = start->dir,
+                         .dir_fd = start->dir_fd,
                          .program_fd = -1,
-                         .ground = ground,
+                         .ground = start->ground,
+                         .network = start->network,
                          .spec_bytes = BUF_INIT(MESSAGE_BYTES_MAX),
                          .from_agent = { .takes_large = true },
                          .built = { .pidfd = -1, .socket = -1, .listener = -1 },
@@ -605,7 +618,7 @@ int shim_main(const char *dir, int agent, int ground)
     list_init(&shim.queue);
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     (void)signal(SIGPIPE, SIG_IGN);
-    enum err_code code = open_all(&shim, agent, &err);
+    enum err_code code = open_all(&shim, start->agent, &err);
     if (code == ERR_OK) {
         struct loop_timer *launch_timer = loop_timer_create(shim.loop, on_launch, &shim);
         loop_timer_arm_after(launch_timer, 0);

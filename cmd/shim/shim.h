@@ -26,6 +26,7 @@ struct shim {
     int dir_fd;
     int program_fd;
     int ground;            /* until the sandbox is built on a copy of it; or -1 */
+    int network;           /* until the sandbox is in it; or -1 */
     struct buf spec_bytes; /* what spec borrows from */
     struct message_spec spec;
     struct cgroup_set cgroups;
@@ -71,8 +72,17 @@ struct shim {
     int error_number;
 };
 
-/* Runs the sandbox of this folder to its end; agent: a connected socket, or -1. Exit status. */
-int shim_main(const char *dir, int agent, int ground);
+/* What a shim begins with: descriptors are the shim's, -1 says that there is none. */
+struct shim_start {
+    const char *dir; /* absolute */
+    int dir_fd;      /* of it, with its lock; -1: both are taken */
+    int agent;       /* a connected socket */
+    int ground;
+    int network;
+};
+
+/* Runs the sandbox of this folder to its end. Exit status. */
+int shim_main(const struct shim_start *start);
 
 /* To the agent if one is attached; keeps order, never waits. */
 void shim_send(struct shim *shim, const struct message *message, int fd);

@@ -95,6 +95,7 @@ static const struct type {
     { "stop", MESSAGE_STOP, { NUMBER(stop.grace_us, SECONDS_MAX) } },
     { "measure", MESSAGE_MEASURE, NO_FIELDS },
     { "connect", MESSAGE_CONNECT, CONNECT_FIELDS },
+    { "order", MESSAGE_ORDER, { TEXT(order.dir, PATH_BYTES) } },
     { "state",
       MESSAGE_STATE,
       { NUMBER(state.phase, 15),

@@ -47,6 +47,8 @@ enum message_type {
     MESSAGE_STOP,    /* SIGTERM to the main program's group, SIGKILL to all after the grace */
     MESSAGE_MEASURE, /* asks for a MESSAGE_SAMPLE */
     MESSAGE_CONNECT, /* to a port on the sandbox's own loopback; id is the agent's choice, not 0 */
+    MESSAGE_ORDER,   /* to a shim that was started ahead, before all else: its folder, open and
+                        locked, and a ground if there is one */
     /* shim -> agent */
     MESSAGE_STATE = 32, /* answers ATTACH; STARTED, OUTPUT and EXITED of each exec follow */
     MESSAGE_READY,      /* init answers; with the egress listener if the sandbox has one */
@@ -119,6 +121,10 @@ struct message_connect {
 };
 
 #define MESSAGE_LOOPBACK_6 UINT64_C(0) /* ::1 */
+
+struct message_order {
+    struct str_view dir; /* absolute */
+};
 
 struct message_connected {
     uint64_t number; /* errno; 0: a descriptor comes with it */
@@ -241,8 +247,9 @@ struct message {
         struct message_input input;
         struct message_taken taken; /* TAKEN and INPUT_TAKEN */
         struct message_resize resize;
-        struct message_signal signal;       /* SIGNAL and KILL */
-        struct message_connect connect;     /* CONNECT and DIAL */
+        struct message_signal signal;   /* SIGNAL and KILL */
+        struct message_connect connect; /* CONNECT and DIAL */
+        struct message_order order;
         struct message_connected connected; /* CONNECTED and DIALED */
         struct message_stop stop;
         struct message_state state;

@@ -43,6 +43,9 @@ enum {
     SANDBOX_PROXY_PORT = 3128
 };
 
+/* What the last argument of a shim that was started ahead begins with. */
+#define SANDBOX_SPARE "spare"
+
 /* Names in the folder of one sandbox (mode 0700, the agent's). */
 #define SANDBOX_FILE_SPEC       "spec"       /* MESSAGE_SPEC */
 #define SANDBOX_FILE_STATE      "state.json" /* who runs it: written when init answers */

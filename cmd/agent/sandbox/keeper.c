@@ -14,9 +14,10 @@
 
 struct job {
     struct list link;
-    char *dir;            /* of a sandbox, or of the templates */
-    uint64_t spare_bytes; /* 0: the sandbox's files */
-    bool is_dropped;      /* under the lock */
+    char *dir;           /* of a sandbox, or of the templates; of a shim empty */
+    uint64_t disk_bytes; /* of the templates; else 0 */
+    struct spare *shim;  /* of a shim; else NULL */
+    bool is_dropped;     /* under the lock */
 };
 
 struct keeper {
@@ -104,8 +105,10 @@ static void run(void *context)
     struct keeper *keeper = context;
     struct job *job = NULL;
     while ((job = next(keeper)) != NULL) {
-        if (job->spare_bytes > 0) {
-            template_spare(job->dir, job->spare_bytes);
+        if (job->shim != NULL) {
+            spare_make(job->shim);
+        } else if (job->disk_bytes > 0) {
+            template_spare(job->dir, job->disk_bytes);
         } else {
             keep(keeper, job);
         }
@@ -134,11 +137,12 @@ void keeper_forget(struct keeper *keeper, const char *dir)
     }
 }
 
-static void add(struct keeper *keeper, const char *dir, uint64_t spare_bytes)
+static void add(struct keeper *keeper, const char *dir, uint64_t disk_bytes, struct spare *shim)
 {
     struct job *job = mem_alloc(sizeof(*job));
     job->dir = mem_strdup(dir);
-    job->spare_bytes = spare_bytes;
+    job->disk_bytes = disk_bytes;
+    job->shim = shim;
     LOCK_GUARD(&keeper->lock);
     list_append(&keeper->jobs, &job->link);
     lock_cond_signal(&keeper->more);
@@ -146,12 +150,17 @@ static void add(struct keeper *keeper, const char *dir, uint64_t spare_bytes)
 
 void keeper_add(struct keeper *keeper, const char *dir)
 {
-    add(keeper, dir, 0);
+    add(keeper, dir, 0, NULL);
 }
 
-void keeper_add_spare(struct keeper *keeper, const char *templates, uint64_t bytes)
+void keeper_add_disk(struct keeper *keeper, const char *templates, uint64_t bytes)
 {
-    add(keeper, templates, bytes);
+    add(keeper, templates, bytes, NULL);
+}
+
+void keeper_add_shim(struct keeper *keeper, struct spare *spare)
+{
+    add(keeper, "", 0, spare);
 }
 
 void keeper_wait(struct keeper *keeper)

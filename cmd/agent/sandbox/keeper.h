@@ -6,11 +6,13 @@
  *
  * In a sandbox's folder: its spec, its state, and the caller's files, which begin with "own.".
  *
- * It also makes the workspace image that the next sandbox takes (common/sandbox/template.h).
+ * It also makes the workspace image that the next sandbox takes (common/sandbox/template.h), and
+ * starts the next one's shim.
  */
 #ifndef CMD_AGENT_SANDBOX_KEEPER_H
 #define CMD_AGENT_SANDBOX_KEEPER_H
 
+#include "cmd/agent/sandbox/spare.h"
 #include "common/base/err.h"
 
 #include <stdint.h>
@@ -23,7 +25,9 @@ void keeper_destroy(struct keeper *keeper); /* after all that was added; NULL is
 /* The folder of one sandbox, absolute. */
 void keeper_add(struct keeper *keeper, const char *dir);
 /* A spare of this size, in the folder of the templates. */
-void keeper_add_spare(struct keeper *keeper, const char *templates, uint64_t bytes);
+void keeper_add_disk(struct keeper *keeper, const char *templates, uint64_t bytes);
+/* A shim ahead, unless there is one; spare outlives the keeper. */
+void keeper_add_shim(struct keeper *keeper, struct spare *spare);
 /* It is about to go: what was not begun is left, and a sync that runs waited for. */
 void keeper_forget(struct keeper *keeper, const char *dir);
 void keeper_wait(struct keeper *keeper); /* until all that was added is done */

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -375,27 +374,28 @@ enum err_code launch_prepare(
 
 /* ---- The process ---- */
 
-enum err_code launch_shim(
-    const struct sandboxes *all, const char *dir, int *ret_fd, struct err_info *err)
+static enum err_code start_shim(
+    const struct sandboxes *all, const char *dir, int ground, int *ret_fd, struct err_info *err)
 {
     int pair[2] = { -1, -1 };
-    pid_t pid = 0;
-    int status = 0;
     TRY(channel_pair(pair, err));
     AUTO_FD int ours = pair[0];
     AUTO_FD int theirs = pair[1];
-    int ground = ground_get(all->ground);
     const struct shim_spawn spawn = { .path = all->shim_path,
                                       .name = "belay-shim",
                                       .dir = dir,
                                       .fds = { theirs, ground },
                                       .count = ground < 0 ? 1 : 2 };
-    TRY(shim_spawn(&spawn, &pid, err));
-    /* It forks at once and its first process ends; waiting for that is waiting for its exec. */
-    if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        return ERR_SET(err, ERR_UNAVAILABLE, "%s did not start", all->shim_path);
-    }
+    TRY(shim_spawn_away(&spawn, err));
     TRY(channel_set_nonblocking(ours, err));
     *ret_fd = fd_steal(&ours);
     return ERR_OK;
+}
+
+enum err_code launch_shim(
+    const struct sandboxes *all, const char *dir, int *ret_fd, struct err_info *err)
+{
+    int ground = ground_get(all->ground);
+    enum err_code code = spare_order(all->spare, dir, ground, ret_fd, err);
+    return code == ERR_NOT_FOUND ? start_shim(all, dir, ground, ret_fd, err) : code;
 }

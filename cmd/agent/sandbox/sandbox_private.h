@@ -5,6 +5,7 @@
 #include "cmd/agent/sandbox/ground.h"
 #include "cmd/agent/sandbox/keeper.h"
 #include "cmd/agent/sandbox/sandbox.h"
+#include "cmd/agent/sandbox/spare.h"
 #include "common/base/list.h"
 #include "common/base/map.h"
 #include "common/sandbox/cgroup.h"
@@ -69,6 +70,7 @@ struct sandboxes {
     struct map *by_id;
     struct keeper *keeper;
     struct ground *ground; /* NULL: no native driver here */
+    struct spare *spare;   /* NULL: the host is still looked at */
     bool *slot_used;
     uint64_t next_exec;
     struct loop_timer *again_timer; /* those that pause are heard again */
@@ -83,7 +85,7 @@ enum err_code launch_check_id(const char *id, struct err_info *err) MUST_CHECK;
 /* Writes the sandbox's spec for its next start; groups are made and put into it. */
 enum err_code launch_prepare(
     struct sandbox *sandbox, const struct message_spec *spec, struct err_info *err) MUST_CHECK;
-/* Starts a shim on the sandbox's folder; ret_fd is our end of its socket. */
+/* A shim for the sandbox's folder, the spare one or a new one; ret_fd is our end of its socket. */
 enum err_code launch_shim(
     const struct sandboxes *all, const char *dir, int *ret_fd, struct err_info *err) MUST_CHECK;
 

@@ -323,6 +323,8 @@ enum err_code sandboxes_open(
     if (code == ERR_OK) {
         cgroup_host_detect(options->cgroup, &all->cgroups);
         probe_host(all);
+        AUTO_FREE char *runs = mem_printf("%s/" SANDBOXES_RUNS, all->dir);
+        all->spare = spare_create(all->shim_path, runs, all->instance);
         code = make_ground(all, err);
     }
     if (code == ERR_OK) {
@@ -346,6 +348,7 @@ void sandboxes_close(struct sandboxes *sandboxes)
     }
     map_destroy(all->by_id, destroy_value);
     keeper_destroy(all->keeper);
+    spare_destroy(all->spare);
     ground_destroy(all->ground);
     loop_timer_destroy(all->again_timer);
     loop_timer_destroy(all->reap_timer);

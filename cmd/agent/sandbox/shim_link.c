@@ -94,8 +94,9 @@ static void keep(const struct sandbox *sandbox)
     keeper_add(all->keeper, sandbox->dir);
     if (sandbox->spec.disk_bytes > 0) {
         AUTO_FREE char *templates = mem_printf("%s/" SANDBOX_TEMPLATES, all->dir);
-        keeper_add_spare(all->keeper, templates, sandbox->spec.disk_bytes);
+        keeper_add_disk(all->keeper, templates, sandbox->spec.disk_bytes);
     }
+    keeper_add_shim(all->keeper, all->spare);
 }
 
 /*
@@ -263,6 +264,9 @@ static void on_gone(struct sandbox *sandbox)
     struct err_info err = ERR_INFO_INIT;
     AUTO_BUF struct buf text = BUF_INIT(RECORD_BYTES_MAX);
     shim_link_close(sandbox);
+    if (sandbox->status == SANDBOX_STATUS_STARTING) {
+        keeper_add_shim(sandbox->all->keeper, sandbox->all->spare); /* for the next one */
+    }
     if (adopt_exit(sandbox, &text, &record, &err) == ERR_OK) {
         if (!sandbox->removing) {
             adopt_output(sandbox); /* what the window kept from us */

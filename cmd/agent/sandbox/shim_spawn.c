@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/wait.h>
 
 enum {
     FIRST_FD = 3
@@ -50,4 +51,19 @@ enum err_code shim_spawn(const struct shim_spawn *spawn, pid_t *ret_pid, struct 
         fd_close(&passed[i]);
     }
     return number == 0 ? ERR_OK : ERR_SET_ERRNO(err, ERR_UNAVAILABLE, number, "%s", spawn->path);
+}
+
+enum err_code shim_spawn_away(const struct shim_spawn *spawn, struct err_info *err)
+{
+    pid_t pid = 0;
+    int status = 0;
+    TRY(shim_spawn(spawn, &pid, err));
+    while (waitpid(pid, &status, 0) != pid) {
+        if (errno != EINTR) {
+            return ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "%s", spawn->path);
+        }
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0
+        ? ERR_OK
+        : ERR_SET(err, ERR_UNAVAILABLE, "%s did not start", spawn->path);
 }

@@ -25,5 +25,7 @@ struct shim_spawn {
 /* Returns when it has been executed; the caller waits for its end. */
 enum err_code shim_spawn(const struct shim_spawn *spawn, pid_t *ret_pid, struct err_info *err)
     MUST_CHECK;
+/* A shim: it forks at once and its first process ends, which is waited for. */
+enum err_code shim_spawn_away(const struct shim_spawn *spawn, struct err_info *err) MUST_CHECK;
 
 #endif

@@ -15,6 +15,7 @@ struct build {
     int dir_fd;
     int program_fd; /* this program, for init */
     int ground;     /* a mount namespace from ground.h, or -1 */
+    int network;    /* a network namespace from network.h, or -1 */
     /* What init hears first. It is sent before init can read it where that may not block (native,
      * whose sockets have room for any): init then waits for nobody. */
     const struct message *setup;

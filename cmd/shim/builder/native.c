@@ -9,6 +9,7 @@
 #include "cmd/shim/builder/ground.h"
 #include "cmd/shim/builder/listener.h"
 #include "cmd/shim/builder/mounts.h"
+#include "cmd/shim/builder/network.h"
 #include "cmd/shim/builder/rootfs.h"
 #include "cmd/shim/builder/talk.h"
 #include "cmd/shim/builder/workspace.h"
@@ -24,11 +25,9 @@
 #include <inttypes.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -61,6 +60,15 @@ struct child {
 static int join_cgroups(struct child *child)
 {
     return cgroup_set_join(child->build.cgroups, !child->is_in_core, NULL) == ERR_OK ? 0 : -1;
+}
+
+static int enter_network(struct child *child)
+{
+    if (child->build.spec->network == SANDBOX_NETWORK_HOST) {
+        return 0;
+    }
+    return child->build.network >= 0 ? setns(child->build.network, CLONE_NEWNET)
+                                     : network_raise_loopback();
 }
 
 /* What is already there: a copy of it, in place of one of the host's mounts. */
@@ -110,17 +118,6 @@ static int mount_proc(struct child *child)
 static int enter_root(struct child *child)
 {
     return child->build.ground >= 0 ? chdir("/") : ground_enter(child->root);
-}
-
-static int raise_loopback(struct child *child)
-{
-    struct ifreq request = { .ifr_name = "lo" };
-    if (child->build.spec->network == SANDBOX_NETWORK_HOST) {
-        return 0;
-    }
-    AUTO_FD int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    request.ifr_flags = IFF_UP | IFF_RUNNING;
-    return fd < 0 ? -1 : ioctl(fd, SIOCSIFFLAGS, &request);
 }
 
 /* Nothing else runs in this network, and here it is made by root of the host. */
@@ -234,13 +231,13 @@ static const struct {
     int (*run)(struct child *child);
 } steps[] = {
     { "joining the control groups", join_cgroups },
+    { "entering the network", enter_network },
     { "mounting the programs, /etc and /dev", make_ground },
     { "mounting /tmp and what else is its own", mount_own },
     { "mounting /proc", mount_proc },
     { "mounting the workspace", attach_workspace },
     { "mounting what the sandbox asked for", mount_binds },
     { "entering the new root", enter_root },
-    { "raising the loopback", raise_loopback },
     { "listening for the egress proxy", make_listener },
     { "setting the host name", set_name },
     { "setting the score for out of memory", raise_oom_score },
@@ -341,7 +338,7 @@ static pid_t clone_child(const struct build *build, int *ret_pidfd, int *ret_in_
         .pidfd = (uint64_t)(uintptr_t)ret_pidfd,
         .exit_signal = SIGCHLD
     };
-    if (build->spec->network != SANDBOX_NETWORK_HOST) {
+    if (build->spec->network != SANDBOX_NETWORK_HOST && build->network < 0) {
         arguments.flags |= (uint64_t)CLONE_NEWNET;
     }
     if (build->ground < 0) {

@@ -1,8 +1,11 @@
 #include "tests/component/agent_sandbox/fixture.h"
 
 #include "common/base/cleanup.h"
+#include "common/sandbox/spec.h"
+#include "common/sys/file.h"
 #include "tests/support/test.h"
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -279,6 +282,39 @@ void fixture_create_sandbox(struct fixture *fixture, const struct sandbox_spec *
 void fixture_start(struct fixture *fixture, const char *id)
 {
     fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = id });
+}
+
+static bool is_spare(const char *pid, const char *instance)
+{
+    AUTO_FREE char *path = mem_printf("/proc/%s/cmdline", pid);
+    AUTO_FREE char *wanted = mem_printf("belay-shim%c" SANDBOX_SPARE " %s ", '\n', instance);
+    AUTO_BUF struct buf words = BUF_INIT(8192);
+    if (strtol(pid, NULL, 10) <= 0 || file_read(path, 8191, &words, NULL) != ERR_OK) {
+        return false;
+    }
+    for (size_t i = 0; i < words.len; i++) {
+        words.data[i] = words.data[i] == '\0' ? '\n' : words.data[i];
+    }
+    return str_has_prefix(buf_view(&words), str_of(wanted));
+}
+
+pid_t fixture_spare(struct fixture *fixture)
+{
+    pid_t found = 0;
+    AUTO_FREE char *path = mem_printf("%s/sandboxes/instance", fixture->dir);
+    AUTO_BUF struct buf instance = BUF_INIT(32);
+    sandboxes_sync(fixture->all);
+    assert_ok(file_read(path, 31, &instance, NULL));
+    DIR *processes = opendir("/proc");
+    assert_non_null(processes);
+    for (struct dirent *entry = readdir(processes); entry != NULL; entry = readdir(processes)) {
+        if (is_spare(entry->d_name, buf_text(&instance))) {
+            assert_int_equal(found, 0);
+            found = (pid_t)strtol(entry->d_name, NULL, 10);
+        }
+    }
+    (void)closedir(processes);
+    return found;
 }
 
 struct recorded_program *fixture_run(

@@ -72,6 +72,10 @@ void fixture_start(struct fixture *fixture, const char *id);
 /* Makes and waits until ready (or ended). */
 void fixture_create_sandbox(struct fixture *fixture, const struct sandbox_spec *spec);
 
+/* The shim that waits for the next sandbox, once the agent has done all it had to; 0: none. Fails
+ * the test if there are two. */
+pid_t fixture_spare(struct fixture *fixture);
+
 /* Runs a program to its end and returns it; argv ends with NULL. */
 struct recorded_program *fixture_run(
     struct fixture *fixture, const char *id, const char *const *argv);

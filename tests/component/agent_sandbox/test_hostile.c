@@ -89,6 +89,7 @@ static void test_first_words_that_are_not_as_agreed_fail_the_start(void **unused
         remove_one(fixture, ways[i]);
         assert_honest_answers(fixture);
     }
+    sandboxes_sync(fixture->all);
     assert_int_equal(count_fds(), fds);
     fixture_destroy(fixture);
 }
@@ -112,6 +113,7 @@ static void test_later_nonsense_ends_the_sandbox(void **unused)
         remove_one(fixture, ways[i]);
         assert_honest_answers(fixture);
     }
+    sandboxes_sync(fixture->all);
     assert_int_equal(count_fds(), fds);
     fixture_destroy(fixture);
 }

@@ -456,6 +456,7 @@ static void test_many_lives_leave_nothing(void **unused)
     for (unsigned long i = 0; i < cycles; i++) {
         live_once(fixture, (unsigned)i);
     }
+    sandboxes_sync(fixture->all);
     assert_int_equal(count_entries("/proc/self/fd", ""), fds);
     assert_nothing_left(fixture);
     assert_int_equal(count_entries(run, "life"), 0);

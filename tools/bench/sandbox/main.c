@@ -272,6 +272,7 @@ static enum err_code run_lives(struct setting *setting, struct err_info *err)
     int64_t lives = bench_is_smoke(setting->bench) ? 3 : bench_int(setting->bench, "lives");
     double us = 0;
     struct mono_us began = clock_mono(clock_system());
+    sandboxes_sync(setting->all); /* which has descriptors of its own meanwhile */
     size_t before = left_descriptors();
     for (int64_t i = 0; i < lives; i++) {
         struct sandbox_spec spec = { .id = ID, .argv = argv };
@@ -281,6 +282,7 @@ static enum err_code run_lives(struct setting *setting, struct err_info *err)
         TRY(live(setting, &spec, &us, err));
     }
     double seconds = (double)(clock_mono(clock_system()).value - began.value) / US_PER_SECOND;
+    sandboxes_sync(setting->all);
     bench_value(setting->bench, "whole lives", "/s", (double)lives / seconds, 0);
     AUTO_FREE char *metric = mem_printf("left after %lld lives", (long long)lives);
     size_t left = left_of(setting->folder) + left_descriptors() - before;
