@@ -85,9 +85,9 @@ enum err_code shim_write_state(struct shim *shim, struct err_info *err)
 
 static void put_stream(struct buf *json, const struct program *main, unsigned number)
 {
-    const struct ring *ring = &main->streams[number - 1].ring;
-    record_put_number(json, number == 1 ? "out_taken" : "err_taken", ring->start);
-    record_put_number(json, number == 1 ? "out_end" : "err_end", ring->end);
+    const struct stream *stream = &main->streams[number - 1];
+    record_put_number(json, number == 1 ? "out_taken" : "err_taken", stream->taken);
+    record_put_number(json, number == 1 ? "out_end" : "err_end", stream->ring.end);
 }
 
 enum err_code shim_write_exit(struct shim *shim, struct err_info *err)

@@ -116,17 +116,32 @@ static void flush(struct shim *shim)
     }
 }
 
+/* What follows in a stream: of the ring, or, where that has dropped it, of the main program's log.
+ * What is in neither is passed over: the offset tells. */
+static struct str_view peek(struct stream *stream, struct buf *held)
+{
+    const struct ring *ring = &stream->ring;
+    uint64_t next = stream->sent;
+    bool is_told = next >= ring->start;
+    if (!is_told && stream->log != NULL) {
+        is_told = outlog_read(stream->log, ring->end, &next, held);
+    }
+    next = is_told ? next : ring->start;
+    if (next > stream->sent) {
+        stream->sent = next;
+        stream->taken = next; /* nobody can take what came before */
+    }
+    return held->len > 0 ? buf_view(held) : ring_peek(ring, next, MESSAGE_DATA_BYTES_MAX);
+}
+
 /* One piece of a stream; false: nothing to send, or no room. */
 static bool pump_stream(struct shim *shim, struct stream *stream)
 {
-    struct ring *ring = &stream->ring;
-    if (stream->sent < ring->start) {
-        stream->sent = ring->start; /* overwritten before it could be sent: the offset tells */
-    }
-    if (stream->sent - ring->start >= PROGRAM_WINDOW_BYTES) {
+    AUTO_BUF struct buf held = BUF_INIT(MESSAGE_DATA_BYTES_MAX);
+    if (stream->sent - stream->taken >= PROGRAM_WINDOW_BYTES) {
         return false;
     }
-    struct str_view data = ring_peek(ring, stream->sent, MESSAGE_DATA_BYTES_MAX);
+    struct str_view data = peek(stream, &held);
     if (data.len == 0) {
         return false;
     }
@@ -197,8 +212,8 @@ static void replay(struct shim *shim)
         struct message started = { .type = MESSAGE_STARTED, .id = program->id };
         started.started = (struct message_started){ program->pid, 0, program->tty ? 1 : 0 };
         program->told = false;
-        program->streams[0].sent = program->streams[0].ring.start;
-        program->streams[1].sent = program->streams[1].ring.start;
+        program->streams[0].sent = program->streams[0].taken;
+        program->streams[1].sent = program->streams[1].taken;
         if (program->pid != 0) {
             shim_send(shim, &started, -1);
         }

@@ -1,5 +1,6 @@
 #include "cmd/shim/outlog.h"
 
+#include "common/base/cleanup.h"
 #include "common/sys/fd.h"
 
 #include <errno.h>
@@ -63,4 +64,38 @@ void outlog_append(struct outlog *log, struct str_view data)
         data = str_from(data.ptr + written, data.len - (size_t)written);
     }
     log->dropped += log->cap > 0 ? data.len : 0;
+}
+
+/* Of one of the two files, which ends with the stream's byte before `end`. */
+static size_t read_file(
+    const struct outlog *log, const char *name, uint64_t end, uint64_t *offset, struct buf *into)
+{
+    struct stat info;
+    AUTO_FD int fd = openat(log->dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &info) != 0 || *offset >= end) {
+        return 0;
+    }
+    uint64_t size = (uint64_t)info.st_size;
+    *offset = end > size && *offset < end - size ? end - size : *offset;
+    uint64_t left = end - *offset;
+    size_t wanted = left < into->cap ? (size_t)left : into->cap;
+    char *room = buf_extend(into, wanted);
+    ssize_t got = room == NULL ? -1 : pread(fd, room, wanted, (off_t)(size - left));
+    into->len = got < 0 ? 0 : (size_t)got;
+    return into->len;
+}
+
+bool outlog_read(const struct outlog *log, uint64_t end, uint64_t *offset, struct buf *into)
+{
+    char older[NAME_BYTES];
+    uint64_t first = end > log->bytes ? end - log->bytes : 0; /* of the newest file */
+    buf_clear(into);
+    if (log->cap == 0 || log->dropped > 0) {
+        return false;
+    }
+    (void)snprintf(older, sizeof(older), "%s.1", log->name);
+    if (*offset < first && read_file(log, older, first, offset, into) == 0) {
+        *offset = first;
+    }
+    return into->len > 0 || read_file(log, log->name, end, offset, into) > 0;
 }

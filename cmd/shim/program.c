@@ -338,7 +338,9 @@ void program_taken(struct program *program, unsigned stream, uint64_t offset)
         return;
     }
     struct stream *target = &program->streams[stream - 1];
-    ring_release(&target->ring, offset < target->sent ? offset : target->sent);
+    uint64_t taken = offset < target->sent ? offset : target->sent;
+    target->taken = taken > target->taken ? taken : target->taken;
+    ring_release(&target->ring, target->taken);
     watch_stream(target);
     settle(program);
     shim_pump(program->shim);

@@ -2,8 +2,8 @@
  * One program in the sandbox, as the shim sees it: its pipes or terminal, what it said that nobody
  * took yet, and how it ended. The main program has id 0, and it is never made to wait for a reader.
  * Any other waits when its ring is full. Output goes to log files too, the main program's to its
- * own, that of all others together to two more, unless it is a terminal's or turns out to be no
- * text.
+ * own, from which an agent that was away is told what the ring has dropped; that of all others
+ * together to two more, unless it is a terminal's or turns out to be no text.
  */
 #ifndef SHIM_PROGRAM_H
 #define SHIM_PROGRAM_H
@@ -30,6 +30,7 @@ struct stream {
     struct loop_watch *watch;
     struct ring ring;
     uint64_t sent;
+    uint64_t taken;     /* by the agent; the ring of the main program may begin later */
     struct outlog *log; /* of the shim's; NULL: none */
 };
 

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,55 @@ static void test_input_reaches_the_program_and_its_end_too(void **unused)
     fixture_wait(fixture, &program->exited);
     assert_string_equal(buf_text(&program->out), "3145728\n");
     fixture_destroy(fixture);
+}
+
+/* What a main program says while no agent is there, three times as much as the shim keeps in
+ * memory, is told by its log; whether it lives when the agent is back, or has ended. */
+static void check_output_while_away(const char *last_words)
+{
+    struct fixture *fixture = fixture_create();
+    AUTO_FREE char *script = mem_printf(
+        "echo begin; until [ -e go ]; do sleep 0.02; done; seq 500000; touch done; %s", last_words);
+    const char *const argv[] = { "sh", "-c", script, NULL };
+    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "loud", .argv = argv });
+    struct recorded_program *program = fixture_program(fixture, "loud", 0);
+    while (program->out.len == 0) {
+        loop_step(fixture->loop, 20);
+    }
+    fixture_close(fixture);
+    AUTO_FREE char *go = mem_printf("%s/sandboxes/run/loud/workspace/go", fixture->dir);
+    AUTO_FREE char *done = mem_printf("%s/sandboxes/run/loud/workspace/done", fixture->dir);
+    AUTO_FREE char *end = mem_printf("%s/sandboxes/run/loud/" SANDBOX_FILE_EXIT, fixture->dir);
+    assert_ok(file_write_atomic(go, "", 0, 0644, NULL));
+    bool ends = strcmp(last_words, "exit 0") == 0;
+    for (int i = 0; i < 3000 && !file_exists(ends ? end : done); i++) {
+        (void)poll(NULL, 0, 10);
+    }
+    assert_true(file_exists(ends ? end : done));
+    fixture_open(fixture);
+    AUTO_BUF struct buf wanted = BUF_INIT(8 * 1024 * 1024);
+    buf_append_str(&wanted, STR("begin\n"));
+    for (int i = 1; i <= 500000; i++) {
+        buf_printf(&wanted, "%d\n", i);
+    }
+    for (int i = 0; i < 3000 && program->out.len < wanted.len; i++) {
+        loop_step(fixture->loop, 10);
+    }
+    assert_int_equal(program->out.len, wanted.len);
+    assert_memory_equal(program->out.data, wanted.data, wanted.len);
+    fixture_destroy(fixture);
+}
+
+static void test_output_while_no_agent_is_there_is_told_by_the_log(void **unused)
+{
+    (void)unused;
+    check_output_while_away("exec sleep 1000");
+}
+
+static void test_output_of_one_that_ended_meanwhile_is_told_by_the_log(void **unused)
+{
+    (void)unused;
+    check_output_while_away("exit 0");
 }
 
 static void test_a_reader_that_takes_nothing_stops_the_program(void **unused)
@@ -742,6 +792,8 @@ int main(void)
         cmocka_unit_test(test_the_main_program_ends_the_sandbox),
         cmocka_unit_test(test_a_main_program_that_is_not_there_fails_in_words),
         cmocka_unit_test(test_input_reaches_the_program_and_its_end_too),
+        cmocka_unit_test(test_output_while_no_agent_is_there_is_told_by_the_log),
+        cmocka_unit_test(test_output_of_one_that_ended_meanwhile_is_told_by_the_log),
         cmocka_unit_test(test_a_reader_that_takes_nothing_stops_the_program),
         cmocka_unit_test(test_a_terminal_has_a_size_and_a_controlling_session),
         cmocka_unit_test(test_landlock_narrows_what_may_be_written),
