@@ -2,6 +2,7 @@
 #include "cmd/agent/app.h"
 #include "cmd/agent/outcome.h"
 #include "cmd/agent/proxy/policy.h"
+#include "cmd/agent/proxy/summary.h"
 #include "cmd/agent/workload/duties.h"
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
@@ -143,9 +144,27 @@ static void take_listener(void *context, const char *sandbox_id, int take_fd)
     }
 }
 
+/* What the run exchanged with whom, once, at its end: the sums alone are in its usage. */
+static void tell_network(struct app *app, const char *sandbox_id)
+{
+    struct summary summary;
+    if (!summary_make(app->proxy, sandbox_id, &summary)) {
+        return;
+    }
+    const struct workload_event event = {
+        .sandbox_id = sandbox_id,
+        .kind = "sandbox.network",
+        .text = summary.text,
+        .severity = AGENTGATEWAY__V1__SEVERITY__SEVERITY_INFO,
+        .attributes = summary.attributes,
+    };
+    workload_tell(app->workload, &event);
+}
+
 static void forget(void *context, const char *sandbox_id)
 {
     struct app *app = context;
+    tell_network(app, sandbox_id);
     proxy_forget(app->proxy, sandbox_id);
 }
 

@@ -202,6 +202,17 @@ class Policies(real.RealSandboxCase):
             return int(rows[0][0]) > 100 and int(rows[0][1]) > 100
         eventually(used, "bytes are counted")
 
+        # And with whom, once more at the end of the run.
+        told = lambda: [line for line in self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id, sources=["gateway"]).logs
+                        if line.target == "sandbox.network"]
+        line, = eventually(told, "its destinations are told")
+        self.assertIn(f"good.test:{self.ports['port']} sent=", line.message)
+        fields = dict(line.fields)
+        self.assertEqual({f"good.test:{self.ports['port']}", f"good.test:{self.ports['echo_port']}"}, set(fields))
+        for value in fields.values():
+            self.assertRegex(value, r"^sent=\d+ received=\d+ connections=[1-9]\d*$")
+        self.assertRegex(fields[f"good.test:{self.ports['port']}"], r"^sent=[1-9]\d* received=[1-9]\d* ")
+
 
 if __name__ == "__main__":
     main()

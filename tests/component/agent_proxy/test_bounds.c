@@ -1,4 +1,5 @@
 /* What a sandbox can not use up, rules that change under way, and the names in TLS. */
+#include "cmd/agent/proxy/summary.h"
 #include "common/base/cleanup.h"
 #include "tests/component/agent_proxy/fixture.h"
 
@@ -390,6 +391,32 @@ static void test_denials_of_a_kind_are_told_once_and_then_counted(void **unused)
     fixture_destroy(fixture);
 }
 
+/* Of 80 destinations with ten bytes each way, of which one has a few more. */
+static void check_summary(struct fixture *fixture)
+{
+    struct summary summary;
+    struct peer *peer = open_tunnel(fixture, "n7.test");
+    AUTO_FREE char *most = mem_printf("n7.test:%u", fixture->port);
+    AUTO_FREE char *next = mem_printf("n0.test:%u", fixture->port);
+    AUTO_FREE char *text = mem_printf(
+        "sent 803 and received 803 bytes by 81 connections: %s sent=13 received=13 connections=2, %s ",
+        most,
+        next);
+    const char *const *last = &summary.attributes[2 * SUMMARY_ROWS_MAX];
+    peer_say(peer, "abc");
+    UNTIL(fixture, peer_has(peer, "abc"));
+    assert_true(summary_make(fixture->proxy, GATE, &summary));
+    assert_string_equal(summary.attributes[0], most);
+    assert_string_equal(summary.attributes[1], "sent=13 received=13 connections=2");
+    assert_string_equal(summary.attributes[2], next);
+    assert_string_equal(last[-2], "other");
+    assert_string_equal(last[-1], "sent=650 received=650 connections=65");
+    assert_null(last[0]);
+    assert_memory_equal(summary.text, text, strlen(text));
+    assert_string_equal(summary.text + strlen(summary.text) - 5, ", ...");
+    assert_false(summary_make(fixture->proxy, "nobody", &summary));
+}
+
 static void test_destinations_are_counted_in_a_table_of_its_size(void **unused)
 {
     struct fixture *fixture = fixture_create();
@@ -417,7 +444,8 @@ static void test_destinations_are_counted_in_a_table_of_its_size(void **unused)
     }
     assert_int_equal(rows, PROXY_DESTINATIONS_MAX + 1);
     assert_int_equal(bytes, 800);
-    const struct proxy_usage earlier = { .in_bytes = 1000, .out_bytes = 2000 };
+    check_summary(fixture);
+    const struct proxy_usage earlier = { .in_bytes = 997, .out_bytes = 1997 };
     struct proxy_usage usage;
     proxy_restore(fixture->proxy, GATE, &earlier);
     assert_true(proxy_get_usage(fixture->proxy, GATE, &usage));
