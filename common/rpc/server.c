@@ -101,10 +101,17 @@ static void create_core(struct rpc_server *server)
     server->core = grpc_server_create(&all, NULL);
 }
 
+/* Half the cores: the door, the workers and what they wait for need the others, and with each event
+ * the library wakes an idle poller beside the one that takes it. */
+static unsigned default_pollers(void)
+{
+    return (thread_cpu_count() + 1) / 2;
+}
+
 static void create_pollers(struct rpc_server *server)
 {
     unsigned wanted = server->options.pollers;
-    server->poller_count = wanted == 0 ? thread_cpu_count() : wanted;
+    server->poller_count = wanted == 0 ? default_pollers() : wanted;
     server->pollers = mem_alloc_array(server->poller_count, sizeof(*server->pollers));
     for (unsigned i = 0; i < server->poller_count; i++) {
         struct rpc_thread *poller = &server->pollers[i];

@@ -73,7 +73,7 @@ struct rpc_server_options {
     size_t table_count;
     struct rpc_gate gate;
     void *service;    /* rpc_call_service */
-    unsigned pollers; /* 0: one per core */
+    unsigned pollers; /* 0: one for every two cores */
     unsigned workers; /* 0: 4 */
     /* Each worker's own context (its database connection); NULL functions: none. */
     enum err_code (*worker_open)(void *service, void **ret_worker, struct err_info *err);
