@@ -430,6 +430,7 @@ int app_run(const struct config *config)
     loop_timer_arm_after(app.tick_timer, 0);
     link_start(app.link);
     loop_run(app.loop);
+    app_tell_networks(&app);
     log_info("agent_stopped", LOG_STR("state", state_dir(app.state)));
     close_all(&app);
     return app.exit_status;

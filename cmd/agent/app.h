@@ -76,6 +76,8 @@ bool app_has_relays(void *context);
 
 /* As the options say; ERR_OK with app->workload NULL where they leave it to the host. */
 enum err_code app_open_sandboxes(struct app *app, struct err_info *err) MUST_CHECK;
+/* Of those that run on without the agent: what it has counted by destination goes with it. */
+void app_tell_networks(struct app *app);
 void app_sandbox_create(
     void *context, struct command_run *run, const Agentgateway__V1__AgentCommand *command);
 void app_sandbox_start(

@@ -144,7 +144,8 @@ static void take_listener(void *context, const char *sandbox_id, int take_fd)
     }
 }
 
-/* What the run exchanged with whom, once, at its end: the sums alone are in its usage. */
+/* What the run exchanged with whom, at its end or at the agent's: the sums alone are in its usage.
+ */
 static void tell_network(struct app *app, const char *sandbox_id)
 {
     struct summary summary;
@@ -159,6 +160,16 @@ static void tell_network(struct app *app, const char *sandbox_id)
         .attributes = summary.attributes,
     };
     workload_tell(app->workload, &event);
+}
+
+void app_tell_networks(struct app *app)
+{
+    struct sandbox_info info;
+    size_t cursor = 0;
+    while (app->workload != NULL
+           && sandbox_next(workload_sandboxes(app->workload), &cursor, &info)) {
+        tell_network(app, info.id);
+    }
 }
 
 static void forget(void *context, const char *sandbox_id)

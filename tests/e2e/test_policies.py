@@ -168,9 +168,16 @@ class Policies(real.RealSandboxCase):
         code, text = code_of(lambda: self.shell.UpdateConfig(name="box", policy=self.policy(**crowd)))
         self.assertEqual((Code.INVALID_ARGUMENT, "policy.network_policies: 5000 endpoints, at most 4096"), (code, text))
         self.assertEqual(3, self.shell.GetSandboxPolicyStatus(name="box").active_version)
-        self.host.kill()
+        def networks(count):
+            lines = [line for line in self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id, sources=["gateway"]).logs
+                     if line.target == "sandbox.network"]
+            return lines if len(lines) == count else None
+        good, echo = f"good.test:{self.ports['port']}", f"good.test:{self.ports['echo_port']}"
+        self.assertEqual(0, self.host.terminate())  # what it has counted by destination, it tells
         self.start()
         self.phase("box", V.SANDBOX_PHASE_READY)
+        line, = eventually(lambda: networks(1), "its destinations are told")
+        self.assertEqual({good, echo}, set(line.fields))
 
         # The agent dies with a tunnel open: the sandbox lives, and its rules are the newest.
         self.shell.UpdateConfig(name="box", policy=self.policy(web=rule("good.test", self.ports["port"], self.ports["echo_port"])))
@@ -203,15 +210,13 @@ class Policies(real.RealSandboxCase):
         eventually(used, "bytes are counted")
 
         # And with whom, once more at the end of the run.
-        told = lambda: [line for line in self.shell.GetSandboxLogs(sandbox_id=sandbox.metadata.id, sources=["gateway"]).logs
-                        if line.target == "sandbox.network"]
-        line, = eventually(told, "its destinations are told")
-        self.assertIn(f"good.test:{self.ports['port']} sent=", line.message)
+        line = eventually(lambda: networks(2), "its destinations are told")[1]
+        self.assertIn(f"{good} sent=", line.message)
         fields = dict(line.fields)
-        self.assertEqual({f"good.test:{self.ports['port']}", f"good.test:{self.ports['echo_port']}"}, set(fields))
+        self.assertEqual({good, echo}, set(fields))
         for value in fields.values():
             self.assertRegex(value, r"^sent=\d+ received=\d+ connections=[1-9]\d*$")
-        self.assertRegex(fields[f"good.test:{self.ports['port']}"], r"^sent=[1-9]\d* received=[1-9]\d* ")
+        self.assertRegex(fields[good], r"^sent=[1-9]\d* received=[1-9]\d* ")
 
 
 if __name__ == "__main__":
