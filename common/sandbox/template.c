@@ -19,6 +19,7 @@ enum {
 
 #define SUFFIX       ".ext4"
 #define SUFFIX_SPARE SUFFIX ".spare"
+#define SUFFIX_NEW   ".new"
 
 static int open_folder(int dir)
 {
@@ -130,7 +131,7 @@ void template_keep(int dir, uint64_t bytes, int image)
         return;
     }
     name_of(bytes, SUFFIX, name);
-    (void)snprintf(temporary, sizeof(temporary), "%" PRIu64 ".%d.new", bytes, (int)getpid());
+    (void)snprintf(temporary, sizeof(temporary), "%" PRIu64 ".%d" SUFFIX_NEW, bytes, (int)getpid());
     keep_as(folder, temporary, name, image, bytes);
 }
 
@@ -156,8 +157,24 @@ void template_spare(const char *folder, uint64_t bytes)
     AUTO_FD int opened = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     AUTO_FD int from = open_template(opened, bytes);
     name_of(bytes, SUFFIX_SPARE, spare);
-    name_of(bytes, SUFFIX_SPARE ".new", temporary);
+    name_of(bytes, SUFFIX_SPARE SUFFIX_NEW, temporary);
     if (from >= 0 && !has_spare(opened, spare, bytes)) {
         keep_as(opened, temporary, spare, from, bytes);
     }
+}
+
+void template_sweep(const char *folder)
+{
+    AUTO_FD int opened = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *entries = opened < 0 ? NULL : fdopendir(opened);
+    if (entries == NULL) {
+        return;
+    }
+    int held = fd_steal(&opened); /* closed with the stream */
+    for (struct dirent *entry = readdir(entries); entry != NULL; entry = readdir(entries)) {
+        if (str_has_suffix(str_of(entry->d_name), STR(SUFFIX_NEW))) {
+            (void)unlinkat(held, entry->d_name, 0);
+        }
+    }
+    (void)closedir(entries);
 }

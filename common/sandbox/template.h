@@ -32,4 +32,8 @@ bool template_take(int dir, uint64_t bytes, const char *name);
  * templates'. For one thread of one process at a time. */
 void template_spare(const char *folder, uint64_t bytes);
 
+/* What copies that were cut short have left in the folder. A shim that makes one just now goes
+ * without it. */
+void template_sweep(const char *folder);
+
 #endif

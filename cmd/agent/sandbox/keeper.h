@@ -28,7 +28,9 @@ void keeper_add(struct keeper *keeper, const char *dir);
 void keeper_add_disk(struct keeper *keeper, const char *templates, uint64_t bytes);
 /* A shim ahead, unless there is one; spare outlives the keeper. */
 void keeper_add_shim(struct keeper *keeper, struct spare *spare);
-/* It is about to go: what was not begun is left, and a sync that runs waited for. */
+/* It is about to go: what was not begun is left. The one call that may wait for the disk, and with
+ * it the caller's loop: for the sync of a file of this very folder that is under way, and no other.
+ */
 void keeper_forget(struct keeper *keeper, const char *dir);
 void keeper_wait(struct keeper *keeper); /* until all that was added is done */
 

@@ -4,6 +4,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/id.h"
 #include "common/base/log.h"
+#include "common/sandbox/template.h"
 #include "common/sys/eraser.h"
 #include "common/sys/fd.h"
 #include "common/sys/file.h"
@@ -227,6 +228,7 @@ static enum err_code make_folders(struct sandboxes *all, struct err_info *err)
     TRY(file_lock_dir(all->dir, &all->lock_fd, err));
     TRY(file_make_dir(run, 0700, err));
     TRY(file_make_dir(templates, 0700, err));
+    template_sweep(templates);
     TRY(file_make_dir(all->image_dir, 0700, err));
     images_sweep(all->image_dir);
     return ERR_OK;

@@ -346,18 +346,35 @@ void state_drop_pending(struct state *state)
     drop_file(state, "pending");
 }
 
+/* The number, and what it lacks to the greatest one: whatever changes in one of them shows. Without
+ * the second, as it was written once, it counts as well. */
+static bool parse_sequence(struct str_view text, uint64_t *ret_sequence)
+{
+    uint64_t rest = 0;
+    struct str_view second = STR_NONE;
+    struct str_view first = text;
+    if (!str_has_suffix(text, STR("\n"))) {
+        return false; /* cut short */
+    }
+    first = str_from(text.ptr, text.len - 1);
+    bool has_second = str_cut(first, ' ', &first, &second);
+    return str_parse_uint64(first, UINT64_MAX, ret_sequence) == ERR_OK
+        && (!has_second
+            || (str_parse_uint64(second, UINT64_MAX, &rest) == ERR_OK && rest == ~*ret_sequence));
+}
+
 enum err_code state_load_command_sequence(
     struct state *state, uint64_t *ret_sequence, struct err_info *err)
 {
     AUTO_FREE char *path = path_of(state, "command-sequence");
     AUTO_BUF struct buf text = BUF_INIT(64);
-    enum err_code code = file_read_private(path, 32, &text, err);
+    enum err_code code = file_read_private(path, 63, &text, err);
     if (code == ERR_NOT_FOUND) {
         *ret_sequence = 0;
         return ERR_OK;
     }
     TRY(code);
-    if (str_parse_uint64(str_trim(buf_view(&text)), UINT64_MAX, ret_sequence) != ERR_OK) {
+    if (!parse_sequence(buf_view(&text), ret_sequence)) {
         return ERR_SET(
             err,
             ERR_CORRUPT,
@@ -372,11 +389,12 @@ enum err_code state_save_command_sequence(
     struct state *state, uint64_t sequence, struct err_info *err)
 {
     static const char name[] = "command-sequence";
-    char text[32];
+    char text[64];
     struct err_info ignored = ERR_INFO_INIT;
     AUTO_FREE char *path = path_of(state, name);
     /* Always as long, since every command waits for this: see file_overwrite. */
-    int bytes = snprintf(text, sizeof(text), "%020" PRIu64 "\n", sequence);
+    int bytes =
+        snprintf(text, sizeof(text), "%020" PRIu64 " %020" PRIu64 "\n", sequence, ~sequence);
     if (state->lock_fd >= 0 && file_overwrite(path, text, (size_t)bytes, &ignored) == ERR_OK) {
         return ERR_OK;
     }

@@ -83,7 +83,7 @@ enum err_code state_save_pending(struct state *state, struct str_view text, stru
     MUST_CHECK;
 void state_drop_pending(struct state *state);
 
-/* 0 when there is none. */
+/* 0 when there is none. ERR_CORRUPT: the file is not as it was written. */
 enum err_code state_load_command_sequence(
     struct state *state, uint64_t *ret_sequence, struct err_info *err) MUST_CHECK;
 enum err_code state_save_command_sequence(

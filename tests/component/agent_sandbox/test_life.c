@@ -144,6 +144,25 @@ static void test_output_of_one_that_ended_meanwhile_is_told_by_the_log(void **un
     check_output_while_away("exit 0");
 }
 
+/* What was cut short in the folder of the templates goes, what is whole stays. */
+static void test_copies_that_were_cut_short_go_with_the_next_agent(void **unused)
+{
+    static const char *const names[] = { "16777216.ext4.spare.new", "16777216.77.new", "1.ext4" };
+    (void)unused;
+    struct fixture *fixture = fixture_create();
+    fixture_close(fixture);
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        AUTO_FREE char *path = mem_printf("%s/sandboxes/templates/%s", fixture->dir, names[i]);
+        assert_ok(file_write_atomic(path, "x", 1, 0600, NULL));
+    }
+    fixture_open(fixture);
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        AUTO_FREE char *path = mem_printf("%s/sandboxes/templates/%s", fixture->dir, names[i]);
+        assert_int_equal(file_exists(path), i == 2);
+    }
+    fixture_destroy(fixture);
+}
+
 static void test_a_reader_that_takes_nothing_stops_the_program(void **unused)
 {
     (void)unused;
@@ -794,6 +813,7 @@ int main(void)
         cmocka_unit_test(test_input_reaches_the_program_and_its_end_too),
         cmocka_unit_test(test_output_while_no_agent_is_there_is_told_by_the_log),
         cmocka_unit_test(test_output_of_one_that_ended_meanwhile_is_told_by_the_log),
+        cmocka_unit_test(test_copies_that_were_cut_short_go_with_the_next_agent),
         cmocka_unit_test(test_a_reader_that_takes_nothing_stops_the_program),
         cmocka_unit_test(test_a_terminal_has_a_size_and_a_controlling_session),
         cmocka_unit_test(test_landlock_narrows_what_may_be_written),

@@ -54,13 +54,20 @@ static struct recorded_program *set_off(
     return program;
 }
 
-static void test_a_fork_bomb_stops_at_its_limit(void **unused)
+static struct fixture *start_with_a_neighbour(const struct sandbox_spec *bomb)
 {
-    (void)unused;
     struct fixture *fixture = fixture_create();
     need_native(fixture);
     fixture_start(fixture, "neighbour");
-    fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "bomb", .pids = 24 });
+    fixture_create_sandbox(fixture, bomb);
+    return fixture;
+}
+
+static void test_a_fork_bomb_stops_at_its_limit(void **unused)
+{
+    (void)unused;
+    struct fixture *fixture =
+        start_with_a_neighbour(&(struct sandbox_spec){ .id = "bomb", .pids = 24 });
     const char *const argv[] = { "python3",
                                  "-c",
                                  "import os,signal\n"
@@ -89,11 +96,8 @@ static void wait_for_kills(struct fixture *fixture, uint64_t least)
 static void test_memory_bombs_without_end_are_killed_beside_a_neighbour(void **unused)
 {
     (void)unused;
-    struct fixture *fixture = fixture_create();
-    need_native(fixture);
-    fixture_start(fixture, "neighbour");
-    fixture_create_sandbox(
-        fixture, &(struct sandbox_spec){ .id = "bomb", .memory_bytes = 64 << 20 });
+    struct fixture *fixture =
+        start_with_a_neighbour(&(struct sandbox_spec){ .id = "bomb", .memory_bytes = 64 << 20 });
     const char *const argv[] = {
         "sh", "-c", "while :; do python3 -c \"x=b'x'*(512<<20)\"; done 2>/dev/null", NULL
     };
@@ -110,11 +114,8 @@ static void test_memory_bombs_without_end_are_killed_beside_a_neighbour(void **u
 static void test_a_memory_bomb_is_killed_and_counted(void **unused)
 {
     (void)unused;
-    struct fixture *fixture = fixture_create();
-    need_native(fixture);
-    fixture_start(fixture, "neighbour");
-    fixture_create_sandbox(
-        fixture, &(struct sandbox_spec){ .id = "bomb", .memory_bytes = 64 << 20 });
+    struct fixture *fixture =
+        start_with_a_neighbour(&(struct sandbox_spec){ .id = "bomb", .memory_bytes = 64 << 20 });
     const char *const argv[] = { "python3", "-c", "x=b'x'*(512<<20)", NULL };
     struct recorded_program *program = fixture_run(fixture, "bomb", argv);
     assert_true(WIFSIGNALED(program->status) && WTERMSIG(program->status) == SIGKILL);

@@ -172,6 +172,18 @@ static void test_command_sequence_and_erase(void **unused)
     assert_true(sequence == UINT64_MAX);
     assert_ok(file_write_atomic(sequence_file, "7x", 2, 0600, NULL));
     assert_code(ERR_CORRUPT, state_load_command_sequence(state, &sequence, NULL));
+    assert_ok(state_save_command_sequence(state, 4711, NULL));
+    AUTO_BUF struct buf whole = BUF_INIT(64);
+    assert_ok(file_read(sequence_file, 64, &whole, NULL));
+    for (size_t i = 0; i < whole.len;
+         i++) { /* a bit of any of its bytes, or what follows is gone */
+        AUTO_FREE char *damaged = mem_printf("%s", buf_text(&whole));
+        damaged[i] ^= 1;
+        assert_ok(file_write_atomic(sequence_file, damaged, whole.len, 0600, NULL));
+        assert_code(ERR_CORRUPT, state_load_command_sequence(state, &sequence, NULL));
+        assert_ok(file_write_atomic(sequence_file, whole.data, i, 0600, NULL));
+        assert_code(ERR_CORRUPT, state_load_command_sequence(state, &sequence, NULL));
+    }
     assert_ok(state_load_keys(state, NULL));
     assert_ok(file_write_atomic(foreign, "mine", 4, 0600, NULL));
     assert_ok(state_erase(state, NULL));
