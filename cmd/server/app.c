@@ -216,6 +216,9 @@ static enum err_code make_rpc(struct app *app, struct err_info *err)
             .age_us = config_int(app->config, "max-connection-age"),
             .handshakes_per_second_per_address =
                 (unsigned)config_int(app->config, "max-handshakes-per-address"),
+            .strangers_per_address = (unsigned)config_int(app->config, "stranger-burst"),
+            .strangers_per_second_per_address =
+                (unsigned)config_int(app->config, "stranger-per-second"),
         },
         .trusted_proxies = networks,
         .trusted_proxy_count = proxies,

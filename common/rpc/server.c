@@ -42,7 +42,9 @@ static struct rpc_limits limits_of(const struct rpc_limits *given)
     struct rpc_limits limits = *given;
     default_unsigned(&limits.connections, 20000);
     default_unsigned(&limits.connections_per_address, 1024);
-    default_unsigned(&limits.handshakes_per_second_per_address, 200);
+    default_unsigned(&limits.handshakes_per_second_per_address, 1000);
+    default_unsigned(&limits.strangers_per_address, 400);
+    default_unsigned(&limits.strangers_per_second_per_address, 20);
     default_unsigned(&limits.streams_per_connection, 100);
     default_unsigned(&limits.calls_in_flight, 4096);
     default_unsigned(&limits.stranger_calls, 32);

@@ -47,12 +47,17 @@ extern const char rpc_builtin_policy;
 struct rpc_limits {
     unsigned connections;                       /* of the whole process; default 20000 */
     unsigned connections_per_address;           /* default 1024; loopback and Unix are exempt */
-    unsigned handshakes_per_second_per_address; /* default 200; loopback exempt */
-    unsigned streams_per_connection;            /* default 100 */
-    unsigned calls_in_flight;                   /* unary calls waiting for a worker; default 4096 */
-    size_t queued_bytes_per_stream;             /* outbound; default 1 MiB */
-    int64_t handshake_timeout_us;               /* accept to preface; default 10 s */
-    int64_t first_request_timeout_us;           /* default 30 s */
+    unsigned handshakes_per_second_per_address; /* default 1000; loopback exempt */
+    /* TLS connections of one address that no credential was accepted on yet; the next ones wait
+     * before their handshake until one is, or time has taken one off the count. Loopback is exempt.
+     */
+    unsigned strangers_per_address;            /* default 400 */
+    unsigned strangers_per_second_per_address; /* taken off the count; default 20 */
+    unsigned streams_per_connection;           /* default 100 */
+    unsigned calls_in_flight;                  /* unary calls waiting for a worker; default 4096 */
+    size_t queued_bytes_per_stream;            /* outbound; default 1 MiB */
+    int64_t handshake_timeout_us;              /* accept to preface; default 10 s */
+    int64_t first_request_timeout_us;          /* default 30 s */
     /* What was sent to a client and lies unread for so long cuts it off; default 2 min. */
     int64_t unread_timeout_us;
     int64_t idle_timeout_us; /* a connection without calls; 0: none */

@@ -50,6 +50,7 @@ CHECKLIST = {
         RPC + "test_door.c:test_the_silent_give_way",
         RPC + "test_door.c:test_address_cap",
         RPC + "test_door.c:test_handshake_rate",
+        RPC + "test_door_tls.c:test_strangers_of_one_address_wait",
         RPC + "test_proxied.c:test_limits_are_of_the_client",
         RPC + "test_door.c:test_no_descriptors",
         RPC + "test_strangers.c:test_few_calls_at_once_without_a_credential",
@@ -207,7 +208,7 @@ MUTATIONS = [
         DOOR + "door_conn.c", "conn->phase == CONN_QUIET && guard_has_request(&conn->guard)",
         "conn->phase == CONN_QUIET && conn->guard.opened > 0")),
     Mutation(42, "whom a proxy names is counted", RPC + "test_proxied.c:test_limits_are_of_the_client", (
-        DOOR + "door_conn.c", "    conn->source = door_enter_source(conn->door, header->address);\n"
+        DOOR + "door_arrival.c", "    conn->source = door_enter_source(conn->door, header->address);\n"
         "    if (conn->source == NULL) {", "    if (conn->phase == CONN_DEAD) {")),
     Mutation(41, "what is not read has a deadline", RPC + "test_door_pressure.c:test_unread_bytes_have_a_deadline", (
         DOOR + "door.c", "    expire_unread(door, now);\n", "    (void)expire_unread;\n")),
@@ -220,7 +221,14 @@ MUTATIONS = [
         DOOR + "door_listen.c", "if (door->open >= door->open_max && !make_room(door)) {",
         "(void)make_room;\n    if (door->open >= door->open_max) {")),
     Mutation(42, "connections of one address are counted", RPC + "test_door.c:test_address_cap", (
-        DOOR + "door_listen.c", "source->open >= limits->connections_per_address", "source->open == UINT32_MAX")),
+        DOOR + "door_source.c", "source->open >= limits->connections_per_address", "source->open == UINT32_MAX")),
+    Mutation(42, "strangers of one address wait for each other",
+             RPC + "test_door_tls.c:test_strangers_of_one_address_wait", (
+                 DOOR + "door_source.c", "    if (list_is_empty(&source->waiting) && has_room(door, source)) {",
+                 "    if (list_is_empty(&source->waiting)) {")),
+    Mutation(42, "who is accepted makes room for the next",
+             RPC + "test_door_tls.c:test_strangers_of_one_address_wait", (
+                 DOOR + "door_conn.c", "    door_vouch(conn); /* whatever is accepted is answered */\n", "")),
     Mutation(42, "a shortage of descriptors is waited out", RPC + "test_door.c:test_no_descriptors", (
         DOOR + "door_listen.c", "    loop_timer_arm_after(listener->retry, accept_retry_us);\n",
         "    (void)accept_retry_us;\n")),

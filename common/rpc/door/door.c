@@ -83,6 +83,7 @@ enum err_code door_create(
     list_init(&door->ready);
     list_init(&door->handshakes);
     list_init(&door->throttled);
+    list_init(&door->waiting_sources);
     door->handshakes_left = HANDSHAKES_PER_TURN;
     list_init(&door->unread);
     list_init(&door->listeners);
@@ -102,6 +103,7 @@ enum err_code door_create(
     door->timer = loop_timer_create(door->loop, on_timer, door);
     door->throttle_timer = loop_timer_create(door->loop, on_throttle, door);
     door->sweep_timer = loop_timer_create(door->loop, on_sweep, door);
+    door->waiting_timer = loop_timer_create(door->loop, door_on_waiting, door);
     *ret_door = door;
     return ERR_OK;
 }
@@ -510,6 +512,7 @@ void door_destroy(struct door *door)
         loop_timer_destroy(door->timer);
         loop_timer_destroy(door->throttle_timer);
         loop_timer_destroy(door->sweep_timer);
+        loop_timer_destroy(door->waiting_timer);
         loop_destroy(door->loop);
     }
     for (int i = 0; door->table != NULL && i < door->number_high - door->number_low; i++) {

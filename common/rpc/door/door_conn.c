@@ -1,7 +1,6 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "common/rpc/door/door_private.h"
-#include "common/rpc/door/proxy_header.h"
 #include "common/sys/fd.h"
 
 #include <errno.h>
@@ -60,6 +59,7 @@ static void end(struct conn *conn)
     fd_close(&conn->outer);
     list_remove(&conn->ready);
     door_note_unread(conn, false);
+    door_vouch(conn);
     door_release_source(conn->door, conn->source);
     conn->source = NULL;
     conn->door->open--;
@@ -79,7 +79,7 @@ void conn_free(struct conn *conn)
     mem_free(conn);
 }
 
-static void end_refused(struct conn *conn, const char *reason)
+void conn_refuse(struct conn *conn, const char *reason)
 {
     log_debug(
         "connection_refused",
@@ -260,7 +260,7 @@ static void forward_up(struct conn *conn, const uint8_t *data, size_t bytes)
         done = write_inner(conn, data, bytes);
     }
     if (done < bytes && !spill_append(&conn->up, data + done, bytes - done)) {
-        end_refused(conn, "out of memory");
+        conn_refuse(conn, "out of memory");
     }
 }
 
@@ -305,7 +305,7 @@ static void open_channel(struct conn *conn)
     }
     if (!fine) {
         fd_close(&library);
-        end_refused(conn, "no descriptor left");
+        conn_refuse(conn, "no descriptor left");
         return;
     }
     door_move(conn, CONN_QUIET);
@@ -344,7 +344,7 @@ static bool pass_guard(struct conn *conn, const uint8_t *data, size_t bytes, siz
 static void hold(struct conn *conn, const uint8_t *data, size_t bytes)
 {
     if (!spill_append(&conn->held, data, bytes)) {
-        end_refused(conn, "out of memory");
+        conn_refuse(conn, "out of memory");
         return;
     }
     conn->is_throttled = true;
@@ -591,98 +591,6 @@ static void discard(struct conn *conn)
     }
 }
 
-/* ---- A proxy's header ---- */
-
-/* From here on the client that the header names is the one that is counted and named. */
-static void take_client(struct conn *conn, const struct proxy_header *header)
-{
-    conn->awaits_header = false;
-    if (header->is_local) {
-        return;
-    }
-    door_describe_client(header->address, header->port, conn->peer);
-    conn->peer->is_loopback = false;
-    conn->source = door_enter_source(conn->door, header->address);
-    if (conn->source == NULL) {
-        end_refused(conn, "too many connections of the address that the proxy names");
-    }
-}
-
-/* Said aloud now and then: a proxy that is not set up for it gets nobody in. */
-static void refuse_header(struct conn *conn)
-{
-    struct mono_us now = loop_now(conn->door->loop);
-    if (now.value >= conn->door->proxies_warned.value) {
-        conn->door->proxies_warned.value = now.value + US_PER_MINUTE;
-        log_warn(
-            "proxy_header_refused",
-            LOG_STR("listener", conn->peer->listener),
-            LOG_STR("proxy", conn->peer->address));
-    }
-    end_refused(conn, "no usable header of the PROXY protocol");
-}
-
-/* How long the header is, as far as what has come tells; 0: it is none. */
-static size_t measure_header(const struct conn *conn)
-{
-    size_t wanted = PROXY_HEADER_HEAD_BYTES;
-    size_t have = spill_len(&conn->up);
-    bool fine = have == 0 || proxy_header_measure(spill_data(&conn->up), have, &wanted) == ERR_OK;
-    return fine ? wanted : 0;
-}
-
-/*
- * Reads no byte beyond the header: what follows is for TLS, which reads the socket itself. Returns
- * when there is nothing more to read now, or when the header is complete, or wrong.
- */
-static void read_header(struct conn *conn)
-{
-    uint8_t *chunk = conn->door->chunk;
-    size_t wanted = measure_header(conn);
-    while (spill_len(&conn->up) < wanted) {
-        ssize_t got = recv(conn->outer, chunk, wanted - spill_len(&conn->up), 0);
-        if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
-            return;
-        }
-        bool fine = got > 0 && spill_append(&conn->up, chunk, (size_t)got);
-        wanted = fine ? measure_header(conn) : 0;
-    }
-    struct proxy_header header;
-    if (wanted == 0 || proxy_header_parse(spill_data(&conn->up), wanted, &header) != ERR_OK) {
-        refuse_header(conn);
-        return;
-    }
-    spill_clear(&conn->up);
-    take_client(conn, &header);
-}
-
-static void step_handshake(struct conn *conn)
-{
-    struct door *door = conn->door;
-    if (door->handshakes_left == 0) {
-        conn->handshake_waits = true;
-        list_remove(&conn->ready);
-        list_append(&door->handshakes, &conn->ready);
-        door_after_batch(door);
-        return;
-    }
-    door->handshakes_left--;
-    enum tls_result result = tls_session_handshake(conn->tls);
-    conn->handshake_writes = result == TLS_WANT_WRITE;
-    switch (result) {
-    case TLS_DONE:
-        conn->shaken = true;
-        break;
-    case TLS_WANT_READ:
-    case TLS_WANT_WRITE:
-        break;
-    case TLS_CLOSED:
-    case TLS_FAILED:
-        end_refused(conn, tls_last_error());
-        break;
-    }
-}
-
 static void on_outer_ready(void *context, uint32_t events)
 {
     struct conn *conn = context;
@@ -691,13 +599,13 @@ static void on_outer_ready(void *context, uint32_t events)
         return;
     }
     if (conn->awaits_header) {
-        read_header(conn);
+        conn_read_header(conn);
         if (conn->awaits_header || is_dead(conn)) {
             return;
         }
     }
     if (!conn->shaken && !conn->handshake_waits) {
-        step_handshake(conn);
+        conn_step_handshake(conn);
     }
     if ((events & EPOLLOUT) != 0 && !is_dead(conn)) {
         flush_down(conn);
@@ -705,7 +613,8 @@ static void on_outer_ready(void *context, uint32_t events)
     }
     pump_up(conn);
     /* Nobody is there any more to answer, and nothing is read: epoll would report it for ever. */
-    if ((events & (EPOLLHUP | EPOLLERR)) != 0 && !is_dead(conn) && is_up_blocked(conn)) {
+    bool is_deaf = is_up_blocked(conn) || conn->handshake_waits;
+    if ((events & (EPOLLHUP | EPOLLERR)) != 0 && !is_dead(conn) && is_deaf) {
         end(conn);
     }
     if (!is_dead(conn)) {
@@ -720,6 +629,7 @@ static void on_inner_ready(void *context, uint32_t events)
         flush_up(conn);
         pump_up(conn);
     }
+    door_vouch(conn); /* whatever is accepted is answered */
     pump_down(conn);
     bool hung_up = (events & (EPOLLHUP | EPOLLERR)) != 0;
     if (hung_up && !is_dead(conn) && conn->inner >= 0 && spill_len(&conn->down) > 0) {
@@ -769,8 +679,10 @@ void conn_expire_idle(struct conn *conn)
 
 static const char *late_reason(const struct conn *conn)
 {
+    bool is_crowded = conn->handshake_waits && !conn->is_counted;
     return conn->awaits_header ? "no header of the PROXY protocol in time"
         : conn->shaken         ? "no preface in time"
+        : is_crowded           ? "too many strangers of its address before it"
                                : "no handshake in time";
 }
 
@@ -778,7 +690,7 @@ void conn_expire(struct conn *conn)
 {
     switch (conn->phase) {
     case CONN_ARRIVING:
-        end_refused(conn, late_reason(conn));
+        conn_refuse(conn, late_reason(conn));
         break;
     case CONN_QUIET:
         (void)atomic_fetch_add(&conn->door->refused, 1);
@@ -796,12 +708,12 @@ void conn_expire(struct conn *conn)
 
 void conn_evict(struct conn *conn)
 {
-    end_refused(conn, "silent, and others need the room");
+    conn_refuse(conn, "silent, and others need the room");
 }
 
 void conn_expire_unread(struct conn *conn)
 {
-    end_refused(conn, "what was sent to it was not read in time");
+    conn_refuse(conn, "what was sent to it was not read in time");
 }
 
 void conn_start(struct door *door, const struct door_arrival *arrival)
@@ -833,6 +745,6 @@ void conn_start(struct door *door, const struct door_arrival *arrival)
         || loop_watch_add(
                door->loop, conn->outer, EPOLLIN, on_outer_ready, conn, &conn->outer_watch, NULL)
             != ERR_OK) {
-        end_refused(conn, "no memory left");
+        conn_refuse(conn, "no memory left");
     }
 }

@@ -19,79 +19,9 @@
 enum {
     BACKLOG = 4096,
     ACCEPTS_PER_TURN = 64,
-    SOURCES_UNSWEPT_MAX = 4096,
-    SOURCE_IPV6_BYTES = 8, /* of a /64 */
 };
 
 static const int64_t accept_retry_us = 20 * US_PER_MS;
-
-/* ---- Sources ---- */
-
-static void sweep_sources(struct door *door, struct mono_us now)
-{
-    size_t cursor = 0;
-    struct str_view key;
-    void *value = NULL;
-    door->sources_swept = now;
-    while (map_next(door->sources, &cursor, &key, &value)) {
-        struct source *source = value;
-        if (source->open == 0 && now.value - source->window_start.value >= US_PER_SECOND) {
-            (void)map_remove(door->sources, key);
-            mem_free(source);
-        }
-    }
-}
-
-static struct source *find_source(struct door *door, const uint8_t key[16], struct mono_us now)
-{
-    struct str_view name = str_from((const char *)key, 16);
-    struct source *source = map_find(door->sources, name);
-    if (source != NULL) {
-        return source;
-    }
-    if (map_count(door->sources) >= SOURCES_UNSWEPT_MAX
-        && now.value - door->sources_swept.value >= US_PER_SECOND) {
-        sweep_sources(door, now);
-    }
-    source = mem_alloc(sizeof(*source));
-    memcpy(source->key, key, sizeof(source->key));
-    source->window_start = now;
-    (void)map_put(door->sources, name, source);
-    return source;
-}
-
-struct source *door_enter_source(struct door *door, const uint8_t address[NETWORK_ADDRESS_BYTES])
-{
-    const struct rpc_limits *limits = &door->options.limits;
-    struct mono_us now = loop_now(door->loop);
-    uint8_t key[NETWORK_ADDRESS_BYTES] = { 0 };
-    memcpy(key, address, network_is_ipv4(address) ? sizeof(key) : SOURCE_IPV6_BYTES);
-    struct source *source = find_source(door, key, now);
-    if (now.value - source->window_start.value >= US_PER_SECOND) {
-        source->window_start = now;
-        source->recent = 0;
-    }
-    if (source->open >= limits->connections_per_address
-        || source->recent >= limits->handshakes_per_second_per_address) {
-        return NULL;
-    }
-    source->recent++;
-    source->open++;
-    return source;
-}
-
-void door_release_source(struct door *door, struct source *source)
-{
-    if (source == NULL) {
-        return;
-    }
-    source->open--;
-    if (source->open == 0
-        && loop_now(door->loop).value - source->window_start.value >= US_PER_SECOND) {
-        (void)map_remove(door->sources, str_from((const char *)source->key, sizeof(source->key)));
-        mem_free(source);
-    }
-}
 
 /* ---- Accepting ---- */
 

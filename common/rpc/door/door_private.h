@@ -1,6 +1,7 @@
 /*
- * Inside of the door: door.c (life, table, timers), door_listen.c (addresses, listeners, accepting,
- * limits per source), door_conn.c (one connection: handshake, pump, end).
+ * Inside of the door: door.c (life, table, timers), door_listen.c (addresses, listeners,
+ * accepting), door_source.c (limits per source), door_arrival.c (a proxy's header, the handshake),
+ * door_conn.c (one connection: pump, end).
  *
  * A connection moves through these phases; each phase but OPEN has one fixed time limit, so that a
  * list per phase is sorted by deadline:
@@ -15,7 +16,10 @@
  * Until a credential of it was accepted a connection is a stranger's (rpc_peer_state), and what it
  * sends is read at a limited rate, of which each call takes a fixed price; what has to wait of what
  * was read lies in `held`. Handshakes take turns with everything else: a few per turn of
- * the loop, the others wait in door.handshakes.
+ * the loop, the others wait in door.handshakes. Before that, those of one source that have not
+ * shown a credential yet wait for each other: a few hundred may be under way, the next ones begin
+ * when one of them is accepted, or when time has taken some off the count. So a crowd that holds
+ * credentials passes as fast as it is accepted, and a crowd without at a trickle.
  *
  * from any of them to DEAD when the socket fails or what waits for the client is not read in time,
  * and to FLUSHING when the guard refuses.
@@ -59,6 +63,10 @@ struct source {
     unsigned open;
     unsigned recent; /* accepted since window_start */
     struct mono_us window_start;
+    double strangers;      /* that shook hands, are not accepted, and are not forgotten yet */
+    struct mono_us leaked; /* of strangers, by time */
+    struct list waiting;   /* conn.ready of those that may not shake hands yet */
+    struct list link;      /* in door.waiting_sources while some wait */
     uint8_t key[16];
 };
 
@@ -79,8 +87,9 @@ struct listener {
 
 struct conn {
     struct list link;   /* in door.phases[phase] */
-    struct list ready;  /* in door.ready when it must go on without an event, in door.handshakes
-                           before its turn, in door.throttled while it may not be read */
+    struct list ready;  /* in door.ready when it must go on without an event, in source.waiting and
+                           door.handshakes before its turn, in door.throttled while it may not be
+                           read */
     struct list unread; /* in door.unread while `down` holds bytes */
     struct mono_us unread_deadline;
     struct door *door;
@@ -111,7 +120,8 @@ struct conn {
     bool up_shut;            /* the library was told so */
     bool read_needs_write;   /* TLS wants to write before it reads on */
     bool handshake_writes;
-    bool handshake_waits; /* in door.handshakes */
+    bool handshake_waits; /* in source.waiting or door.handshakes */
+    bool is_counted;      /* in source.strangers */
     bool is_stranger;
     bool is_throttled; /* in door.throttled */
 };
@@ -135,6 +145,8 @@ struct door {
     bool is_reaping;    /* a task after the batch is posted */
     struct map *sources;
     struct mono_us sources_swept;
+    struct list waiting_sources;
+    struct loop_timer *waiting_timer;
     unsigned open; /* connections, the lingering ones included */
     unsigned open_max;
     uint8_t *chunk;
@@ -171,6 +183,9 @@ void conn_expire(struct conn *conn); /* its phase took too long */
 void conn_expire_unread(struct conn *conn);
 void conn_expire_idle(struct conn *conn);
 void conn_evict(struct conn *conn);
+void conn_refuse(struct conn *conn, const char *reason); /* counted as refused, and ended */
+void conn_read_header(struct conn *conn);                /* a proxy's */
+void conn_step_handshake(struct conn *conn);
 void conn_resume(struct conn *conn); /* was on the ready list */
 void conn_shake(struct conn *conn);  /* it is its turn */
 bool conn_may_read(struct conn *conn);
@@ -188,6 +203,12 @@ void door_forget_channel(struct door *door, int number, const struct rpc_peer *p
 /* The source of this address with one more connection; NULL: over a limit. */
 struct source *door_enter_source(struct door *door, const uint8_t address[NETWORK_ADDRESS_BYTES]);
 void door_release_source(struct door *door, struct source *source);
+
+/* Whether the connection may shake hands; else it waits, and goes to door.handshakes later. */
+bool door_admit_stranger(struct conn *conn);
+void door_vouch(
+    struct conn *conn); /* it may have been accepted: then it is no stranger of its source */
+void door_on_waiting(void *context); /* of waiting_timer */
 
 /* Fills address and port. */
 void door_describe_client(

@@ -191,6 +191,8 @@ static inline struct fixture *fixture_create(enum library_mode mode)
             .connections = 100,
             .connections_per_address = 1024,
             .handshakes_per_second_per_address = 1000,
+            .strangers_per_address = 1000,
+            .strangers_per_second_per_address = 1000,
             .streams_per_connection = 100,
             .calls_in_flight = 100,
             .queued_bytes_per_stream = 1 << 20,

@@ -1,10 +1,11 @@
-/* TLS at the door: versions, ALPN, client certificates, live swap, deadlines, floods, order at the
- * end. */
+/* TLS at the door: versions, ALPN, client certificates, live swap, deadlines, floods, strangers of
+ * one address, order at the end. */
 #include "tests/component/common_rpc/door_fixture.h"
 #include "tests/component/common_rpc/pki.h"
 
 #include <openssl/err.h>
 
+#include <fcntl.h>
 #include <signal.h>
 
 struct tls_client {
@@ -533,6 +534,99 @@ static int set_up(void **state)
     return 0;
 }
 
+/* ---- Strangers of one address ---- */
+
+static void set_blocking(int fd, bool blocks)
+{
+    assert_int_equal(fcntl(fd, F_SETFL, blocks ? 0 : O_NONBLOCK), 0);
+}
+
+/* Sends its hello, and does not wait for the answer. */
+static struct tls_client client_knocking(struct world *world)
+{
+    struct tls_client client = client_create(world->port, &H2);
+    set_blocking(client.fd, false);
+    assert_int_equal(SSL_connect(client.ssl), -1);
+    assert_int_equal(SSL_get_error(client.ssl, -1), SSL_ERROR_WANT_READ);
+    return client;
+}
+
+/* What the door was sent before it has been seen. */
+static void expect_echo(struct tls_client *client)
+{
+    static const uint8_t ping[17] = { 0, 0, 8, 6 };
+    tls_send(client, ping, sizeof(ping));
+    tls_expect(client, ping, sizeof(ping));
+}
+
+static bool has_answer(const struct tls_client *client)
+{
+    uint8_t byte;
+    return recv(client->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+static void accept_credential(struct world *world, unsigned channel)
+{
+    struct rpc_peer *peer =
+        door_find_peer(world->fixture->door, world->fixture->channels[channel].number);
+    assert_non_null(peer);
+    atomic_store(&rpc_peer_state(peer)->is_known, true);
+    rpc_peer_unref(peer);
+}
+
+static void test_strangers_of_one_address_wait(void **state)
+{
+    (void)state;
+    struct world world = world_create(LIBRARY_ECHO);
+    world.fixture->options.limit_loopback = true;
+    world.fixture->options.limits.strangers_per_address = 2;
+    world.fixture->options.limits.strangers_per_second_per_address = 0;
+    world_start(&world);
+    struct tls_client first = client_greeted(&world, &H2);
+    struct tls_client second = client_greeted(&world, &H2);
+    struct tls_client gone = client_knocking(&world);
+    struct tls_client third = client_knocking(&world);
+    expect_echo(&first);
+    expect_echo(&second);
+    assert_false(has_answer(&gone));
+    assert_false(has_answer(&third));
+    const struct linger reset = { .l_onoff = 1 };
+    (void)setsockopt(gone.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    client_destroy(&gone);
+    WAIT_UNTIL(fixture_stats(world.fixture).connections_open == 3);
+    accept_credential(&world, 0);
+    expect_echo(&first);
+    set_blocking(third.fd, true);
+    assert_int_equal(SSL_connect(third.ssl), 1);
+    client_destroy(&second); /* an end is no credential */
+    WAIT_UNTIL(fixture_stats(world.fixture).connections_open == 2);
+    struct tls_client fourth = client_knocking(&world);
+    expect_echo(&first);
+    assert_false(has_answer(&fourth));
+    client_destroy(&first);
+    client_destroy(&third);
+    client_destroy(&fourth);
+    world_destroy(&world);
+}
+
+static void test_time_lets_strangers_in(void **state)
+{
+    (void)state;
+    struct world world = world_create(LIBRARY_ECHO);
+    world.fixture->options.limit_loopback = true;
+    world.fixture->options.limits.strangers_per_address = 1;
+    world.fixture->options.limits.strangers_per_second_per_address = 10;
+    world_start(&world);
+    struct tls_client clients[4];
+    for (size_t i = 0; i < ARRAY_LENGTH(clients); i++) {
+        clients[i] = client_greeted(&world, &H2);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(clients); i++) {
+        client_destroy(&clients[i]);
+    }
+    world_destroy(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -544,6 +638,8 @@ int main(void)
         cmocka_unit_test(test_live_swap),
         cmocka_unit_test(test_bad_material),
         cmocka_unit_test(test_handshake_timeout),
+        cmocka_unit_test(test_strangers_of_one_address_wait),
+        cmocka_unit_test(test_time_lets_strangers_in),
         cmocka_unit_test(test_dripping_client),
         cmocka_unit_test(test_flush_before_close),
         cmocka_unit_test(test_client_never_reads),
