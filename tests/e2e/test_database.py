@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """PostgreSQL itself crashed under the server, which stays up, says that it is not ready, and loses and doubles
-nothing of what it acknowledged; hung, it is given up in time; one that takes no writes is read; its standby takes over. On
-SQLite: a database that another process holds locked."""
+nothing of what it acknowledged; hung, it is given up in time; one that takes no writes is read; one whose disk is
+full refuses; its standby takes over. On SQLite: a database that another process holds locked."""
 import socket
 
 from sandbox_agent import *
+from small_disk import SmallDisk
 
 
 def event(sequence):
@@ -124,11 +125,16 @@ class OwnCluster(Outage):
         cls.folder = tempfile.mkdtemp(prefix="belay-e2e-pg")
         os.chmod(cls.folder, 0o755)
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        cls.make_disk()
         cls.cluster = Cluster(cls.folder)
         cls.addClassCleanup(cls.cluster.tool, "stop")
         cls.addClassCleanup(setattr, harness, "POSTGRES", harness.POSTGRES)
         harness.POSTGRES = cls.cluster.url
         super().setUpClass()
+
+    @classmethod
+    def make_disk(cls):
+        """Below cls.folder, for those who want one of their own."""
 
     def is_ready(self):
         return self.server.http("/readyz")[0] == 200
@@ -258,6 +264,54 @@ class Postgres(OwnCluster):
         agent.order("sandbox_delete")  # by the stream of before
         agent.control.cancel()
         shell.DeleteSandbox(name="followed", metadata=(("belay-force", "true"),))
+
+
+class Full(OwnCluster):
+    """PostgreSQL's disk is a small file system, and nothing more fits."""
+    DISK_BYTES = 192 << 20
+
+    @classmethod
+    def make_disk(cls):
+        cls.disk = SmallDisk(cls.folder, cls.DISK_BYTES)
+        cls.addClassCleanup(cls.disk.close)
+        if not cls.disk.mounted:
+            raise unittest.SkipTest(f"no small file system here: {cls.disk.why}")
+        os.chmod(cls.folder, 0o755)
+
+    def test_a_full_disk_refuses_and_goes_on_with_the_first_byte(self):
+        agent = self.agent()
+        stream = agent.stream(timeout=120)
+        watch = self.operator.WatchAgents(timeout=120)
+        acked, said = 0, None
+
+        def is_refused():
+            nonlocal acked, said
+            code, said = code_of(lambda: agent.upload([event(acked + 1)], events=True))
+            acked += code == Code.OK
+            return code if code != Code.OK else None
+
+        def is_taken():
+            return is_refused() is None
+
+        self.assertTrue(is_taken())
+        self.disk.fill()
+        try:
+            self.assertEqual(Code.UNAVAILABLE, eventually(is_refused, "no more fits", 60), said)
+            self.assertIn("not stored", said)
+            self.check_stored(agent, acked)
+            self.assertEqual(str(agent.name), self.agent_row(agent).name)
+            self.assertEqual(200, self.server.http("/healthz")[0])
+            self.assertTrue(stream.call.is_active())
+            self.assertTrue(watch.is_active())
+        finally:
+            self.disk.empty()
+        before = acked
+        eventually(is_taken, "it stores again")
+        self.assertEqual(before + 1, acked)
+        self.check_stored(agent, acked)
+        self.check_it_goes_on(agent, stream)
+        watch.cancel()
+        stream.cancel()
 
 
 class TwoHostsServer(Server):

@@ -6,6 +6,7 @@ import re
 import time
 
 import harness
+import small_disk
 from check import EVENTS, TELEMETRY
 from harness import ENGINE, ROOT, admin, gateway, grpc
 from network import why_not
@@ -484,9 +485,10 @@ def why_skipped():
     reason = why_not()
     if reason:
         skipped["partition"] = skipped["one-way"] = reason
-    if os.geteuid() != 0:
+    reason = small_disk.why_not()
+    if reason:
         for kind in ("agent-disk-full", "server-disk-full"):
-            skipped.setdefault(kind, "mounting a small file system needs root")
+            skipped.setdefault(kind, "no small file system: " + reason)
     return skipped
 
 

@@ -14,6 +14,7 @@ from harness import ADMIN_SERVICE, BIN, ENGINE, ROOT, Code, RealAgent, Server, a
 from network import Namespace
 from pages import ClockPage, FaultPage, TornPage, wait_for
 from relay import Relay
+from small_disk import SmallDisk
 
 DISK_BYTES = 32 * 1024 * 1024
 READY_S = 60
@@ -76,34 +77,6 @@ class Controls:
         self.fault.disarm()
         self.torn.disarm()
         self.clock.shift(0)
-
-
-class Disk:
-    """A small file system of its own for one folder, which can be filled up."""
-
-    def __init__(self, directory):
-        self.directory = directory
-        self.filler = os.path.join(directory, "filler")
-        self.mounted = os.geteuid() == 0 and subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "belay-chaos", directory],
-            capture_output=True, check=False).returncode == 0
-
-    def fill(self):
-        with open(self.filler, "wb", buffering=0) as file:
-            for size in (1 << 20, 4096, 1):
-                try:
-                    while True:
-                        file.write(bytes(size))
-                except OSError:
-                    pass
-
-    def empty(self):
-        if os.path.exists(self.filler):
-            os.unlink(self.filler)
-
-    def close(self):
-        if self.mounted:
-            subprocess.run(["umount", "-l", self.directory], check=False)
 
 
 class Postgres:
@@ -204,7 +177,7 @@ class ChaosServer(Server):
         super().__init__(options=options)
         self.controls = controls
         os.mkdir(self.state, 0o700)
-        self.disk = Disk(self.state)
+        self.disk = SmallDisk(self.state, DISK_BYTES)
         self.tail = Tail(self.log)
 
     def environment(self):
@@ -247,7 +220,7 @@ class ChaosAgent(RealAgent):
         self.in_memory = set()  # streams of which records may wait there since the disk was full
         self.starts = 0
         os.mkdir(self.state, 0o700)
-        self.disk = Disk(self.state)
+        self.disk = SmallDisk(self.state, DISK_BYTES)
         self.tail = Tail(self.log)
 
     def run(self, *args, text=None, check=True):
