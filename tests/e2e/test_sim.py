@@ -28,7 +28,7 @@ class Sim(ServerCase):
         """Cut connections, lost answers and repeated uploads: each record is stored once, each command answered."""
         run = self.sim(
             "--agents", str(AGENTS), "--processes", "2", "--name", "once", "--duration", "4s",
-            "--telemetry-interval", "500ms", "--samples", "3", "--duplicate", "20%", "--lose-acks", "20%",
+            "--telemetry-interval", "500ms", "--samples", "3", "--jitter", "30%", "--duplicate", "20%", "--lose-acks", "20%",
             "--at", "1s=command:100%", "--at", "1500ms=drop:40%", "--at", "2500ms=storm:60%", "--verify")
         report = json.loads(run.stdout)
         counts = report["counts"]

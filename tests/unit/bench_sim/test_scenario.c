@@ -16,6 +16,7 @@ static void test_steps(void **state)
         { "1m=command:0.5%", { US_PER_MINUTE, SCENARIO_COMMAND, 5 } },
         { "5s=telemetry:1s", { 5 * US_PER_SECOND, SCENARIO_TELEMETRY, US_PER_SECOND } },
         { "5s=heartbeat:2s", { 5 * US_PER_SECOND, SCENARIO_HEARTBEAT, 2 * US_PER_SECOND } },
+        { "1s=jitter:20%", { US_PER_SECOND, SCENARIO_JITTER, 200 } },
         { "1s=duplicate:99.9%", { US_PER_SECOND, SCENARIO_DUPLICATE, 999 } },
         { "1s=lose-acks:1%", { US_PER_SECOND, SCENARIO_LOSE_ACKS, 10 } },
     };
@@ -60,11 +61,23 @@ static void test_refusals(void **state)
     }
 }
 
+static void test_jitter_stays_within_its_share(void **state)
+{
+    (void)state;
+    assert_int_equal(10000, scenario_vary(10000, 0, UINT64_MAX));
+    assert_int_equal(8000, scenario_vary(10000, 200, 0));
+    assert_int_equal(12000, scenario_vary(10000, 200, 4000));
+    assert_int_equal(8000, scenario_vary(10000, 200, 4001));
+    assert_int_equal(0, scenario_vary(10000, SCENARIO_WHOLE, 0));
+    assert_int_equal(0, scenario_vary(0, SCENARIO_WHOLE, UINT64_MAX));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_jitter_stays_within_its_share),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,8 +173,10 @@ static void step(struct agent *agent, struct link_event event)
     unsigned actions = 0;
     struct mono_us now = { fleet_now_us(agent->fleet) };
     id_random(&event.random, sizeof(event.random));
-    event.heartbeat_us =
-        agent->fleet->heartbeat_us > 0 ? agent->fleet->heartbeat_us : event.heartbeat_us;
+    event.heartbeat_us = scenario_vary(
+        agent->fleet->heartbeat_us > 0 ? agent->fleet->heartbeat_us : event.heartbeat_us,
+        agent->fleet->jitter,
+        event.random);
     if (link_step(&agent->core, &event, now, &actions) == ERR_OK) {
         perform(agent, actions);
     } else {

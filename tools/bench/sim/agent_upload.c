@@ -2,6 +2,7 @@
  * Uploads of a simulated agent. A record is made from its number alone, so that sending it once
  * more sends the same bytes; what the server has acknowledged is a number too.
  */
+#include "common/base/id.h"
 #include "common/base/log.h"
 #include "common/wire/timestamp.h"
 #include "common/wire/wire.h"
@@ -39,7 +40,11 @@ void agent_make_records(struct agent *agent)
 {
     struct fleet *fleet = agent->fleet;
     bool is_over = fleet->phase > FLEET_LOAD || fleet->telemetry_us == 0;
-    agent->telemetry_at = is_over ? AGENT_NEVER : fleet_now_us(fleet) + fleet->telemetry_us;
+    uint64_t random = 0;
+    id_random(&random, sizeof(random));
+    agent->telemetry_at = is_over
+        ? AGENT_NEVER
+        : fleet_now_us(fleet) + scenario_vary(fleet->telemetry_us, fleet->jitter, random);
     if (!is_over) {
         agent->made += fleet->plan->batch;
         fleet_count(fleet, TALLY_RECORDS_MADE, fleet->plan->batch);

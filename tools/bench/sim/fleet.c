@@ -190,6 +190,7 @@ static void apply_to(struct agent *agent, const struct scenario_step *step, bool
         set_telemetry(agent);
         break;
     case SCENARIO_HEARTBEAT:
+    case SCENARIO_JITTER:
     case SCENARIO_DUPLICATE:
     case SCENARIO_LOSE_ACKS:
     case SCENARIO_ACTION_COUNT:
@@ -200,9 +201,8 @@ static void apply_to(struct agent *agent, const struct scenario_step *step, bool
 static void set_pace(struct fleet *fleet, const struct scenario_step *step)
 {
     int64_t *const places[SCENARIO_ACTION_COUNT] = {
-        [SCENARIO_TELEMETRY] = &fleet->telemetry_us,
-        [SCENARIO_HEARTBEAT] = &fleet->heartbeat_us,
-        [SCENARIO_DUPLICATE] = &fleet->duplicate,
+        [SCENARIO_TELEMETRY] = &fleet->telemetry_us, [SCENARIO_HEARTBEAT] = &fleet->heartbeat_us,
+        [SCENARIO_JITTER] = &fleet->jitter,          [SCENARIO_DUPLICATE] = &fleet->duplicate,
         [SCENARIO_LOSE_ACKS] = &fleet->lose_acks,
     };
     if (places[step->action] != NULL) {
@@ -377,6 +377,7 @@ enum err_code fleet_create(
     fleet->executor = (struct rpc_executor){ post, options->loop };
     fleet->telemetry_us = fleet->plan->telemetry_us;
     fleet->heartbeat_us = fleet->plan->heartbeat_us;
+    fleet->jitter = fleet->plan->jitter;
     fleet->duplicate = fleet->plan->duplicate;
     fleet->lose_acks = fleet->plan->lose_acks;
     fleet->base = clock_wall(clock_system());

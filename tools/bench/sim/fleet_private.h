@@ -101,6 +101,7 @@ struct fleet {
     unsigned next_step;
     int64_t telemetry_us;
     int64_t heartbeat_us;
+    int64_t jitter;
     int64_t duplicate;
     int64_t lose_acks;
     struct wall_us base; /* time of record 0 */

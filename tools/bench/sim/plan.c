@@ -152,6 +152,14 @@ const struct config_option plan_options[] = {
       .argument = "STEP",
       .section = "Load",
       .help = "TIME=ACTION:VALUE, such as 30s=drop:50%; the time counts from all being online" },
+    { .name = "jitter",
+      .type = CONFIG_TEXT,
+      .fallback = "0%",
+      .max = 8,
+      .argument = "SHARE",
+      .section = "Load",
+      .help =
+          "How much earlier or later than their interval heartbeats and records come, by chance" },
 
     { .name = "duplicate",
       .type = CONFIG_TEXT,
@@ -331,6 +339,7 @@ enum err_code plan_of(const struct config *config, struct plan *ret_plan, struct
     *ret_plan = plan;
     TRY(take_operator(config, ret_plan, err));
     TRY(take_targets(config, ret_plan, err));
+    TRY(take_share(config, "jitter", &ret_plan->jitter, err));
     TRY(take_share(config, "duplicate", &ret_plan->duplicate, err));
     TRY(take_share(config, "lose-acks", &ret_plan->lose_acks, err));
     TRY(take_steps(config, ret_plan, err));

@@ -36,7 +36,8 @@ struct plan {
     unsigned batch;
     unsigned samples;
     enum plan_ack ack;
-    int64_t duplicate; /* per mille, as the next */
+    int64_t jitter; /* per mille, as the next two */
+    int64_t duplicate;
     int64_t lose_acks;
     struct scenario_step steps[SCENARIO_STEPS_MAX];
     unsigned step_count;

@@ -14,11 +14,18 @@ static const struct {
     [SCENARIO_COMMAND] = { "command", true },
     [SCENARIO_TELEMETRY] = { "telemetry", false },
     [SCENARIO_HEARTBEAT] = { "heartbeat", false },
+    [SCENARIO_JITTER] = { "jitter", true },
     [SCENARIO_DUPLICATE] = { "duplicate", true },
     [SCENARIO_LOSE_ACKS] = { "lose-acks", true },
 };
 
 static_assert(ARRAY_LENGTH(actions) == SCENARIO_ACTION_COUNT, "a row for each action");
+
+int64_t scenario_vary(int64_t interval_us, int64_t permille, uint64_t random)
+{
+    int64_t most_us = interval_us / SCENARIO_WHOLE * permille;
+    return interval_us - most_us + (int64_t)(random % (uint64_t)(2 * most_us + 1));
+}
 
 const char *scenario_action_name(enum scenario_action action)
 {
@@ -86,7 +93,7 @@ enum err_code scenario_parse(
             err,
             ERR_INVALID,
             "step \"%.*s\": the actions are drop, storm, slow, command, telemetry, heartbeat, "
-            "duplicate and lose-acks",
+            "jitter, duplicate and lose-acks",
             STR_ARG(text));
     }
     bool is_share = actions[step.action].is_share;

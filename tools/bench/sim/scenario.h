@@ -8,6 +8,7 @@
  *     command:P%     gives P % of the agents a command through the operators' service
  *     telemetry:T    every agent makes records each T from then on; 0s: none
  *     heartbeat:T    agents send a heartbeat each T, whatever the server says
+ *     jitter:P%      heartbeats and records of each agent come up to P % earlier or later
  *     duplicate:P%   from then on P % of acknowledged uploads are sent once more
  *     lose-acks:P%   from then on the answers to P % of uploads and commands are thrown away
  */
@@ -23,6 +24,7 @@ enum scenario_action {
     SCENARIO_COMMAND,
     SCENARIO_TELEMETRY,
     SCENARIO_HEARTBEAT,
+    SCENARIO_JITTER,
     SCENARIO_DUPLICATE,
     SCENARIO_LOSE_ACKS,
     SCENARIO_ACTION_COUNT
@@ -44,6 +46,9 @@ enum err_code scenario_parse(
 
 /* "12%" or "0.5%" to per mille. */
 enum err_code scenario_parse_share(struct str_view text, int64_t *ret_permille) MUST_CHECK;
+
+/* interval_us, up to that share shorter or longer; random says how much. */
+int64_t scenario_vary(int64_t interval_us, int64_t permille, uint64_t random);
 
 const char *scenario_action_name(enum scenario_action action);
 
