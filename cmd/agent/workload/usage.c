@@ -14,7 +14,8 @@ enum {
     MS_PER_SECOND = 1000
 };
 
-#define USAGE_FILE "own.usage.json"
+#define USAGE_FILE   "own.usage.json"
+#define NETWORK_FILE "own.network.json"
 
 /* The row that went last, and the sums it ends with. */
 struct account {
@@ -22,6 +23,9 @@ struct account {
     char boot[PROCESS_BOOT_ID_BYTES]; /* of the row; "": there was none */
     struct message_sample sums;
     struct egress_count network;
+    struct egress_count earlier; /* what agents before this one counted in this run */
+    struct egress_count kept;    /* in the file: by all of them */
+    uint64_t run;                /* of these two */
     Agentgateway__V1__SandboxUsage row;
     bool is_lost; /* the file cannot be read: how much has been charged is not known */
 };
@@ -143,6 +147,67 @@ static enum err_code save(const struct account *account, const char *dir, struct
     return file_write_atomic(path, json.data, json.len, 0600, err);
 }
 
+/* ---- The network, which agents count and none of them alone ---- */
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* What was counted when the agent before this one read last. Damaged or gone: what its last row
+ * had. */
+static void load_network(struct account *account, const struct sandbox_info *info)
+{
+    struct record record;
+    AUTO_FREE char *path = mem_printf("%s/" NETWORK_FILE, info->dir);
+    AUTO_BUF struct buf text = BUF_INIT(RECORD_BYTES_MAX);
+    account->run = info->generation;
+    if (account->sums.sequence >> RUN_SHIFT == account->run) {
+        account->earlier = account->network;
+    }
+    if (file_read(path, RECORD_BYTES_MAX, &text, NULL) == ERR_OK
+        && record_parse(buf_view(&text), &record, NULL) == ERR_OK
+        && record_number(&record, "run") == account->run) {
+        account->earlier = (struct egress_count){
+            larger(account->earlier.sent_bytes, record_number(&record, "sent")),
+            larger(account->earlier.received_bytes, record_number(&record, "received")),
+        };
+    }
+    account->kept = account->earlier;
+}
+
+/* Not synced: with the power the run ends too. */
+static void keep_network(
+    struct account *account, const char *dir, const struct egress_count *network)
+{
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_FREE char *path = mem_printf("%s/" NETWORK_FILE, dir);
+    AUTO_BUF struct buf json = BUF_INIT(RECORD_BYTES_MAX);
+    record_open(&json);
+    record_put_number(&json, "run", account->run);
+    record_put_number(&json, "sent", network->sent_bytes);
+    record_put_number(&json, "received", network->received_bytes);
+    record_close(&json);
+    if (file_replace(path, json.data, json.len, 0600, &err) != ERR_OK) {
+        log_warn("sandbox_network_not_kept", LOG_STR("sandbox", account->id), LOG_ERR(&err));
+        return;
+    }
+    account->kept = *network;
+}
+
+/* The sums of this run, over all agents that it had. */
+static struct egress_count network_of(
+    struct account *account, uint64_t run, const struct egress_count *counted)
+{
+    if (account->run != run) {
+        account->run = run;
+        account->earlier = (struct egress_count){ 0, 0 };
+        account->kept = account->earlier;
+    }
+    return (struct egress_count){ account->earlier.sent_bytes + counted->sent_bytes,
+                                  account->earlier.received_bytes + counted->received_bytes };
+}
+
 /* ---- Rows ---- */
 
 static struct account *account_of(struct usage *usage, const struct sandbox_info *info)
@@ -251,7 +316,7 @@ static void begin_anew(
 void usage_resume(struct usage *usage, const struct sandbox_info *info)
 {
     struct account *account = account_of(usage, info);
-    account->network = (struct egress_count){ 0, 0 }; /* this agent has counted nothing yet */
+    load_network(account, info); /* this agent has counted nothing yet */
     if (account->boot[0] != '\0') {
         emit(usage, account);
     }
@@ -261,30 +326,35 @@ void usage_sample(
     struct usage *usage,
     const struct sandbox_info *info,
     const struct message_sample *sample,
-    const struct egress_count *network)
+    const struct egress_count *counted)
 {
     struct account *account = account_of(usage, info);
+    struct egress_count network = network_of(account, sample->sequence >> RUN_SHIFT, counted);
+    if (memcmp(&network, &account->kept, sizeof(network)) != 0) {
+        keep_network(account, info->dir, &network);
+    }
     if (account->is_lost) {
-        begin_anew(account, sample, network);
+        begin_anew(account, sample, &network);
         return;
     }
     bool is_same_run = account->sums.sequence >> RUN_SHIFT == sample->sequence >> RUN_SHIFT;
     uint64_t since_us = is_same_run ? sample->time_us - account->sums.time_us : sample->run_us;
     if (sample->sequence > account->sums.sequence && since_us >= (uint64_t)USAGE_INTERVAL_US) {
-        write_row(usage, info, sample, network, false);
+        write_row(usage, info, sample, &network, false);
     }
 }
 
 void usage_close(
-    struct usage *usage, const struct sandbox_info *info, const struct egress_count *network)
+    struct usage *usage, const struct sandbox_info *info, const struct egress_count *counted)
 {
     const struct message_sample *last = &info->exit->last;
     struct account *account = account_of(usage, info);
+    struct egress_count network = network_of(account, last->sequence >> RUN_SHIFT, counted);
     bool is_lost = account->is_lost;
     if (is_lost) {
-        begin_anew(account, last, network);
+        begin_anew(account, last, &network);
     }
     if (last->sequence > account->sums.sequence || (is_lost && last->sequence > 0)) {
-        write_row(usage, info, last, network, true);
+        write_row(usage, info, last, &network, true);
     }
 }

@@ -72,7 +72,7 @@ static void test_rows_add_up_over_everything(void **state)
 {
     struct world *world = *state;
     struct sandbox_exit exit = { .last = sample_at(1, 130) };
-    struct sandbox_info info = { .id = "s", .dir = world->dir, .exit = &exit };
+    struct sandbox_info info = { .id = "s", .dir = world->dir, .generation = 1, .exit = &exit };
     struct egress_count network = { 10, 20 };
     struct message_sample sample = sample_at(1, 10);
     usage_sample(world->usage, &info, &sample, &network);
@@ -103,11 +103,45 @@ static void test_rows_add_up_over_everything(void **state)
     assert_int_equal(world->cpu_us, 130000);
 }
 
+/* Readings that made no row are charged by the next agent; those of another run are not. */
+static void test_a_killed_agent_loses_no_byte_of_the_network_that_was_read(void **state)
+{
+    struct world *world = *state;
+    struct sandbox_exit exit = { .last = sample_at(1, 130) };
+    struct sandbox_info info = { .id = "s", .dir = world->dir, .generation = 1, .exit = &exit };
+    uint64_t received = 0;
+    for (uint64_t seconds = 60; seconds <= 110; seconds += 10) {
+        struct message_sample sample = sample_at(1, seconds);
+        const struct egress_count network = { seconds, 10 * seconds };
+        usage_sample(world->usage, &info, &sample, &network);
+    }
+    assert_int_equal(world->row.received_bytes, 600);
+    received += world->row.received_bytes;
+    for (int life = 0; life < 2; life++) { /* two that are killed before they read */
+        usage_destroy(world->usage);
+        world->usage = usage_create("boot-1", &ops, world);
+        usage_resume(world->usage, &info);
+    }
+    const struct egress_count network = { 3, 4 };
+    usage_close(world->usage, &info, &network);
+    assert_int_equal(world->row.sent_bytes, 110 - 60 + 3);
+    assert_int_equal(world->row.received_bytes, 1100 - 600 + 4);
+    received += world->row.received_bytes;
+    assert_int_equal(received, 1104);
+    usage_destroy(world->usage);
+    world->usage = usage_create("boot-1", &ops, world);
+    info.generation = 2;
+    exit.last = sample_at(2, 5);
+    usage_resume(world->usage, &info);
+    usage_close(world->usage, &info, &network);
+    assert_int_equal(world->row.received_bytes, 4);
+}
+
 static void test_a_new_run_begins_with_nothing_and_a_new_boot_keeps_the_old_key(void **state)
 {
     struct world *world = *state;
     struct sandbox_exit exit = { .last = sample_at(1, 5) };
-    struct sandbox_info info = { .id = "s", .dir = world->dir, .exit = &exit };
+    struct sandbox_info info = { .id = "s", .dir = world->dir, .generation = 1, .exit = &exit };
     const struct egress_count network = { 0, 0 };
     usage_close(world->usage, &info, &network);
     assert_int_equal(world->row.cpu_us, 5000);
@@ -116,6 +150,7 @@ static void test_a_new_run_begins_with_nothing_and_a_new_boot_keeps_the_old_key(
     usage_resume(world->usage, &info);
     assert_string_equal(world->boot, "boot-1");
     exit.last = sample_at(2, 3);
+    info.generation = 2;
     usage_close(world->usage, &info, &network);
     assert_string_equal(world->boot, "boot-2");
     assert_int_equal(world->row.cpu_us, 3000);
@@ -127,7 +162,7 @@ static void test_a_damaged_account_charges_nothing_twice(void **state)
 {
     struct world *world = *state;
     struct sandbox_exit exit = { .last = sample_at(1, 250) };
-    struct sandbox_info info = { .id = "s", .dir = world->dir, .exit = &exit };
+    struct sandbox_info info = { .id = "s", .dir = world->dir, .generation = 1, .exit = &exit };
     AUTO_FREE char *path = mem_printf("%s/own.usage.json", world->dir);
     const struct egress_count network = { 0, 0 };
     for (unsigned life = 0; life < 2; life++) {
@@ -219,6 +254,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_rows_add_up_over_everything),
+        TEST(test_a_killed_agent_loses_no_byte_of_the_network_that_was_read),
         TEST(test_a_new_run_begins_with_nothing_and_a_new_boot_keeps_the_old_key),
         TEST(test_a_damaged_account_charges_nothing_twice),
         TEST(test_numbers_rise_over_restarts),
