@@ -37,7 +37,9 @@ foreach(theme replicas relays fencing drain balancer)
 endforeach()
 
 # Servers that reach PostgreSQL through PgBouncer in transaction mode, and past it where they must.
-foreach(suite replicas:Commands:Watches fencing:Newest:Stopped sessions:Sessions uploads commands)
+foreach(suite replicas:Commands:Watches:Periodic fencing:Newest:Stopped sessions:Sessions uploads commands
+    drain:UnderWay relays:Killed:Joined.test_wherever_control_stream_relay_and_operator_are
+    usage:Usage)
   string(REPLACE ":" ";" parts "${suite}")
   list(POP_FRONT parts file)
   add_test(NAME e2e_pooled_${file}

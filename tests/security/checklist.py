@@ -108,7 +108,8 @@ CHECKLIST = {
         "tests/security/test_transport.py:Transport.test_wrong_wire_types_for_every_method",
         "tests/unit/common_wire/test_scan.c:test_depth_is_bounded",
         "tests/unit/common_wire/test_scan.c:test_malformed_bytes_are_refused",
-        "tests/unit/common_wire/test_scan.c:test_text_rules_name_field_and_bound"]),
+        "tests/unit/common_wire/test_scan.c:test_text_rules_name_field_and_bound",
+        "tests/unit/common_wire/test_scan.c:test_required_things"]),
     66: ("commands of another key, replayed, for another agent, expired", [
         "tests/security/test_tampering.py:Tampering.test_altered_commands_are_refused_and_the_next_good_one_obeyed",
         "tests/security/test_tampering.py:Tampering.test_a_command_for_another_agent_is_refused",
@@ -282,6 +283,15 @@ MUTATIONS = [
         "bool repeat = false;")),
     Mutation(48, "sequences fit the store", CHECKLIST[48][1][1], (
         "cmd/server/ingest/record.c", "if (upload->sequence > INT64_MAX) {", "if (upload->sequence > UINT64_MAX - 1) {")),
+    Mutation(48, "a step back is a repeat", CHECKLIST[48][1][0], (
+        "cmd/server/ingest/batch.c", "record->sequence != 0 && record->sequence <= *mark;",
+        "record->sequence != 0 && record->sequence == *mark;")),
+    Mutation(48, "a fresh spool follows the server's mark", CHECKLIST[48][1][2], (
+        "cmd/agent/spool/spool_write.c", "        TRY(finish(spool, renumber(spool, stream, first, acked, err), err));\n",
+        "        (void)first;\n        (void)renumber;\n")),
+    Mutation(48, "a mark has a bound", CHECKLIST[48][1][2], (
+        "cmd/agent/spool/spool_write.c", "    if (acked > SEQUENCE_MAX) {\n        return ERR_SET(err, ERR_INVALID, \"spool: the s",
+        "    if (acked > UINT64_MAX - 1) {\n        return ERR_SET(err, ERR_INVALID, \"spool: the s")),
     Mutation(49, "times are bounded", CHECKLIST[49][1][0], (
         "common/wire/scan_check.c", "seconds < 0 || seconds > WIRE_TIMESTAMP_SECONDS_MAX || nanos < 0",
         "seconds > INT64_MAX - 1 || nanos < 0")),
@@ -296,6 +306,10 @@ MUTATIONS = [
     Mutation(51, "text is UTF-8", "tests/unit/common_wire/test_scan.c:test_malformed_bytes_are_refused", (
         "common/wire/scan_check.c", "    if (!str_is_utf8(text, &chars)) {\n        return scan_fail_at(scan, field, scan_entry(scan, field), \"not UTF-8\");",
         "    if (!str_is_utf8(text, &chars) && text.len > 1000) {\n        return scan_fail_at(scan, field, scan_entry(scan, field), \"not UTF-8\");")),
+    Mutation(51, "unknown values of an enum are refused",
+             "tests/unit/common_wire/test_scan.c:test_required_things", (
+                 "common/wire/scan.c", "wire_enum_find(field->enumeration, (int32_t)(uint32_t)value) == NULL) {",
+                 "value == UINT64_MAX) {")),
     Mutation(66, "commands are signed", CHECKLIST[66][1][0], (
         "cmd/agent/command/verify.c", "bool good = buf_ok(&message)\n        && key_verify(",
         "bool good = buf_ok(&message)\n        || key_verify(")),
@@ -305,11 +319,35 @@ MUTATIONS = [
     Mutation(66, "commands expire", "tests/unit/agent_command/test_verify.c:test_order_and_time", (
         "cmd/agent/command/verify.c", "return context->now.value >= time_of(command->expires_at).value ? VERIFY_EXPIRED : VERIFY_OK;",
         "return context->now.value < 0 ? VERIFY_EXPIRED : VERIFY_OK;")),
+    Mutation(66, "a command names its agent", CHECKLIST[66][1][1], (
+        "common/crypto/command_signature.c", "    append_signed(message, fields->agent_id);\n",
+        "    append_signed(message, 0 * fields->agent_id);\n")),
+    Mutation(66, "a replayed command is answered from the log", CHECKLIST[66][1][2], (
+        "cmd/agent/command/commands.c", "        send_ack(commands, id, &outcome);\n        return true;\n    }\n    *ret_cut_off",
+        "        return false;\n    }\n    *ret_cut_off")),
+    Mutation(66, "another command key signs nothing", CHECKLIST[66][1][3], (
+        "cmd/agent/command/verify.c", "bool good = buf_ok(&message)\n        && key_verify(",
+        "bool good = buf_ok(&message)\n        || key_verify(")),
     Mutation(68, "records have a checksum", CHECKLIST[68][1][0], (
         "cmd/agent/spool/record.c", "&& memcmp(checksum.ptr, expected, sizeof(expected)) == 0;",
         "&& memcmp(checksum.ptr, expected, sizeof(expected)) < 256;")),
     Mutation(68, "keys of a loose mode are refused", CHECKLIST[68][1][4], (
         "common/sys/file.c", "if (private && (info.st_mode & 077) != 0) {", "if (private && (info.st_mode & 077) > 0777) {")),
+    Mutation(68, "a link to a key is refused", CHECKLIST[68][1][4], (
+        "common/sys/file.c", "bool private, struct buf *buf, struct err_info *err)\n{\n    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);",
+        "bool private, struct buf *buf, struct err_info *err)\n{\n    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);")),
+    Mutation(68, "a key of another owner is refused", CHECKLIST[68][1][4], (
+        "common/sys/file.c", "if (private && info.st_uid != geteuid() && info.st_uid != 0) {",
+        "if (private && info.st_uid == UINT32_MAX) {")),
+    Mutation(68, "a key is a file", CHECKLIST[68][1][4], (
+        "common/sys/file.c", "    if (!S_ISREG(info.st_mode)) {", "    if (S_ISSOCK(info.st_mode)) {")),
+    Mutation(68, "a damaged spool is set aside", CHECKLIST[68][1][1], (
+        "cmd/agent/spool/spool.c", "    if (code == ERR_CORRUPT && !spool->read_only) {\n        TRY(set_file_aside(spool, err));",
+        "    if (code == ERR_CORRUPT && spool->read_only) {\n        TRY(set_file_aside(spool, err));")),
+    Mutation(68, "few of them are kept", CHECKLIST[68][1][2], (
+        "cmd/agent/spool/spool.c", "if (count <= SPOOL_CORRUPT_FILES_MAX || unlink", "if (count <= 1000 || unlink")),
+    Mutation(68, "a disk that refuses is waited out", CHECKLIST[68][1][3], (
+        "cmd/agent/spool/spool.c", "    spool->is_degraded = true;\n", "    spool->is_degraded = false;\n")),
     Mutation(69, "credentials are not logged", CHECKLIST[69][1][0], (
         "cmd/server/auth/gate.c", "LOG_STR(\"error\", text == NULL ? \"\" : text),",
         "LOG_VIEW(\"error\", rpc_call_metadata(call, \"authorization\", NULL)),")),
@@ -328,9 +366,21 @@ MUTATIONS = [
     Mutation(73, "a record's hash covers the one before", CHECKLIST[73][1][0], (
         "cmd/server/store/audit.c", "        STR(\"belay.audit.v1\"),\n        previous,\n",
         "        STR(\"belay.audit.v1\"),\n        str_from(previous.ptr, 0),\n")),
+    Mutation(73, "a record's hash covers its place", CHECKLIST[73][1][0], (
+        "cmd/server/store/audit.c", "number[i] = (uint8_t)((uint64_t)sequence >> (56 - 8 * i));",
+        "number[i] = (uint8_t)(0 * (uint64_t)sequence >> (56 - 8 * i));")),
+    Mutation(73, "what changes something has its record", CHECKLIST[73][1][1], (
+        "cmd/server/api/api.c", "return unary->method->rule.is_audited ? audit_allowed(unary->api, err) : ERR_OK;",
+        "return unary->method->rule.is_audited && unary->api == NULL ? audit_allowed(unary->api, err) : ERR_OK;")),
+    Mutation(73, "what is refused has its record", CHECKLIST[73][1][2], (
+        "cmd/server/api/api.c", "if (unary.method->rule.is_audited && gate_is_refusal(code)) {",
+        "if (unary.method->rule.is_audited && gate_is_refusal(code) && code == ERR_OK) {")),
     Mutation(74, "the age of records is running time, not the clock's", CHECKLIST[74][1][0], (
         "cmd/agent/spool/spool.c", "return spool->clock_base_us + clock_mono(spool->clock).value - spool->opened_at.value;",
         "return clock_wall(spool->clock).value;")),
+    Mutation(74, "running time goes on over a restart", CHECKLIST[74][1][0], (
+        "cmd/agent/spool/spool.c", "spool->clock_base_us = (int64_t)running_us;",
+        "spool->clock_base_us = 0 * (int64_t)running_us;")),
     Mutation(75, "unknown keys of a file are refused", CHECKLIST[75][1][1], (
         "common/config/config_yaml.c", "    return FAIL_AT(\n        reader, mark, \"unknown key %s%s\", buf_text(&shown), config_hint_text(&hint, \"\", suffix));",
         "    (void)config_hint_text(&hint, \"\", suffix);\n    (void)mark;\n    return ERR_OK;")),

@@ -109,6 +109,20 @@ static void test_loose_modes_and_links_are_refused(void **unused)
     assert_code(ERR_DENIED, state_load_keys(state, &err));
     assert_non_null(strstr(err.text, "symbolic link"));
     state_close(state);
+    assert_int_equal(unlink(key), 0);
+    assert_int_equal(mkfifo(key, 0600), 0);
+    state = open_in(dir);
+    assert_code(ERR_INVALID, state_load_keys(state, &err));
+    assert_non_null(strstr(err.text, "not a regular file"));
+    state_close(state);
+    assert_int_equal(rename(elsewhere, key), 0);
+    if (geteuid() == 0) { /* nobody else can give files away */
+        assert_int_equal(chown(key, 1, 1), 0);
+        state = open_in(dir);
+        assert_code(ERR_DENIED, state_load_keys(state, &err));
+        assert_non_null(strstr(err.text, "belongs to uid 1"));
+        state_close(state);
+    }
     assert_int_equal(chmod(path, 0755), 0);
     assert_code(ERR_DENIED, state_open(path, &state, &err));
     test_dir_remove(dir);
@@ -172,18 +186,6 @@ static void test_command_sequence_and_erase(void **unused)
     assert_true(sequence == UINT64_MAX);
     assert_ok(file_write_atomic(sequence_file, "7x", 2, 0600, NULL));
     assert_code(ERR_CORRUPT, state_load_command_sequence(state, &sequence, NULL));
-    assert_ok(state_save_command_sequence(state, 4711, NULL));
-    AUTO_BUF struct buf whole = BUF_INIT(64);
-    assert_ok(file_read(sequence_file, 64, &whole, NULL));
-    for (size_t i = 0; i < whole.len;
-         i++) { /* a bit of any of its bytes, or what follows is gone */
-        AUTO_FREE char *damaged = mem_printf("%s", buf_text(&whole));
-        damaged[i] ^= 1;
-        assert_ok(file_write_atomic(sequence_file, damaged, whole.len, 0600, NULL));
-        assert_code(ERR_CORRUPT, state_load_command_sequence(state, &sequence, NULL));
-        assert_ok(file_write_atomic(sequence_file, whole.data, i, 0600, NULL));
-        assert_code(ERR_CORRUPT, state_load_command_sequence(state, &sequence, NULL));
-    }
     assert_ok(state_load_keys(state, NULL));
     assert_ok(file_write_atomic(foreign, "mine", 4, 0600, NULL));
     assert_ok(state_erase(state, NULL));
