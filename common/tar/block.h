@@ -41,7 +41,7 @@ struct str_view tar_block_text(const void *block, enum tar_field field);
  * above max, which is at most INT64_MAX, or below 0.
  */
 enum err_code tar_block_number(
-    const void *block, enum tar_field field, uint64_t max, uint64_t *ret_value) MUST_CHECK;
+    const void *block, enum tar_field which, uint64_t max, uint64_t *ret_value) MUST_CHECK;
 
 /* The name, behind its prefix where POSIX has one. */
 void tar_block_path(const void *block, char out[TAR_JOINED_BYTES]);

@@ -365,13 +365,14 @@ class Killed(RelayCase):
         self.assertEqual(Code.UNAVAILABLE, stream.end()[0])
 
     def test_the_operators_server_before_the_agent_comes(self):
-        self.exec()
+        events = self.exec()
         order = self.agent.relay_order()
         self.replicas[0].kill()
         stream = self.agent.join(order.relay_id)
         begun = time.monotonic()
         self.assertEqual(Code.UNAVAILABLE, stream.end()[0])
         self.assertLess(time.monotonic() - begun, 10)
+        self.assertEqual(Code.UNAVAILABLE, code_of(lambda: next(events))[0])
 
 
 class Deaf(RelayCase):

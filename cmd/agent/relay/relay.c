@@ -22,18 +22,12 @@ typedef Agentgateway__V1__RelayFrame frame_type;
 typedef enum err_code (*send_fn)(struct rpc_client_stream *stream, const ProtobufCMessage *message);
 
 /* A queue that is full has a reader that breaks our bounds; one that is canceled has told so. */
-static void send_by(struct relay *relay, const frame_type *frame, send_fn fn)
+static void pass_on(struct relay *relay, const frame_type *frame, send_fn fn)
 {
-    relay_introduce(relay);
     if (relay->stream != NULL && !relay->is_finished
         && fn(relay->stream, &frame->base) == ERR_LIMIT) {
         rpc_client_stream_cancel(relay->stream);
     }
-}
-
-static void send(struct relay *relay, const frame_type *frame)
-{
-    send_by(relay, frame, rpc_client_stream_send);
 }
 
 void relay_introduce(struct relay *relay)
@@ -48,7 +42,18 @@ void relay_introduce(struct relay *relay)
     init.input_window = RELAY_INPUT_WINDOW_BYTES;
     frame.frame_case = FRAME(INIT);
     frame.init = &init;
-    send(relay, &frame);
+    pass_on(relay, &frame, rpc_client_stream_send);
+}
+
+static void send_by(struct relay *relay, const frame_type *frame, send_fn fn)
+{
+    relay_introduce(relay);
+    pass_on(relay, frame, fn);
+}
+
+static void send(struct relay *relay, const frame_type *frame)
+{
+    send_by(relay, frame, rpc_client_stream_send);
 }
 
 static void drop_target(struct relay *relay)

@@ -181,7 +181,7 @@ enum err_code usages_write(struct usages *usages, struct err_info *err)
         return ERR_OK;
     }
     size_t room = usages->count < PORTION_ROWS ? usages->count : PORTION_ROWS;
-    AUTO_FREE struct line **lines = mem_alloc_array(room, sizeof(*lines));
+    AUTO_FREE struct line **lines = mem_alloc_array(room, sizeof(struct line *));
     AUTO_FREE struct usage_account *accounts = mem_alloc_array(room, sizeof(*accounts));
     AUTO_FREE struct usage_record *rows = mem_alloc_array(room, sizeof(*rows));
     struct portion portion = { 0, room, lines, accounts, rows };

@@ -389,12 +389,9 @@ static enum err_code check_environments(
             ENVIRONMENT_BYTES);
 }
 
-enum err_code spec_check(
-    const Openshell__V1__SandboxSpec *spec, struct spec_facts *ret_facts, struct err_info *err)
+/* What is asked for and nobody here has. */
+static enum err_code check_absent(const Openshell__V1__SandboxSpec *spec, struct err_info *err)
 {
-    struct spec_facts facts = { .driver = "", .image = "" };
-    CHECK_ENVIRONMENT("spec.environment", spec->environment, spec->n_environment, err);
-    TRY(check_command(spec, err));
     if (spec->n_providers > PROVIDERS_MAX) {
         return ERR_SET(
             err, ERR_INVALID, "spec.providers: %zu, at most %d", spec->n_providers, PROVIDERS_MAX);
@@ -406,6 +403,22 @@ enum err_code spec_check(
         return ERR_SET(
             err, ERR_PRECONDITION, "spec.resource_requirements.gpu: no agent offers a GPU");
     }
+    return ERR_OK;
+}
+
+/* What stands in the spec itself, beside its template. */
+static enum err_code check_own(const Openshell__V1__SandboxSpec *spec, struct err_info *err)
+{
+    CHECK_ENVIRONMENT("spec.environment", spec->environment, spec->n_environment, err);
+    TRY(check_command(spec, err));
+    return check_absent(spec, err);
+}
+
+enum err_code spec_check(
+    const Openshell__V1__SandboxSpec *spec, struct spec_facts *ret_facts, struct err_info *err)
+{
+    struct spec_facts facts = { .driver = "", .image = "" };
+    TRY(check_own(spec, err));
     if (spec->template_ != NULL) {
         TRY(check_template(spec->template_, &facts, err));
     }

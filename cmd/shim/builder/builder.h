@@ -30,8 +30,8 @@ struct built {
 };
 
 /* What went wrong is in err; nothing is left behind. */
-enum err_code native_build(const struct build *build, struct built *ret_built, struct err_info *err)
-    MUST_CHECK;
+enum err_code native_build(
+    const struct build *wanted, struct built *ret_built, struct err_info *err) MUST_CHECK;
 enum err_code bwrap_build(const struct build *build, struct built *ret_built, struct err_info *err)
     MUST_CHECK;
 

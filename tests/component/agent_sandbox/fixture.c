@@ -2,17 +2,22 @@
 
 #include "common/base/cleanup.h"
 #include "common/sandbox/spec.h"
+#include "common/sys/fd.h"
 #include "common/sys/file.h"
 #include "tests/support/test.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
     PATIENCE_SECONDS = 30, /* unless $BELAY_TEST_PATIENCE says otherwise, for a slow machine */
-    OUTPUT_BYTES_MAX = 16 * 1024 * 1024
+    OUTPUT_BYTES_MAX = 16 * 1024 * 1024,
+    END_MS = 10000
 };
 
 struct recorded_program *fixture_program(struct fixture *fixture, const char *id, uint64_t exec)
@@ -315,6 +320,14 @@ pid_t fixture_spare(struct fixture *fixture)
     }
     (void)closedir(processes);
     return found;
+}
+
+void fixture_wait_end(pid_t pid)
+{
+    AUTO_FD int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd end = { .fd = fd, .events = POLLIN };
+    assert_true(fd >= 0 || errno == ESRCH);
+    assert_int_equal(fd < 0 ? 1 : poll(&end, 1, END_MS), 1);
 }
 
 struct recorded_program *fixture_run(

@@ -75,6 +75,8 @@ void fixture_create_sandbox(struct fixture *fixture, const struct sandbox_spec *
 /* The shim that waits for the next sandbox, once the agent has done all it had to; 0: none. Fails
  * the test if there are two. */
 pid_t fixture_spare(struct fixture *fixture);
+/* Until the process is gone with all it held: a moment after the signal that ends it. */
+void fixture_wait_end(pid_t pid);
 
 /* Runs a program to its end and returns it; argv ends with NULL. */
 struct recorded_program *fixture_run(

@@ -547,7 +547,10 @@ static void try_everything(const struct sandbox_spec *spec, bool ahead)
     const struct recorded_program *neighbour = start_neighbour(fixture);
     pid_t spare = fixture_spare(fixture);
     assert_true(spare > 0);
-    assert_int_equal(ahead ? 0 : kill(spare, SIGKILL), 0);
+    if (!ahead) {
+        assert_int_equal(kill(spare, SIGKILL), 0);
+        fixture_wait_end(spare);
+    }
     fixture_create_sandbox(fixture, spec);
     AUTO_FREE char *more = more_goals(fixture);
     assert_control(&target, script, more);

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -44,18 +43,6 @@ static void assert_works(struct fixture *fixture, const char *id)
     assert_string_equal(buf_text(&fixture_shell(fixture, id, "echo $((6 * 7))")->out), "42\n");
 }
 
-static void assert_ends(pid_t pid)
-{
-    for (int i = 0; i < 1000; i++) {
-        AUTO_FREE char *words = words_of(pid);
-        if (strcmp(words, " ") == 0) {
-            return; /* nothing, or a zombie, which has no words */
-        }
-        (void)poll(NULL, 0, 10);
-    }
-    fail_msg("process %d is still there", (int)pid);
-}
-
 static void test_the_next_sandbox_has_the_shim_that_waits(void **unused)
 {
     (void)unused;
@@ -70,7 +57,7 @@ static void test_the_next_sandbox_has_the_shim_that_waits(void **unused)
     pid_t next = fixture_spare(fixture); /* fails if there are two */
     assert_true(next > 0 && next != spare);
     fixture_destroy(fixture);
-    assert_ends(next);
+    fixture_wait_end(next);
 }
 
 static void test_it_ends_with_its_agent_and_its_sandbox_does_not(void **unused)
@@ -81,7 +68,7 @@ static void test_it_ends_with_its_agent_and_its_sandbox_does_not(void **unused)
     fixture_start(fixture, "second");
     pid_t spare = fixture_spare(fixture);
     fixture_close(fixture);
-    assert_ends(spare);
+    fixture_wait_end(spare);
     unsigned ready = fixture->ready_count;
     fixture_open(fixture);
     fixture_wait_count(fixture, &fixture->ready_count, ready + 2);
@@ -96,7 +83,7 @@ static void test_one_that_was_killed_is_not_missed(void **unused)
     fixture_start(fixture, "first");
     pid_t spare = fixture_spare(fixture);
     assert_int_equal(kill(spare, SIGKILL), 0);
-    assert_ends(spare);
+    fixture_wait_end(spare);
     fixture_start(fixture, "second");
     assert_works(fixture, "second");
     assert_true(fixture_spare(fixture) > 0);
