@@ -158,9 +158,13 @@ enum err_code duties_restart(
     struct note note;
     TRY(find(workload, sandbox_id, &info, err));
     TRY(note_load(info.dir, &note, err));
-    bool is_due = info.status == SANDBOX_STATUS_ENDED && !report_was_stopped(&info, &note)
-        && restart_state(&note.restart, info.generation) == RESTART_WAITING;
-    if (!is_due) {
+    if (info.status != SANDBOX_STATUS_ENDED || report_was_stopped(&info, &note)) {
+        return ERR_OK;
+    }
+    if (restart_decide(&note.restart, &info, clock_wall(workload->options.clock))) {
+        TRY(note_save(info.dir, &note, NOTE_SYNCED, err)); /* which failed when it ended */
+    }
+    if (restart_state(&note.restart, info.generation) != RESTART_WAITING) {
         return ERR_OK;
     }
     TRY(give_rules(workload, &info, err));

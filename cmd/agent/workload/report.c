@@ -49,10 +49,23 @@ bool report_was_stopped(const struct sandbox_info *info, const struct note *note
         && (note->stopped == info->generation || info->exit->reason == SANDBOX_END_STOPPED);
 }
 
-static bool will_restart(const struct sandbox_info *info, const struct note *note)
+/* What a disk that takes nothing has kept from being noted is decided here again: what was told to
+ * be over must not be started later. */
+static struct restart restart_of(
+    const struct sandbox_info *info, const struct note *note, struct wall_us now)
+{
+    struct restart restart = note->restart;
+    if (info->status == SANDBOX_STATUS_ENDED && !report_was_stopped(info, note)) {
+        (void)restart_decide(&restart, info, now);
+    }
+    return restart;
+}
+
+static bool will_restart(
+    const struct sandbox_info *info, const struct note *note, const struct restart *restart)
 {
     return info->status == SANDBOX_STATUS_ENDED && !report_was_stopped(info, note)
-        && restart_state(&note->restart, info->generation) == RESTART_WAITING;
+        && restart_state(restart, info->generation) == RESTART_WAITING;
 }
 
 /* Of one that is, or will be, what there is to say of its restarts follows. */
@@ -60,19 +73,21 @@ static void fill_text(
     struct report *report,
     const struct sandbox_info *info,
     const struct note *note,
+    const struct restart *restart,
     const char *text)
 {
     char restarts[RESTART_TEXT_BYTES] = "";
     if (info->status != SANDBOX_STATUS_LOST && !report_was_stopped(info, note)) {
-        enum restart_state state = restart_state(&note->restart, info->generation);
-        restart_describe(&note->restart, state, restarts);
+        enum restart_state state = restart_state(restart, info->generation);
+        restart_describe(restart, state, restarts);
     }
     const char *between = text[0] != '\0' && restarts[0] != '\0' ? "; " : "";
     (void)snprintf(report->text, sizeof(report->text), "%s%s%s", text, between, restarts);
     str_make_utf8(report->text); /* a shim's words, cut by several on the way */
 }
 
-static struct view view_of(const struct sandbox_info *info, const struct note *note)
+static struct view view_of(
+    const struct sandbox_info *info, const struct note *note, const struct restart *restart)
 {
     switch (info->status) {
     case SANDBOX_STATUS_STARTING:
@@ -80,8 +95,9 @@ static struct view view_of(const struct sandbox_info *info, const struct note *n
     case SANDBOX_STATUS_READY:
         return (struct view){ STATE(READY), "Ready", note->missing };
     case SANDBOX_STATUS_ENDED:
-        return will_restart(info, note) ? (struct view){ STATE(STARTING), "Restarting", "" }
-                                        : view_of_end(info, report_was_stopped(info, note));
+        return will_restart(info, note, restart)
+            ? (struct view){ STATE(STARTING), "Restarting", "" }
+            : view_of_end(info, report_was_stopped(info, note));
     case SANDBOX_STATUS_LOST:
         break;
     }
@@ -110,10 +126,11 @@ void report_fill(
     struct wall_us now)
 {
     Agentgateway__V1__SandboxReport *message = &report->message;
-    struct view view = view_of(info, note);
+    const struct restart restart = restart_of(info, note, now);
+    struct view view = view_of(info, note, &restart);
     agentgateway__v1__sandbox_report__init(message);
     (void)snprintf(report->instance, sizeof(report->instance), "run-%" PRIu64, info->generation);
-    fill_text(report, info, note, view.text);
+    fill_text(report, info, note, &restart, view.text);
     message->sandbox_id = CONST_CAST(char *, info->id);
     message->state = view.state;
     message->reason = CONST_CAST(char *, view.reason);
@@ -123,7 +140,7 @@ void report_fill(
     message->policy_version = (uint32_t)note->policy_version;
     message->policy_failed_version = (uint32_t)note->failed_version;
     message->policy_error = CONST_CAST(char *, note->policy_error);
-    if (info->status == SANDBOX_STATUS_ENDED && !will_restart(info, note)) {
+    if (info->status == SANDBOX_STATUS_ENDED && !will_restart(info, note, &restart)) {
         fill_exit(message, info->exit);
     }
 }

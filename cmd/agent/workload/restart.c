@@ -244,7 +244,7 @@ void restarts_ended(struct restarts *restarts, const struct sandbox_info *info)
         if (code == ERR_OK && is_news && waits) {
             tell(workload, info->id, &note.restart, now);
         }
-        if (code == ERR_OK && waits) {
+        if (waits) { /* also where it could not be noted: duties_restart tries that again */
             plan(restarts, info->id, restart_left_us(&note.restart, now));
         }
     }

@@ -4,9 +4,14 @@
 #include "cmd/agent/workload/duties.h"
 #include "cmd/agent/workload/note.h"
 #include "cmd/agent/workload/restart.h"
+#include "common/sandbox/spec.h"
+#include "common/sys/fd.h"
 #include "tests/support/test.h"
 
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define PATIENCE_US (60 * US_PER_SECOND)
@@ -311,6 +316,43 @@ static void test_a_sandbox_in_its_pause_is_deleted(void **state)
     assert_int_equal(world->state, STATE(DELETED));
 }
 
+static void allow_file_bytes(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes == RLIM_INFINITY ? limit.rlim_max : bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* The agent's disk takes nothing as the main program ends. That is no reason to say that the
+ * sandbox is over, and to start it all the same later. */
+static void test_an_end_that_could_not_be_noted_is_followed_by_a_start(void **state)
+{
+    struct world *world = world_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_FREE char *go = mem_printf("%s/sandboxes/run/s/" SANDBOX_FILE_WORKSPACE "/go", world->dir);
+    create(
+        world,
+        "echo x >>n; [ $(wc -l <n) -gt 1 ] && exec sleep 1000;"
+        "until [ -e go ]; do sleep 0.05; done; exit 7",
+        ON_FAILURE);
+    turn_until(world, is_ready);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    allow_file_bytes(0);
+    AUTO_FD int fd = open(go, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    turn_until(world, is_waiting);
+    assert_false(world->has_exit_code);
+    assert_int_equal(world->restarts, 0); /* nothing is told that is not decided for good */
+    assert_code(ERR_UNAVAILABLE, duties_restart(world->workload, "s", &err));
+    assert_true(is_waiting(world));
+    allow_file_bytes(RLIM_INFINITY);
+    assert_ok_err(err, duties_restart(world->workload, "s", &err)); /* the pause is over now */
+    turn_until(world, is_ready);
+    assert_string_equal(world->message, "restarts: 1; its last run ended with exit code 7");
+    assert_string_equal(world->instance, "run-2");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -322,6 +364,7 @@ int main(void)
         TEST(test_a_pause_outlives_the_agent),
         TEST(test_a_stop_in_the_pause_holds_and_a_start_ends_it),
         TEST(test_a_sandbox_in_its_pause_is_deleted),
+        TEST(test_an_end_that_could_not_be_noted_is_followed_by_a_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
