@@ -254,14 +254,6 @@ static enum err_code open_workload(struct app *app, struct err_info *err)
         .context = app,
         .egress = &app->egress,
     };
-    uint64_t last = options.uid_base + options.offer.slots * SANDBOX_UID_COUNT;
-    if (last > UINT32_MAX) {
-        return ERR_SET(
-            err,
-            ERR_INVALID,
-            "sandbox-uid-base, sandbox-slots: the ids would end at %llu, above 4294967295",
-            (unsigned long long)last);
-    }
     TRY(open_egress(app, err));
     return workload_open(&options, &app->workload, err);
 }

@@ -139,7 +139,9 @@ const struct config_option agent_options[] = {
       .max = INT64_C(4294901760),
       .argument = "ID",
       .section = "Sandboxes",
-      .help = "First host user id for sandboxes, 65,536 for each slot; 1900019712 unless set" },
+      .help =
+          "First host user id for sandboxes, 65,536 for each slot and one more; unless set, the "
+          "first from 1900019712 on that no other agent of the host has" },
     { .name = "sandbox-limits",
       .type = CONFIG_CHOICE,
       .fallback = "require",

@@ -196,6 +196,7 @@ static enum err_code open_run(struct run *run, const struct config *config, stru
                                           .dir = run->dir,
                                           .cgroup = config_text(config, "sandbox-cgroup"),
                                           .image_dir = image == NULL ? NULL : images,
+                                          .slots = 1,
                                           .ops = &ops,
                                           .context = run };
     return sandboxes_open(&options, &run->all, err);

@@ -6,13 +6,12 @@ from chaos.pages import FaultPage
 from harness import *
 
 V = openshell
-UID_BASE = 1950000000 // 65536 * 65536  # away from the default, which other tests use
 COUNTER = 'i=0; while [ $i -lt 40 ]; do echo "line $i"; i=$((i+1)); sleep 0.1; done; exit 5'
 
 
 class RealSandboxCase(ServerCase):
     """One server, one agent as root, its sandboxes native."""
-    agent_options = ("--sandboxes", "on", "--sandbox-uid-base", str(UID_BASE), "--sandbox-cpu", "64000",
+    agent_options = ("--sandboxes", "on", "--sandbox-cpu", "64000",
                      "--sandbox-memory", "64GiB", "--sandbox-disk", "256GiB")
 
     @classmethod
@@ -344,6 +343,51 @@ class Unprivileged(RealSandboxCase):
         self.shell.DeleteSandbox(name="plain")
         self.gone("plain")
         self.no_folder(sandbox)
+
+
+class Neighbours(RealSandboxCase):
+    """Two workspaces on one machine: an agent of each, and nothing in common but the kernel."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server.database.query("INSERT INTO workspace (id, name, created_at) VALUES (7, 'other', 0)")
+        key = cls.operator.CreateApiKey(name="other", scopes=["*"], workspace="other").secret
+        cls.other = Service(cls.server.channel(), OPENSHELL_SERVICE, bearer(key))
+        cls.second = RealAgent(cls.server, "host")
+        cls.addClassCleanup(cls.second.close)
+        cls.second.enroll(Service(cls.server.channel(), ADMIN_SERVICE, bearer(key)))
+        cls.second.start(*cls.agent_options)
+        eventually(lambda: (cls.second.status() or {}).get("link", {}).get("online"), "the second agent is online")
+
+    def users(self, agent, sandbox):
+        with open(os.path.join(agent.state, "sandboxes", "run", sandbox.metadata.id, "state.json"), encoding="utf-8") as file:
+            init = json.load(file)["init_pid"]
+        with open(f"/proc/{init}/uid_map", encoding="utf-8") as file:
+            maps = [[int(number) for number in line.split()] for line in file]
+        return {(first, first + count) for _, first, count in maps}
+
+    def test_each_has_its_own_agent_users_and_sandboxes(self):
+        ours = self.ready("same", "sh", "-c", "echo ours; exec cat")
+        spec = V.SandboxSpec(command=["sh", "-c", "echo theirs; exec cat"])
+        self.other.CreateSandbox(name="same", spec=spec)
+        theirs = eventually(lambda: self.running("same"), "the other's is ready")
+        self.addCleanup(self.end, "same")
+        self.assertNotEqual(ours.metadata.id, theirs.metadata.id)
+        for first, end in self.users(self.host, ours):
+            for other_first, other_end in self.users(self.second, theirs):
+                self.assertTrue(end <= other_first or other_end <= first, "users of one are users of the other")
+        self.says(ours, "ours")
+        self.assertEqual(["same"], [sandbox.metadata.name for sandbox in self.other.ListSandboxes().sandboxes])
+        self.assertEqual(Code.NOT_FOUND, code_of(lambda: self.other.GetSandboxLogs(sandbox_id=ours.metadata.id))[0])
+
+    def running(self, name):
+        sandbox = self.other.GetSandbox(name=name).sandbox
+        return sandbox if sandbox.status.phase == V.SANDBOX_PHASE_READY else None
+
+    def end(self, name):
+        self.other.DeleteSandbox(name=name)
+        eventually(lambda: not self.other.ListSandboxes().sandboxes, "the other's sandbox is gone")
 
 
 class Steps(RealSandboxCase):

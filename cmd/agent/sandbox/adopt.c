@@ -297,8 +297,8 @@ static void take_folder(struct sandboxes *all, const char *name)
         sandbox_ended(sandbox, SANDBOX_STATUS_LOST);
         return;
     }
-    uint64_t slot = (sandbox->spec.uid_base - all->uid_base) / SANDBOX_UID_COUNT;
-    if (sandbox->spec.uid_base >= all->uid_base && slot < all->slots) {
+    uint64_t slot = (sandbox->spec.uid_base - all->ids.base) / SANDBOX_UID_COUNT;
+    if (sandbox->spec.uid_base >= all->ids.base && slot < all->slots) {
         all->slot_used[slot] = true;
     }
     adopt_one(sandbox);

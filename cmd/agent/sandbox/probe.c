@@ -67,7 +67,7 @@ static enum err_code prepare(
 {
     struct message_spec spec = { .driver = driver,
                                  .uid = SANDBOX_UID,
-                                 .uid_base = all->uid_base + all->slots * SANDBOX_UID_COUNT,
+                                 .uid_base = all->ids.base + all->slots * SANDBOX_UID_COUNT,
                                  .landlock = 2,
                                  .tmp_bytes = 65536,
                                  .id = STR("probe"),

@@ -141,13 +141,13 @@ struct sandbox_ops {
 struct sandboxes_options {
     struct loop *loop;
     const struct clock *clock;
-    const char *dir;               /* made if missing, mode 0700 */
-    const char *image_dir;         /* the image store; NULL: dir/images */
-    const char *cgroup;            /* where their groups are made, on version 2; NULL: in ours */
-    const char *shim_path;         /* NULL: belay-shim beside this program */
-    uint64_t uid_base;             /* first host id of the range; 0: SANDBOX_UID_BASE */
-    uint64_t slots;                /* how many sandboxes may exist; 0: 1024 */
-    int64_t sample_us;             /* 0: 10 s */
+    const char *dir;       /* made if missing, mode 0700 */
+    const char *image_dir; /* the image store; NULL: dir/images */
+    const char *cgroup;    /* where their groups are made, on version 2; NULL: in ours */
+    const char *shim_path; /* NULL: belay-shim beside this program */
+    uint64_t uid_base;     /* first host id of the range; 0: one that is free (id_range.h) */
+    uint64_t slots;        /* how many sandboxes may exist; 0: 1024 */
+    int64_t sample_us;     /* 0: 10 s */
     const struct sandbox_ops *ops; /* any op may be NULL */
     void *context;
 };
@@ -168,7 +168,8 @@ struct sandbox_report {
     unsigned io;
 };
 
-/* Opens the folder, takes up what is in it, and probes the host. ERR_BUSY: another agent has it. */
+/* Opens the folder, takes up what is in it, and probes the host. ERR_BUSY: another agent has it, or
+ * some of the ids that were asked for. */
 enum err_code sandboxes_open(
     const struct sandboxes_options *options,
     struct sandboxes **ret_sandboxes,

@@ -3,6 +3,7 @@
 #define CMD_AGENT_SANDBOX_SANDBOX_PRIVATE_H
 
 #include "cmd/agent/sandbox/ground.h"
+#include "cmd/agent/sandbox/id_range.h"
 #include "cmd/agent/sandbox/keeper.h"
 #include "cmd/agent/sandbox/sandbox.h"
 #include "cmd/agent/sandbox/spare.h"
@@ -58,7 +59,7 @@ struct sandboxes {
     char *dir;
     char *image_dir;
     char *shim_path;
-    uint64_t uid_base;
+    struct id_range ids; /* one slot more than there are, which the probe has */
     uint64_t slots;
     int64_t sample_us;
     int lock_fd;

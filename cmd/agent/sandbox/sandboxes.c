@@ -84,8 +84,8 @@ void sandbox_info_of(const struct sandbox *sandbox, struct sandbox_info *ret_inf
 
 static void free_slot(struct sandboxes *all, uint64_t uid_base)
 {
-    uint64_t slot = (uid_base - all->uid_base) / SANDBOX_UID_COUNT;
-    if (uid_base >= all->uid_base && slot < all->slots) {
+    uint64_t slot = (uid_base - all->ids.base) / SANDBOX_UID_COUNT;
+    if (uid_base >= all->ids.base && slot < all->slots) {
         all->slot_used[slot] = false;
     }
 }
@@ -287,12 +287,12 @@ static void fill(struct sandboxes *all, const struct sandboxes_options *options)
     all->image_dir = options->image_dir == NULL ? mem_printf("%s/" SANDBOXES_IMAGES, all->dir)
                                                 : absolute(options->image_dir);
     all->shim_path = find_shim(options->shim_path);
-    all->uid_base = options->uid_base == 0 ? SANDBOX_UID_BASE : options->uid_base;
     all->slots = options->slots == 0 ? DEFAULT_SLOTS : options->slots;
     all->slots = all->slots > SANDBOX_SLOTS_MAX ? SANDBOX_SLOTS_MAX : all->slots;
     all->sample_us = options->sample_us == 0 ? DEFAULT_SAMPLE_US : options->sample_us;
     all->slot_used = mem_alloc_array(all->slots, sizeof(*all->slot_used));
     all->lock_fd = -1;
+    all->ids.fd = -1;
     all->by_id = map_create();
     all->reap_timer = loop_timer_create(all->loop, on_reap, all);
     all->again_timer = loop_timer_create(all->loop, on_again, all);
@@ -315,6 +315,10 @@ enum err_code sandboxes_open(
     enum err_code code = make_folders(all, err);
     if (code == ERR_OK) {
         code = load_instance(all, err);
+    }
+    if (code == ERR_OK) {
+        uint64_t count = (all->slots + 1) * SANDBOX_UID_COUNT;
+        code = id_range_claim(all->dir, options->uid_base, count, &all->ids, err);
     }
     if (code == ERR_OK) {
         code = process_boot_id(all->boot, err);
@@ -355,6 +359,7 @@ void sandboxes_close(struct sandboxes *sandboxes)
     loop_timer_destroy(all->again_timer);
     loop_timer_destroy(all->reap_timer);
     cgroup_set_deinit(&all->cgroups);
+    id_range_release(&all->ids);
     fd_close(&all->lock_fd);
     mem_free(all->slot_used);
     mem_free(all->shim_path);
@@ -382,7 +387,7 @@ static enum err_code take_slot(
     bool has_room = map_count(all->by_id) < all->slots;
     for (uint64_t slot = 0; has_room && slot < all->slots; slot++) {
         if (!all->slot_used[slot]) {
-            *ret_base = all->uid_base + slot * SANDBOX_UID_COUNT;
+            *ret_base = all->ids.base + slot * SANDBOX_UID_COUNT;
             all->slot_used[slot] = true;
             return ERR_OK;
         }
