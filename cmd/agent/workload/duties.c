@@ -143,6 +143,10 @@ enum err_code duties_start(struct workload *workload, const char *sandbox_id, st
             err, ERR_PRECONDITION, "sandbox %s was lost; create another one", sandbox_id);
     }
     if (report_was_stopped(&info, &note)) {
+        if (note.restart.quick > 0) { /* whoever starts it may have mended it */
+            note.restart.quick = 0;
+            TRY(note_save(info.dir, &note, NOTE_SYNCED, err));
+        }
         TRY(give_rules(workload, &info, err));
         TRY(sandbox_start(workload->sandboxes, sandbox_id, err));
         FAULT_POINT("agent.sandbox.started");

@@ -1,10 +1,11 @@
 /*
  * What follows when a main process has ended by itself: nothing, or, where its order says so, a
  * start after a pause. The pause is 1 s, twice as long after each run that ended within ten
- * minutes, 60 s at the most. What was decided of a run's end is in the sandbox's note before it is
- * told, so an agent that comes back decides it no second time, and starts when it would have. A
- * disk that takes no note delays the start, and nothing else: whether one follows is seen from the
- * end itself. Loop thread; the functions on struct restart alone are pure.
+ * minutes, 60 s at the most; an ordered start begins with 1 s again. What was decided of a run's
+ * end is in the sandbox's note before it is told, so an agent that comes back decides it no second
+ * time, and starts when it would have. A disk that takes no note delays the start, and nothing
+ * else: whether one follows is seen from the end itself. Loop thread; the functions on struct
+ * restart alone are pure.
  *
  *     running -- end --> waiting -- the pause is over --> running (the next generation)
  *        |                  `-- an order to stop (note.stopped) --> stopped

@@ -101,6 +101,7 @@ struct world {
     char instance[32];
     bool has_exit_code;
     unsigned restarts;       /* events */
+    char pause_ms[24];       /* of the last of them */
     uint64_t rows[ROWS_MAX]; /* sequences of final rows of usage, in their order */
     size_t row_count;
 };
@@ -123,6 +124,16 @@ static bool yes(void *context)
     return true;
 }
 
+static void keep_pause(struct world *world, const Agentgateway__V1__AgentEvent *event)
+{
+    for (size_t i = 0; i < event->n_attributes; i++) {
+        if (strcmp(event->attributes[i]->key, "pause_ms") == 0) {
+            (void)snprintf(
+                world->pause_ms, sizeof(world->pause_ms), "%s", event->attributes[i]->value);
+        }
+    }
+}
+
 static enum err_code on_emit(
     void *context, const Agentgateway__V1__EventBatch *batch, struct err_info *err)
 {
@@ -130,7 +141,10 @@ static enum err_code on_emit(
     (void)err;
     for (size_t i = 0; i < batch->n_events; i++) {
         const Agentgateway__V1__AgentEvent *event = batch->events[i];
-        world->restarts += strcmp(event->kind, "sandbox.restart") == 0 ? 1 : 0;
+        if (strcmp(event->kind, "sandbox.restart") == 0) {
+            world->restarts++;
+            keep_pause(world, event);
+        }
         if (event->usage != NULL && event->usage->is_final && world->row_count < ROWS_MAX) {
             world->rows[world->row_count++] = event->usage->sequence;
         }
@@ -304,6 +318,29 @@ static void test_a_stop_in_the_pause_holds_and_a_start_ends_it(void **state)
     assert_int_equal(world->restarts, 1);
 }
 
+static bool has_failed_twice(const struct world *world)
+{
+    return world->restarts == 2;
+}
+
+static bool has_failed_again(const struct world *world)
+{
+    return world->restarts == 3;
+}
+
+static void test_an_ordered_start_begins_with_the_shortest_pause(void **state)
+{
+    struct world *world = world_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    create(world, "exit 7", ON_FAILURE);
+    turn_until(world, has_failed_twice);
+    assert_string_equal(world->pause_ms, "2000");
+    assert_ok_err(err, duties_stop(world->workload, "s", &err));
+    assert_ok_err(err, duties_start(world->workload, "s", &err));
+    turn_until(world, has_failed_again);
+    assert_string_equal(world->pause_ms, "1000");
+}
+
 static void test_a_sandbox_in_its_pause_is_deleted(void **state)
 {
     struct world *world = world_of(state);
@@ -364,6 +401,7 @@ int main(void)
         TEST(test_a_failure_is_followed_by_a_start_until_it_ends_well),
         TEST(test_a_pause_outlives_the_agent),
         TEST(test_a_stop_in_the_pause_holds_and_a_start_ends_it),
+        TEST(test_an_ordered_start_begins_with_the_shortest_pause),
         TEST(test_a_sandbox_in_its_pause_is_deleted),
         TEST(test_an_end_that_could_not_be_noted_is_followed_by_a_start),
     };
