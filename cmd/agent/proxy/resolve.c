@@ -135,15 +135,9 @@ static enum err_code code_of(int status)
     }
 }
 
-static void on_answer(void *context, int status, int timeouts, struct ares_addrinfo *result)
+static void take_addresses(struct resolve *resolve, const struct ares_addrinfo *result)
 {
-    struct resolve *resolve = context;
-    (void)timeouts;
-    if (resolve->answered) {
-        return; /* canceled */
-    }
-    resolve->code = code_of(status);
-    struct ares_addrinfo_node *node = result == NULL ? NULL : result->nodes;
+    const struct ares_addrinfo_node *node = result == NULL ? NULL : result->nodes;
     for (; node != NULL && resolve->code == ERR_OK; node = node->ai_next) {
         unsigned port = 0;
         if (resolve->count == RESOLVE_ADDRESSES_MAX) {
@@ -152,14 +146,25 @@ static void on_answer(void *context, int status, int timeouts, struct ares_addri
             resolve->count++;
         }
     }
-    if (result != NULL) {
-        ares_freeaddrinfo(result);
-    }
     if (resolve->code == ERR_OK && resolve->count == 0) {
         resolve->code = ERR_NOT_FOUND;
     }
-    resolve->answered = true;
-    loop_timer_arm_after(resolve->tell, 0);
+}
+
+/* The result is ours, also when the question is given up: what was answered until then is in it. */
+static void on_answer(void *context, int status, int timeouts, struct ares_addrinfo *result)
+{
+    struct resolve *resolve = context;
+    (void)timeouts;
+    if (!resolve->answered) { /* else: canceled */
+        resolve->code = code_of(status);
+        take_addresses(resolve, result);
+        resolve->answered = true;
+        loop_timer_arm_after(resolve->tell, 0);
+    }
+    if (result != NULL) {
+        ares_freeaddrinfo(result);
+    }
 }
 
 static void destroy(struct resolve *resolve)

@@ -364,7 +364,7 @@ static void on_question(void *context, uint32_t events)
         return;
     }
     struct name *name = find_name(fixture, question.name);
-    if (name != NULL && name->silent) {
+    if (name != NULL && (name->silent || (name->is_half && question.type != 1))) {
         return;
     }
     unsigned count = 0;

@@ -38,6 +38,7 @@ struct name {
     const char *addresses[4]; /* NULL at the end */
     const char *later[4];     /* from the second question on, if there are any */
     bool silent;
+    bool is_half;       /* silent when it is asked for IPv6 */
     unsigned questions; /* for IPv4 addresses */
 };
 

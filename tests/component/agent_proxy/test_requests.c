@@ -263,6 +263,25 @@ static void test_names_that_do_not_resolve_and_hosts_that_do_not_answer(void **u
     fixture_destroy(fixture);
 }
 
+/* The library then answers with what it has; it is the one who asked who frees that. */
+static void test_a_question_that_is_given_up_half_answered_leaves_nothing(void **unused)
+{
+    struct fixture *fixture = fixture_create();
+    (void)unused;
+    fixture->names[1] =
+        (struct name){ .name = "half.test", .addresses = { "10.77.0.1" }, .is_half = true };
+    fixture_allow(fixture, "half.test");
+    AUTO_FREE char *text = text_of(fixture, CONNECT_TO, "half.test");
+    struct peer *peer = fixture_connect(fixture);
+    peer_say(peer, text);
+    UNTIL(fixture, fixture->names[1].questions == 1);
+    for (int i = 0; i < 5; i++) {
+        fixture_turn(fixture);
+    }
+    assert_false(peer->ended);
+    fixture_destroy(fixture);
+}
+
 static void test_a_host_that_refuses_and_one_address_of_two_that_works(void **unused)
 {
     struct fixture *fixture = fixture_create();
@@ -501,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_loopback_by_its_address_whatever_the_rule_says),
         cmocka_unit_test(test_a_name_that_changes_its_mind),
         cmocka_unit_test(test_names_that_do_not_resolve_and_hosts_that_do_not_answer),
+        cmocka_unit_test(test_a_question_that_is_given_up_half_answered_leaves_nothing),
         cmocka_unit_test(test_a_host_that_refuses_and_one_address_of_two_that_works),
         cmocka_unit_test(test_a_request_is_passed_on_as_one_of_its_own),
         cmocka_unit_test(test_each_request_of_a_connection_is_judged),
