@@ -77,15 +77,24 @@ class Options(Startup):
 
 
 class State(Startup):
+    def refuses_folder(self, program, *args):
+        run = self.run_program(program, *args)
+        self.assertNotEqual(0, run.returncode)
+        self.assertNotIn("Sanitizer", run.stderr)
+        self.assertIn(self.state, run.stderr)
+        self.assertIn("mode", run.stderr)
+
     def test_loose_modes_of_the_state_folder(self):
         os.mkdir(self.state, 0o755)
         os.chmod(self.state, 0o755)
         run = self.run_program("belay-server", *self.server("migrate", "status"))
         self.assertNotIn("Sanitizer", run.stderr)
-        run = self.run_program("belay-agent", "run", "--state-dir", self.state)
-        self.assertNotEqual(0, run.returncode)
-        self.assertIn(self.state, run.stderr)
-        self.assertIn("mode", run.stderr)
+        self.refuses_folder("belay-server", *self.server())
+
+    def test_loose_modes_of_an_agents_state_folder(self):
+        os.mkdir(self.state, 0o755)
+        os.chmod(self.state, 0o755)
+        self.refuses_folder("belay-agent", "run", "--state-dir", self.state)
 
     def test_loose_modes_of_a_key(self):
         server = Server()

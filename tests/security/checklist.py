@@ -24,6 +24,12 @@ CHECKLIST = {
     36: ("plaintext to the TLS port", [
         "tests/security/test_transport.py:Transport.test_plaintext_to_the_tls_port",
         "tests/security/test_transport.py:Transport.test_http_1_after_the_handshake"]),
+    37: ("certificates of another CA", [
+        RPC + "test_door_tls.c:test_client_certificates",
+        RPC + "test_tls.c:test_another_ca_a_wrong_name_and_no_tls_are_told_apart",
+        RPC + "test_pin.c:test_other_ca",
+        RPC + "test_pin.c:test_forged_leaf",
+        "tests/security/test_tampering.py:Tampering.test_a_server_with_another_ca_is_not_spoken_to"]),
     39: ("header floods", [
         "tests/security/test_peers.py:Floods.test_header_blocks_without_end",
         "tests/security/test_peers.py:Floods.test_references_to_the_table",
@@ -148,10 +154,11 @@ CHECKLIST = {
         "tests/e2e/test_startup.py:Options.test_unknown_key_in_the_file_names_place_and_nearest",
         "tests/e2e/test_startup.py:Options.test_combinations_that_cannot_be",
         "tests/e2e/test_startup.py:State.test_loose_modes_of_a_key",
-        "tests/e2e/test_startup.py:State.test_loose_modes_of_the_state_folder"]),
+        "tests/e2e/test_startup.py:State.test_loose_modes_of_the_state_folder",
+        "tests/e2e/test_startup.py:State.test_loose_modes_of_an_agents_state_folder"]),
 }
 
-WANTED = [31, 32, 33, 36, *range(39, 52), 66, *range(68, 76)]
+WANTED = [31, 32, 33, 36, 37, *range(39, 52), 66, *range(68, 76)]
 
 
 class Mutation:
@@ -168,6 +175,14 @@ GUARD = "common/rpc/door/guard.c"
 DOOR = "common/rpc/door/"
 FENCE = ("cmd/server/ingest/batch.c",
          "bool fenced = record->source.epoch != marks->session_epoch || !marks->is_confirmed;", "bool fenced = false;")
+ANY_CA = ("common/rpc/channel.c", "        : grpc_ssl_credentials_create(options->ca_pem, NULL, NULL, NULL);",
+          "        : grpc_tls_credentials_create(trusting);"), (
+    "common/rpc/channel.c", "    grpc_channel_credentials *credentials = options->ca_pem == NULL\n",
+    "    grpc_tls_credentials_options *trusting = grpc_tls_credentials_options_create();\n"
+    "    grpc_tls_credentials_options_set_verify_server_cert(trusting, 0);\n"
+    "    grpc_channel_credentials *credentials = options->ca_pem == NULL\n")
+LOOSE_FOLDER = ("common/sys/file.c", "if ((info.st_mode & 07777U & ~mode) != 0) {",
+                "if ((info.st_mode & 07777U & ~mode) > 07777U) {")
 MUTATIONS = [
     Mutation(31, "no header but authorization tells who calls", CHECKLIST[31][1][0], (
         "cmd/server/auth/gate.c", "if (!is_local_operator(rpc_call_peer(call))) {",
@@ -185,6 +200,18 @@ MUTATIONS = [
         "        strcspn((const char *)view_of(&call->details.method).ptr, \"?#\"))));")),
     Mutation(36, "TLS on the TLS port", CHECKLIST[36][1][0], (
         "cmd/server/app.c", ".tls = &files };", ".tls = NULL };")),
+    Mutation(37, "client certificates of another CA are refused", CHECKLIST[37][1][0],
+             (DOOR + "tls.c", "static enum err_code fill_context(",
+              "static int take_all(int good, X509_STORE_CTX *context)\n{\n    return good | (context != NULL);\n}\n\n"
+              "static enum err_code fill_context("),
+             (DOOR + "tls.c", "SSL_CTX_set_verify(ssl, mode, NULL);", "SSL_CTX_set_verify(ssl, mode, take_all);")),
+    Mutation(37, "a server's certificate is of the noted CA", CHECKLIST[37][1][1], *ANY_CA),
+    Mutation(37, "an agent speaks to a server of its CA alone", CHECKLIST[37][1][4], *ANY_CA),
+    Mutation(37, "the CA is the one whose fingerprint was told", CHECKLIST[37][1][2], (
+        DOOR + "pin.c", "&& memcmp(digest, pin, 32) == 0) {",
+        "&& (memcmp(digest, pin, 32) == 0 || X509_check_ca(certificate) == 1)) {")),
+    Mutation(37, "a shown CA has signed what is shown with it", CHECKLIST[37][1][3], (
+        DOOR + "pin.c", "problem = X509_verify_cert(context) == 1\n", "problem = X509_verify_cert(context) < 2\n")),
     Mutation(39, "header blocks are bounded", RPC + "test_attacks.c:test_continuation",
              (DOOR + "guard.h", "GUARD_HEADER_BLOCK_BYTES = 16384", "GUARD_HEADER_BLOCK_BYTES = 1 << 30"),
              (DOOR + "guard.h", "GUARD_HEADER_BLOCK_FRAMES = 32", "GUARD_HEADER_BLOCK_FRAMES = 1 << 30")),
@@ -333,6 +360,9 @@ MUTATIONS = [
         "&& memcmp(checksum.ptr, expected, sizeof(expected)) < 256;")),
     Mutation(68, "keys of a loose mode are refused", CHECKLIST[68][1][4], (
         "common/sys/file.c", "if (private && (info.st_mode & 077) != 0) {", "if (private && (info.st_mode & 077) > 0777) {")),
+    Mutation(68, "an agent's state folder of a loose mode is refused", CHECKLIST[68][1][4], LOOSE_FOLDER),
+    Mutation(68, "and not looked into", CHECKLIST[68][1][4], (
+        "cmd/agent/state/state.c", "if ((info.st_mode & 077) != 0) {", "if ((info.st_mode & 077) > 077) {")),
     Mutation(68, "a link to a key is refused", CHECKLIST[68][1][4], (
         "common/sys/file.c", "bool private, struct buf *buf, struct err_info *err)\n{\n    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);",
         "bool private, struct buf *buf, struct err_info *err)\n{\n    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);")),
@@ -381,6 +411,7 @@ MUTATIONS = [
     Mutation(74, "running time goes on over a restart", CHECKLIST[74][1][0], (
         "cmd/agent/spool/spool.c", "spool->clock_base_us = (int64_t)running_us;",
         "spool->clock_base_us = 0 * (int64_t)running_us;")),
+    Mutation(75, "a server's state folder of a loose mode is refused", CHECKLIST[75][1][4], LOOSE_FOLDER),
     Mutation(75, "unknown keys of a file are refused", CHECKLIST[75][1][1], (
         "common/config/config_yaml.c", "    return FAIL_AT(\n        reader, mark, \"unknown key %s%s\", buf_text(&shown), config_hint_text(&hint, \"\", suffix));",
         "    (void)config_hint_text(&hint, \"\", suffix);\n    (void)mark;\n    return ERR_OK;")),

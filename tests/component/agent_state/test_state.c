@@ -125,6 +125,9 @@ static void test_loose_modes_and_links_are_refused(void **unused)
     }
     assert_int_equal(chmod(path, 0755), 0);
     assert_code(ERR_DENIED, state_open(path, &state, &err));
+    assert_non_null(strstr(err.text, "chmod 700"));
+    assert_code(ERR_DENIED, state_open_shared(path, &state, &err));
+    assert_non_null(strstr(err.text, "chmod 700"));
     test_dir_remove(dir);
 }
 
