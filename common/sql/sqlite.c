@@ -30,6 +30,7 @@ struct sqlite_conn {
     char *path; /* settings.path */
     struct sqlite_settings settings;
     sqlite3 *db;           /* NULL: a reconnect failed */
+    sqlite3_stmt *undo;    /* ROLLBACK, ready before: where memory is short it cannot be parsed */
     struct map *entries;   /* name to struct entry */
     struct entry *latest;  /* used last: rows come one by one with the same statement */
     struct entry *current; /* of the open rows */
@@ -60,6 +61,8 @@ static void disconnect(struct sqlite_conn *conn)
     map_destroy(conn->entries, free_entry);
     conn->entries = NULL;
     conn->latest = NULL;
+    (void)sqlite3_finalize(conn->undo);
+    conn->undo = NULL;
     (void)sqlite3_close(conn->db);
     conn->db = NULL;
 }
@@ -68,6 +71,12 @@ static enum err_code connect_file(struct sqlite_conn *conn, struct err_info *err
 {
     TRY(sqlite_file_open(&conn->settings, &conn->db, err));
     conn->entries = map_create();
+    if (sqlite3_prepare_v3(conn->db, "ROLLBACK", -1, SQLITE_PREPARE_PERSISTENT, &conn->undo, NULL)
+        != SQLITE_OK) {
+        enum err_code code = sqlite_set_error(conn->db, "rollback", err);
+        disconnect(conn);
+        return code;
+    }
     return ERR_OK;
 }
 
@@ -473,7 +482,8 @@ static enum err_code sqlite_commit(struct sql_conn *base, struct err_info *err)
 static void sqlite_rollback(struct sql_conn *base)
 {
     if (sqlite_is_in_transaction(base)) { /* some errors have rolled back already */
-        (void)run_plain(cast(base), "rollback", "ROLLBACK", NULL);
+        (void)sqlite3_step(cast(base)->undo);
+        (void)sqlite3_reset(cast(base)->undo);
     }
 }
 

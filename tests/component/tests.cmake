@@ -89,6 +89,11 @@ if(TARGET component_agent_workload_reports)
   set_tests_properties(component_agent_workload_restart PROPERTIES RUN_SERIAL TRUE)
 endif()
 
+# SQLite's memory is the program's own.
+if(TARGET component_common_sql_memory)
+  target_sources(component_common_sql_memory PRIVATE support/memory.c)
+endif()
+
 # The spool on a machine that fails by number: its calls and SQLite's memory are the program's own.
 if(TARGET component_agent_spool_sweeps)
   target_sources(component_agent_spool_sweeps PRIVATE support/sys_fault.c support/memory.c)
