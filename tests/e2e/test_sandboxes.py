@@ -140,6 +140,32 @@ class Life(SandboxCase):
         refuse("sandbox_start", gateway.ACK_CODE_AGENT_INCAPABLE)
         self.phase("busy", V.SANDBOX_PHASE_ERROR)
 
+    def test_a_stop_that_is_refused_for_a_while_leaves_it_as_it_was_last_told(self):
+        agent = self.offer("early")
+        sandbox = self.ready("early", agent)
+
+        def condition(field, value):
+            eventually(lambda: getattr(self.shell.GetSandbox(name="early").sandbox.status.conditions[0], field) == value,
+                       f"{field}: {value}")
+
+        def stop(*reports):
+            self.shell.StopSandbox(name="early")
+            command, _ = agent.order("sandbox_stop")
+            for number, state in enumerate(reports):
+                agent.report(sandbox.metadata.id, state, reason="Said", message=f"report {number}")
+                condition("message", f"report {number}")
+            agent.control.send(gateway.ControlStreamRequest(ack=gateway.ControlAck(
+                command_id=command.command_id, code=gateway.ACK_CODE_BUSY, error_message="later")))
+            condition("message", "later")
+            return self.shell.GetSandbox(name="early").sandbox.status.phase
+        starting = gateway.SANDBOX_STATE_STARTING
+        agent.report(sandbox.metadata.id, starting, reason="Restarting")
+        self.phase("early", V.SANDBOX_PHASE_STARTING)
+        self.assertEqual(V.SANDBOX_PHASE_STARTING, stop())
+        self.assertEqual(V.SANDBOX_PHASE_READY, stop(READY))
+        self.assertEqual(V.SANDBOX_PHASE_STARTING, stop(starting))
+        self.assertEqual(V.SANDBOX_PHASE_READY, stop(starting, READY))
+
     def test_what_a_sandbox_was_made_with_is_in_no_finished_command(self):
         agent = self.offer("secret")
         self.ready("secret", agent, spec=V.SandboxSpec(command=["a"], environment={"KEY": "hush"}))

@@ -153,7 +153,8 @@ enum err_code lifecycle_order(
         TRY(place_again(self, record, err));
         record->exit_code = -1;
     }
-    record->reason = "";
+    bool is_early = next == PHASE_STOPPING && record->phase == PHASE_STARTING;
+    record->reason = is_early ? LIFECYCLE_REASON_STARTING : "";
     record->message = "";
     /* First the order, which takes the agent's row: reports take it before a sandbox's, too. */
     struct sandbox_record ordered = *record;

@@ -46,6 +46,10 @@ enum {
     LIFECYCLE_MESSAGE_BYTES = 4096 /* of what an agent says is kept so much; it is UTF-8 */
 };
 
+/* The reason of a sandbox that is STOPPING and, as far as is known, had not come up: a stop that
+ * its agent cannot do now leaves it STARTING. */
+#define LIFECYCLE_REASON_STARTING "StillStarting"
+
 /* Stop or start; the record is as it stands afterwards. ERR_PRECONDITION names the phase, or its
  * agent takes no orders any more. */
 enum err_code lifecycle_order(

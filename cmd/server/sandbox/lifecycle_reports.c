@@ -98,7 +98,9 @@ static enum err_code apply_report(
     TRY(settle_policy(self, record, report, err));
     record->report_sequence = (int64_t)report->sequence;
     str_clip_utf8(report->message, LIFECYCLE_MESSAGE_BYTES);
-    record->reason = report->reason;
+    bool is_starting = report->state == AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_STARTING;
+    record->reason =
+        next == PHASE_STOPPING && is_starting ? LIFECYCLE_REASON_STARTING : report->reason;
     record->message = report->message;
     record->instance_id = report->instance_id;
     if (report->has_exit_code_case == AGENTGATEWAY__V1__SANDBOX_REPORT__HAS_EXIT_CODE_EXIT_CODE) {
@@ -357,6 +359,14 @@ static const struct refused *find_refused(const char *kind)
     return NULL;
 }
 
+/* Where a passing refusal leaves it: a stop may have been ordered before it had come up. */
+static enum phase phase_before(const struct refused *order, const struct sandbox_record *record)
+{
+    bool was_starting = order->awaiting == PHASE_STOPPING
+        && str_equal(str_of(record->reason), STR(LIFECYCLE_REASON_STARTING));
+    return was_starting ? PHASE_STARTING : order->before;
+}
+
 enum err_code lifecycle_take_refusal(
     const struct lifecycle *self,
     int64_t agent_id,
@@ -377,9 +387,10 @@ enum err_code lifecycle_take_refusal(
         return ERR_OK;
     }
     TRY(code);
+    enum phase next = refusal->is_passing ? phase_before(order, &record) : PHASE_ERROR;
     record.reason = "OrderRefused";
     record.message = refusal->message;
-    return transition_make(self, &record, refusal->is_passing ? order->before : PHASE_ERROR, err);
+    return transition_make(self, &record, next, err);
 }
 
 static enum err_code sweep_one(
