@@ -356,6 +356,20 @@ void shim_obey(struct shim *shim, const struct message *message)
 
 /* ---- What init says: data from the sandbox's side ---- */
 
+static void fail_main(struct shim *shim, int number)
+{
+    const char *reason = strerrordesc_np(number); /* NULL: init made it up */
+    char text[128];
+    (void)snprintf(
+        text,
+        sizeof(text),
+        "the main program could not be started: %s (errno %d)",
+        reason != NULL ? reason : "unknown error",
+        number);
+    fail(shim, number, text);
+    shim_end(shim, SANDBOX_END_FAILED);
+}
+
 static void on_init_message(struct shim *shim, const struct message *message)
 {
     struct program *program = program_find(shim, message->id);
@@ -367,11 +381,7 @@ static void on_init_message(struct shim *shim, const struct message *message)
         int number = (int)message->started.number;
         program_started(program, &message->started);
         if (is_main && number != 0) {
-            char text[128];
-            (void)snprintf(
-                text, sizeof(text), "the main program could not be started (errno %d)", number);
-            fail(shim, number, text);
-            shim_end(shim, SANDBOX_END_FAILED);
+            fail_main(shim, number);
         }
     } else if (message->type == MESSAGE_REAPED && program->pid != 0 && program->running) {
         program_reaped(program, &message->exited);

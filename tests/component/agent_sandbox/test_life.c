@@ -64,7 +64,7 @@ static void test_a_main_program_that_is_not_there_fails_in_words(void **unused)
     fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "none", .argv = argv });
     fixture_wait_count(fixture, &fixture->ended_count, 1);
     assert_int_equal(fixture->exit.reason, SANDBOX_END_FAILED);
-    assert_non_null(strstr(fixture->exit.error, "errno 2"));
+    assert_non_null(strstr(fixture->exit.error, "No such file or directory (errno 2)"));
     fixture_destroy(fixture);
 }
 
