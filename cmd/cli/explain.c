@@ -178,5 +178,7 @@ void cli_explain(struct cli *cli, enum err_code code)
     }
     const char *text = cli->err.text[0] != 0 ? cli->err.text : err_name(code);
     output_note(cli, "belay: %s", text);
-    hint(cli, code);
+    if (cli->err.number == 0) { /* else this machine said it: a file, a port; no server was asked */
+        hint(cli, code);
+    }
 }

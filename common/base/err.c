@@ -54,6 +54,7 @@ static void fill(
     info->retryable = code == ERR_BUSY || code == ERR_UNAVAILABLE || code == ERR_TIMEOUT;
     info->file = file;
     info->line = line;
+    info->number = 0;
     (void)vsnprintf(info->text, sizeof(info->text), format, args);
     str_make_utf8(info->text); /* the words of others, and names cut by a precision */
 }
@@ -84,6 +85,7 @@ enum err_code err_set_errno_at(
         va_start(args, format);
         fill(info, code, file, line, format, args);
         va_end(args);
+        info->number = number;
         size_t used = strlen(info->text);
         char reason[128];
         (void)snprintf(

@@ -38,6 +38,7 @@ struct err_info {
     bool retryable;
     const char *file; /* where it was set; static storage */
     int line;
+    int number; /* the errno that it was made of; 0: none */
     char text[ERR_TEXT_BYTES];
 };
 
@@ -60,7 +61,7 @@ enum err_code err_set_at(
     struct err_info *info, enum err_code code, const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 
-/* As err_set_at, and adds ": " and strerror(number). */
+/* As err_set_at, adds ": " and strerror(number), and keeps the number. */
 enum err_code err_set_errno_at(
     struct err_info *info,
     enum err_code code,

@@ -206,6 +206,19 @@ class Life(SandboxCase):
         self.assertIn("no agent fits", self.belay("create", "--agent", "nobody", status=5).stderr)
         self.assertIn("no agent fits", self.belay("create", "--cpu", "99", status=5).stderr)
 
+    def test_what_this_machine_lacks_is_said_without_a_word_of_the_server(self):
+        self.belay("create", "--name", "here")
+        missing = "/nothing/there"
+        for args in (("create", "--policy", missing), ("create", "--env-file", missing), ("cp", missing, "here:/sandbox"),
+                     ("policy", "set", "here", missing)):
+            self.assertEqual(f"belay: {missing}: No such file or directory\n", self.belay(*args, status=2).stderr)
+        with open("/dev/full", "wb") as full:
+            run = subprocess.run([BELAY, "sandbox", "list"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT,
+                                 check=False, env=self.environment())
+        self.assertEqual("belay: cannot write the output: No space left on device\n", run.stderr)
+        taken = self.belay("forward", "here", "192.0.2.1:9999:80", status=3).stderr
+        self.assertEqual(1, taken.count("\n"), taken)
+
     def test_ctrl_c_removes_it_or_leaves_it(self):
         for options, is_left in ((["--rm"], False), ([], True)):
             name = "kept" if is_left else "removed"

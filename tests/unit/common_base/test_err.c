@@ -42,6 +42,9 @@ static void test_errno_and_prefix(void **state)
     assert_string_equal(err.text, "/x: No such file or directory");
     err_prefix(&err, "key %d", 1);
     assert_string_equal(err.text, "key 1: /x: No such file or directory");
+    assert_int_equal(err.number, ENOENT);
+    assert_int_equal(ERR_SET(&err, ERR_NOT_FOUND, "no agent"), ERR_NOT_FOUND);
+    assert_int_equal(err.number, 0);
 }
 
 static void test_long_text_is_cut(void **state)
