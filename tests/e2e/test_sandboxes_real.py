@@ -116,6 +116,42 @@ class Life(RealSandboxCase):
         self.gone("whole")
         self.no_folder(sandbox)
 
+    def test_no_key_token_or_spool_of_the_agent_is_to_be_had_inside(self):
+        """The number of every readable file but the host's programs, and the words of every process: item 65."""
+        script = """if True:
+            import glob, os, sys
+            skip = {'/proc', '/sys', '/usr', '/dev'}
+            for folder, folders, files in os.walk(sys.argv[1]):
+                folders[:] = [one for one in folders if os.path.join(folder, one) not in skip]
+                for path in (os.path.join(folder, one) for one in files):
+                    if os.path.isfile(path) and os.access(path, os.R_OK):
+                        print('file', os.stat(path).st_dev, os.stat(path).st_ino)
+            for path in glob.glob('/proc/[0-9]*/environ') + glob.glob('/proc/[0-9]*/cmdline'):
+                try:
+                    for word in open(path, 'rb').read().split(b'\\0'):
+                        print('word', word[:200].decode(errors='replace').replace('\\n', ' '))
+                except OSError:
+                    pass
+            print('looked')
+            """
+        paths = {name: os.path.join(self.host.state, name) for name in os.listdir(self.host.state)}
+        secrets = {f"file {status.st_dev} {status.st_ino}" for path in paths.values() if os.path.isfile(path) for status in [os.stat(path)]}
+        self.assertTrue(any("key" in name for name in paths) and any("spool" in name for name in paths), paths)
+        outside = subprocess.run(["/usr/bin/python3", "-c", script, self.host.state], capture_output=True, timeout=60,
+                                 check=True, text=True).stdout.splitlines()
+        self.assertLessEqual(secrets, set(outside), "the same look finds them all from outside")
+        self.assertIn(f"word {self.host.state}", outside)
+        sandbox = self.ready("looks", "sh", "-c", "python3 -c \"$SCRIPT\" / > found; cat found; exec sleep 600",
+                             environment={"SCRIPT": script})
+        self.says(sandbox, "looked")
+        inside = self.lines(sandbox)
+        self.assertFalse(secrets & set(inside))
+        self.assertFalse([line for line in inside if self.host.state in line])
+        self.assertTrue([line for line in inside if line.startswith("file ")], "it reads what it may")
+        self.assertIn("word BELAY_SANDBOX_NAME=looks", inside)
+        self.shell.DeleteSandbox(name="looks")
+        self.gone("looks")
+
     def image(self, *args, **options):
         run = subprocess.run([os.path.join(BIN, "belay-agent"), "image", args[0], "--state-dir", self.host.state, *args[1:]],
                              capture_output=True, timeout=60, check=False, **options)
