@@ -201,6 +201,7 @@ class Order(ServerCase):
             sent = self.send(agent)
             self.assertEqual(sent.id, newer.command().command_id)
             newer.send(ack(sent.id))
+            eventually(lambda c=sent.id: self.operator.GetCommand(id=c).state == admin.COMMAND_STATE_SUCCEEDED, "acked")
             last.send(self.numbered(3))
             self.assertEqual(Code.ABORTED, newer.end()[0])
             last.receive()

@@ -39,7 +39,7 @@ endforeach()
 # Servers that reach PostgreSQL through PgBouncer in transaction mode, and past it where they must.
 foreach(suite replicas:Commands:Watches:Periodic fencing:Newest:Stopped sessions:Sessions uploads commands
     drain:UnderWay relays:Killed:Joined.test_wherever_control_stream_relay_and_operator_are
-    usage:Usage)
+    usage:Usage sandboxes:Life:Placement:Quotas:Policies)
   string(REPLACE ":" ";" parts "${suite}")
   list(POP_FRONT parts file)
   add_test(NAME e2e_pooled_${file}

@@ -3,7 +3,8 @@
  * uploaded, commands are ordered, sent, done and acknowledged) while one system call on a file
  * fails, or every one from some number on, or the allocations do: the first, the second, and so on
  * until the work is over before. SQLite's own allocations count among them. Then both die and begin
- * again with all in order, and the store is held against what was promised.
+ * again with all in order, and the store is held against what was promised. With PostgreSQL below
+ * the server the allocations alone are swept: its files are elsewhere.
  *
  *     cluster_server_api_sweeps [--every N]     N: only each N-th call (1: all)
  */
@@ -26,7 +27,8 @@ enum {
     RECORDS = 3,
     SEEDS = 4, /* with and without a spool's delay */
     CALL_STRIDE = 7,
-    ALLOCATION_STRIDE = 37
+    ALLOCATION_STRIDE = 37,
+    POSTGRES_STRIDE = 149
 };
 
 struct sweep {   /* what the command line asks for */
@@ -111,15 +113,22 @@ static bool run_once(
     return was_hit;
 }
 
-static void run_all(const struct sweep *sweep, const struct disturbance *disturbance)
+/* take_url: of the PostgreSQL below the server; NULL: SQLite. */
+static void run_all(
+    const struct sweep *sweep, const struct disturbance *disturbance, char *take_url)
 {
     struct cluster_place place;
+    uint64_t seeds = 0;
     long number = 0;
     long stride = sweep->stride == 0 ? disturbance->stride : sweep->stride;
     unsigned unhit = 0; /* of the last tries: each seed makes another number of calls */
-    cluster_place_init(&place, NULL);
-    for (uint64_t seed = 0; unhit < SEEDS; seed = (seed + 1) % SEEDS) {
+    cluster_place_init(&place, take_url);
+    while (unhit < SEEDS) {
+        /* One database serves all runs on PostgreSQL: there the agents' names, made of the seed,
+         * are never the same. */
+        uint64_t seed = take_url == NULL ? seeds % SEEDS : seeds;
         unhit = run_once(&place, seed + 1, number, disturbance) ? 0 : unhit + 1;
+        seeds++;
         number += stride;
         assert_true(number < CALLS_MAX);
     }
@@ -150,7 +159,7 @@ static void test_one_system_call_fails(void **state)
     static const struct disturbance disturbance = {
         fail_one, sys_fault_disarm, sys_fault_pause, CALL_STRIDE
     };
-    run_all(*state, &disturbance);
+    run_all(*state, &disturbance, NULL);
 }
 
 static void test_all_system_calls_fail_from_one_on(void **state)
@@ -158,7 +167,7 @@ static void test_all_system_calls_fail_from_one_on(void **state)
     static const struct disturbance disturbance = {
         fail_from, sys_fault_disarm, sys_fault_pause, CALL_STRIDE
     };
-    run_all(*state, &disturbance);
+    run_all(*state, &disturbance, NULL);
 }
 
 /* ---- allocations ---- */
@@ -178,12 +187,29 @@ static bool end_of_allocations(void)
     return mem_fault_swap(MEM_FAULT_NONE).has_failed;
 }
 
+static void sweep_with_postgresql(const struct sweep *sweep, const struct disturbance *disturbance)
+{
+    char *url = test_postgres_create();
+    if (url == NULL) {
+        skip();
+    }
+    run_all(sweep, disturbance, url);
+}
+
 static void test_one_allocation_fails(void **state)
 {
     static const struct disturbance disturbance = {
         fail_one_allocation, end_of_allocations, memory_pause, ALLOCATION_STRIDE
     };
-    run_all(*state, &disturbance);
+    run_all(*state, &disturbance, NULL);
+}
+
+static void test_one_allocation_fails_with_postgresql(void **state)
+{
+    static const struct disturbance disturbance = {
+        fail_one_allocation, end_of_allocations, memory_pause, POSTGRES_STRIDE
+    };
+    sweep_with_postgresql(*state, &disturbance);
 }
 
 static void test_all_allocations_fail_from_one_on(void **state)
@@ -191,7 +217,15 @@ static void test_all_allocations_fail_from_one_on(void **state)
     static const struct disturbance disturbance = {
         fail_allocations_from, end_of_allocations, memory_pause, ALLOCATION_STRIDE
     };
-    run_all(*state, &disturbance);
+    run_all(*state, &disturbance, NULL);
+}
+
+static void test_all_allocations_fail_from_one_on_with_postgresql(void **state)
+{
+    static const struct disturbance disturbance = {
+        fail_allocations_from, end_of_allocations, memory_pause, POSTGRES_STRIDE
+    };
+    sweep_with_postgresql(*state, &disturbance);
 }
 
 int main(int argc, char **argv)
@@ -208,6 +242,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_prestate(test_all_system_calls_fail_from_one_on, &sweep),
         cmocka_unit_test_prestate(test_one_allocation_fails, &sweep),
         cmocka_unit_test_prestate(test_all_allocations_fail_from_one_on, &sweep),
+        cmocka_unit_test_prestate(test_one_allocation_fails_with_postgresql, &sweep),
+        cmocka_unit_test_prestate(test_all_allocations_fail_from_one_on_with_postgresql, &sweep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
