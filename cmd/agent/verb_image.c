@@ -87,6 +87,8 @@ static int list(const struct config *config, const char *store)
     }
     if (json) {
         buf_append_str(&text, count == 0 ? STR("[]\n") : STR("]\n"));
+    } else if (count == 0) {
+        (void)fprintf(stderr, "belay-agent: no images; image import NAME FILE adds one\n");
     }
     (void)fputs(buf_text(&text), stdout);
     return AGENT_EXIT_OK;

@@ -34,6 +34,28 @@ static enum err_code code_of_errno(int number)
     }
 }
 
+/* The rest of an open file, of which nobody says how long it is. */
+static enum err_code read_rest(
+    int fd, const char *path, size_t max_bytes, struct buf *buf, struct err_info *err)
+{
+    AUTO_FREE char *data = mem_try_alloc(max_bytes + 1);
+    size_t got = 0;
+    if (data == NULL) {
+        return ERR_SET(err, ERR_NOMEM, "%s: out of memory", path);
+    }
+    enum err_code code = fd_read_full(fd, data, max_bytes + 1, &got, err);
+    if (code != ERR_OK) {
+        err_prefix(err, "%s", path);
+        return code;
+    }
+    if (got > max_bytes) {
+        return ERR_SET(err, ERR_LIMIT, "%s: larger than %zu bytes", path, max_bytes);
+    }
+    buf_append(buf, data, got);
+    explicit_bzero(data, got);
+    return buf_ok(buf) ? ERR_OK : ERR_SET(err, ERR_LIMIT, "%s: does not fit its buffer", path);
+}
+
 static enum err_code read_checked(
     const char *path, size_t max_bytes, bool private, struct buf *buf, struct err_info *err)
 {
@@ -67,23 +89,22 @@ static enum err_code read_checked(
     if ((uint64_t)info.st_size > max_bytes) {
         return ERR_SET(err, ERR_LIMIT, "%s: larger than %zu bytes", path, max_bytes);
     }
-    AUTO_FREE char *data = mem_try_alloc(max_bytes + 1);
-    size_t got = 0;
-    if (data == NULL) {
-        return ERR_SET(err, ERR_NOMEM, "%s: out of memory", path);
-    }
-    TRY(fd_read_full(fd, data, max_bytes + 1, &got, err));
-    if (got > max_bytes) {
-        return ERR_SET(err, ERR_LIMIT, "%s: larger than %zu bytes", path, max_bytes);
-    }
-    buf_append(buf, data, got);
-    explicit_bzero(data, got);
-    return buf_ok(buf) ? ERR_OK : ERR_SET(err, ERR_LIMIT, "%s: does not fit its buffer", path);
+    return read_rest(fd, path, max_bytes, buf, err);
 }
 
 enum err_code file_read(const char *path, size_t max_bytes, struct buf *buf, struct err_info *err)
 {
     return read_checked(path, max_bytes, false, buf, err);
+}
+
+enum err_code file_read_named(
+    const char *path, size_t max_bytes, struct buf *buf, struct err_info *err)
+{
+    AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return ERR_SET_ERRNO(err, code_of_errno(errno), errno, "%s", path);
+    }
+    return read_rest(fd, path, max_bytes, buf, err);
 }
 
 enum err_code file_read_private(

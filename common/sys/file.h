@@ -20,6 +20,11 @@ enum {
 enum err_code file_read(const char *path, size_t max_bytes, struct buf *buf, struct err_info *err)
     MUST_CHECK;
 
+/* As file_read of what a person has named for a program that ends: links are followed, and a pipe,
+ * as a shell makes it for <(COMMAND), is read to its end, however long that takes. */
+enum err_code file_read_named(
+    const char *path, size_t max_bytes, struct buf *buf, struct err_info *err) MUST_CHECK;
+
 /*
  * As file_read for something secret: owned by us (or root) and no permission for group or others,
  * else ERR_DENIED with the chmod to run.

@@ -262,7 +262,8 @@ network_policies:
 """
         with open(os.path.join(folder, "policy.yaml"), "w", encoding="utf-8") as file:
             file.write(text)
-        self.made("policied", "--policy", os.path.join(folder, "policy.yaml"))
+        os.symlink("policy.yaml", os.path.join(folder, "link.yaml"))
+        self.made("policied", "--policy", os.path.join(folder, "link.yaml"))
         shown = self.belay("policy", "get", "policied").stdout
         self.assertIn("network_policies:", shown)
         again = self.belay("policy", "set", "policied", "-", text=shown)

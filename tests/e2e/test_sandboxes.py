@@ -391,10 +391,11 @@ class Reading(SandboxCase):
         self.assertEqual(["c"], names(offset=1, label_selector="team=x"))
         self.assertEqual(["a", "b", "c"], names(limit=5000))
         self.assertEqual([], names(offset=3))
-        for bad in ("team", "team==x", "team!=x", "=x", "team=x,-bad=y", "team=not a value", "team in (x)",
-                    ",".join(f"k{i}=v" for i in range(65))):
+        for bad, said in (("team", '"team" is not'), ("team==x", "team==x"), ("team!=x", "team!=x"), ("=x", '"=x"'),
+                          ("team=x,-bad=y", '"-bad=y"'), ("team=not a value", "not a value"), ("team in (x)", "team in (x)"),
+                          (",".join(f"k{i}=v" for i in range(65)), "more than 64 pairs")):
             with self.subTest(bad):
-                self.refused(Code.INVALID_ARGUMENT, lambda b=bad: names(label_selector=b), "label_selector")
+                self.refused(Code.INVALID_ARGUMENT, lambda b=bad: names(label_selector=b), "label_selector: ", said)
         self.refused(Code.INVALID_ARGUMENT, lambda: names(all_workspaces=True, workspace="default"), "all_workspaces")
         key = self.operator.CreateApiKey(name="reader", scopes=["sandbox:read"]).secret
         reader = Service(self.server.channel(), OPENSHELL_SERVICE, bearer(key))

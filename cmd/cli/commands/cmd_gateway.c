@@ -114,7 +114,7 @@ static enum err_code fetch_pinned(
 static enum err_code read_ca(struct cli *cli, Belay__Cli__V1__Gateway *gateway, const char *path)
 {
     AUTO_BUF struct buf pem = BUF_INIT(PEM_BYTES_MAX);
-    TRY(file_read(path, PEM_BYTES_MAX, &pem, &cli->err));
+    TRY(file_read_named(path, PEM_BYTES_MAX, &pem, &cli->err));
     gateway->ca_pem = cli_text(cli, buf_text(&pem));
     return ERR_OK;
 }

@@ -55,7 +55,7 @@ static enum err_code add(struct cli *cli, struct pairs *pairs, const char *origi
 static enum err_code add_file(struct cli *cli, struct pairs *pairs, const char *path)
 {
     AUTO_BUF struct buf text = BUF_INIT(FILE_BYTES_MAX);
-    TRY(file_read(path, FILE_BYTES_MAX, &text, &cli->err));
+    TRY(file_read_named(path, FILE_BYTES_MAX, &text, &cli->err));
     struct str_view rest = buf_view(&text);
     for (size_t number = 1; rest.len > 0; number++) {
         struct str_view line = rest;

@@ -12,7 +12,7 @@ enum {
 static enum err_code read_text(struct cli *cli, const char *path, struct buf *text)
 {
     if (strcmp(path, "-") != 0) {
-        return file_read(path, FILE_BYTES_MAX, text, &cli->err);
+        return file_read_named(path, FILE_BYTES_MAX, text, &cli->err);
     }
     char *space = buf_extend(text, FILE_BYTES_MAX + 1);
     size_t bytes = space == NULL ? 0 : fread(space, 1, FILE_BYTES_MAX + 1, cli->io->in);

@@ -68,7 +68,8 @@ static void put_head(const struct screen *screen, struct buf *out)
         figures += row->taken_at != NULL;
         oldest_ms = row->taken_at != NULL && row->age_ms > oldest_ms ? row->age_ms : oldest_ms;
     }
-    buf_printf(out, "%zu sandboxes, %zu with figures", screen->count, figures);
+    const char *noun = screen->count == 1 ? "sandbox" : "sandboxes";
+    buf_printf(out, "%zu %s, %zu with figures", screen->count, noun, figures);
     if (figures > 0) {
         buf_printf(out, ", the oldest of %.1f s ago", (double)oldest_ms / 1000);
     }

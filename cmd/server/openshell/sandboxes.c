@@ -16,7 +16,8 @@ enum {
     PAGE_ROWS = 200,
     SET_SPEC_BYTES = 1024 * 1024,  /* so many are enough to be read at once */
     PAGE_BYTES = 64 * 1024 * 1024, /* of labels: 25 KiB each at the most, and as they are read */
-    SELECTOR_PAIRS = 64
+    SELECTOR_PAIRS = 64,
+    SELECTOR_SHOWN_BYTES = 128 /* of one that is refused */
 };
 
 #define FORCE_METADATA "belay-force"
@@ -149,12 +150,17 @@ static enum err_code parse_selector(
         struct str_view value = STR_NONE;
         bool is_pair =
             str_cut(pair, '=', &key, &value) && wire_is_label(str_trim(key), str_trim(value));
-        if (!is_pair || ++pairs > SELECTOR_PAIRS) {
+        if (!is_pair) {
+            int shown = pair.len > SELECTOR_SHOWN_BYTES ? SELECTOR_SHOWN_BYTES : (int)pair.len;
             return ERR_SET(
                 err,
                 ERR_INVALID,
-                "label_selector: at most %d pairs of key=value, separated by commas",
-                SELECTOR_PAIRS);
+                "label_selector: \"%.*s\" is not key=value as labels have them",
+                shown,
+                pair.ptr);
+        }
+        if (++pairs > SELECTOR_PAIRS) {
+            return ERR_SET(err, ERR_INVALID, "label_selector: more than %d pairs", SELECTOR_PAIRS);
         }
         buf_printf(&kept, "%s%.*s", pairs > 1 ? "," : "", (int)pair.len, pair.ptr);
     }

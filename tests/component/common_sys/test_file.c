@@ -128,6 +128,30 @@ static void test_read_refuses_what_is_not_a_file(void **state)
     assert_int_equal(buf.len, 0);
 }
 
+static void test_what_a_person_names_may_be_a_link_or_a_pipe(void **state)
+{
+    struct fixture *fixture = *state;
+    struct err_info err = ERR_INFO_INIT;
+    AUTO_BUF struct buf buf = BUF_INIT(100);
+    AUTO_FREE char *link = mem_printf("%s/link", fixture->dir);
+    int ends[2];
+    assert_ok(file_write_atomic(fixture->path, "text", 4, 0600, NULL));
+    assert_int_equal(symlink(fixture->path, link), 0);
+    assert_ok_err(err, file_read_named(link, 4, &buf, &err));
+    assert_code(ERR_LIMIT, file_read_named(link, 3, &buf, &err));
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "ual", 3), 3);
+    assert_int_equal(close(ends[1]), 0);
+    AUTO_FREE char *end = mem_printf("/proc/self/fd/%d", ends[0]);
+    assert_ok_err(err, file_read_named(end, 4, &buf, &err));
+    assert_string_equal(buf_text(&buf), "textual");
+    assert_int_equal(close(ends[0]), 0);
+    assert_int_equal(unlink(link), 0);
+    assert_code(ERR_NOT_FOUND, file_read_named(link, 4, &buf, &err));
+    assert_code(ERR_UNAVAILABLE, file_read_named(fixture->dir, 4, &buf, &err));
+    assert_non_null(strstr(err.text, fixture->dir));
+}
+
 static void test_private_files_need_their_mode(void **state)
 {
     struct fixture *fixture = *state;
@@ -234,6 +258,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_write_replaces_a_symlink_itself, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_read_bounds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_read_refuses_what_is_not_a_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_what_a_person_names_may_be_a_link_or_a_pipe, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_private_files_need_their_mode, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_folders, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
