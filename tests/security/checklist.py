@@ -9,6 +9,7 @@ import re
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 RPC = "tests/component/common_rpc/"
+ESCAPE = "tests/component/agent_sandbox/test_escape.c:"
 CHECKLIST = {
     31: ("identity headers sent by a client", [
         "tests/security/test_matrix.py:Matrix.test_identity_headers_mean_nothing",
@@ -116,6 +117,16 @@ CHECKLIST = {
         "tests/unit/common_wire/test_scan.c:test_malformed_bytes_are_refused",
         "tests/unit/common_wire/test_scan.c:test_text_rules_name_field_and_bound",
         "tests/unit/common_wire/test_scan.c:test_required_things"]),
+    64: ("everything that a program tries to get out of its sandbox", [
+        ESCAPE + "test_nothing_of_what_a_program_tries_leaves_the_sandbox",
+        ESCAPE + "test_nothing_leaves_a_sandbox_with_a_bind",
+        ESCAPE + "test_the_namespaces_hold_without_the_filter",
+        ESCAPE + "test_the_namespaces_hold_without_the_filter_and_with_a_bind",
+        ESCAPE + "test_a_link_on_the_way_of_a_bind_is_refused",
+        "tests/component/agent_sandbox/test_hostile.c:test_lies_about_programs_stay_with_their_sandbox"]),
+    65: ("keys, tokens and the spool of the agent, looked for from inside", [
+        "tests/e2e/test_sandboxes_real.py:Life.test_no_key_token_or_spool_of_the_agent_is_to_be_had_inside",
+        ESCAPE + "test_nothing_of_what_a_program_tries_leaves_the_sandbox"]),
     66: ("commands of another key, replayed, for another agent, expired", [
         "tests/security/test_tampering.py:Tampering.test_altered_commands_are_refused_and_the_next_good_one_obeyed",
         "tests/security/test_tampering.py:Tampering.test_a_command_for_another_agent_is_refused",
@@ -158,7 +169,7 @@ CHECKLIST = {
         "tests/e2e/test_startup.py:State.test_loose_modes_of_an_agents_state_folder"]),
 }
 
-WANTED = [31, 32, 33, 36, 37, *range(39, 52), 66, *range(68, 76)]
+WANTED = [31, 32, 33, 36, 37, *range(39, 52), 64, 65, 66, *range(68, 76)]
 
 
 class Mutation:
@@ -172,6 +183,7 @@ class Mutation:
 
 
 GUARD = "common/rpc/door/guard.c"
+NATIVE = "cmd/shim/builder/native.c"
 DOOR = "common/rpc/door/"
 FENCE = ("cmd/server/ingest/batch.c",
          "bool fenced = record->source.epoch != marks->session_epoch || !marks->is_confirmed;", "bool fenced = false;")
@@ -337,6 +349,23 @@ MUTATIONS = [
              "tests/unit/common_wire/test_scan.c:test_required_things", (
                  "common/wire/scan.c", "wire_enum_find(field->enumeration, (int32_t)(uint32_t)value) == NULL) {",
                  "value == UINT64_MAX) {")),
+    Mutation(64, "the filter of system calls", CHECKLIST[64][1][0], (
+        NATIVE, "if ((child->build.spec->flags & SANDBOX_FLAG_UNFILTERED) != 0) {", "if (child->filter != NULL) {")),
+    Mutation(64, "a network of its own", CHECKLIST[64][1][0], (
+        NATIVE, "if (child->build.spec->network == SANDBOX_NETWORK_HOST) {", "if (child->sync >= 0) {")),
+    Mutation(64, "shared memory and queues of its own", CHECKLIST[64][1][0], (
+        NATIVE, "(CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS", "(CLONE_NEWPID | CLONE_NEWUTS")),
+    Mutation(64, "the host's control groups are hidden", CHECKLIST[64][1][0], (
+        NATIVE, "return unshare(CLONE_NEWCGROUP);", "return 0;")),
+    Mutation(64, "no further namespaces, filter or not", CHECKLIST[64][1][2], (
+        NATIVE, "if (fd < 0 || write(fd, \"0\", 1) != 1) {", "if (fd < 0 || write(fd, \"9\", 1) != 1) {")),
+    Mutation(64, "nobody looks into init", CHECKLIST[64][1][2], (
+        "cmd/shim/init.c", "prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0", "prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0")),
+    Mutation(64, "what is bound is named without links", CHECKLIST[64][1][4], (
+        "cmd/shim/builder/mounts.c", ".resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS };",
+        ".resolve = RESOLVE_NO_MAGICLINKS };")),
+    Mutation(65, "the host's processes are out of sight", CHECKLIST[65][1][0], (
+        NATIVE, "(CLONE_NEWPID | CLONE_NEWIPC", "(CLONE_NEWIPC")),
     Mutation(66, "commands are signed", CHECKLIST[66][1][0], (
         "cmd/agent/command/verify.c", "bool good = buf_ok(&message)\n        && key_verify(",
         "bool good = buf_ok(&message)\n        || key_verify(")),
