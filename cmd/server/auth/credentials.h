@@ -1,7 +1,7 @@
 /*
  * Proofs of operators and agents: looked up by hash in the store, kept in memory for a few seconds
  * so that a busy session costs no query, dropped at once when the hub says that one has changed. A
- * look-up is one query and writes nothing.
+ * look-up is one query and writes nothing; once a minute the name of its workspace is another.
  * Thread-safe.
  */
 #ifndef SERVER_AUTH_CREDENTIALS_H

@@ -40,6 +40,15 @@ enum err_code store_workspace_find(
         err);
 }
 
+enum err_code store_workspace_name(
+    struct sql_conn *conn, int64_t id, char *ret_name, size_t size, struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(conn, &SQL_WORKSPACE_NAME, SQL_ARGS(SQL_INT(id)), &rows, err));
+    TRY(sql_rows_next(rows, err));
+    return str_copy(sql_text(rows, 0), ret_name, size);
+}
+
 enum err_code store_api_key_add(
     struct sql_conn *conn,
     const struct api_key_record *record,
@@ -132,7 +141,6 @@ static enum err_code find_credential(
     *ret_record = (struct credential_record){
         .workspace_id = sql_int(*ret_rows, 0),
         .expires_at = sql_int(*ret_rows, 1),
-        .workspace = sql_text(*ret_rows, 2),
     };
     return ERR_OK;
 }
@@ -147,8 +155,8 @@ enum err_code store_credential_session(
 {
     const struct sql_value args[] = { SQL_BLOB(token_hash, 32), SQL_TIME(now) };
     TRY(find_credential(conn, &SQL_CREDENTIAL_SESSION, args, ret_record, ret_rows, err));
-    ret_record->agent_id = sql_int(*ret_rows, 3);
-    ret_record->epoch = sql_int(*ret_rows, 4);
+    ret_record->agent_id = sql_int(*ret_rows, 2);
+    ret_record->epoch = sql_int(*ret_rows, 3);
     return ERR_OK;
 }
 
@@ -162,8 +170,8 @@ enum err_code store_credential_key(
 {
     const struct sql_value args[] = { SQL_BLOB(hash, 32), SQL_TIME(now) };
     TRY(find_credential(conn, &SQL_CREDENTIAL_KEY, args, ret_record, ret_rows, err));
-    ret_record->key_id = sql_text(*ret_rows, 3);
-    ret_record->scopes = sql_text(*ret_rows, 4);
+    ret_record->key_id = sql_text(*ret_rows, 2);
+    ret_record->scopes = sql_text(*ret_rows, 3);
     return ERR_OK;
 }
 

@@ -38,6 +38,11 @@ enum err_code store_workspace_find(
     struct workspace_record *ret_record,
     struct err_info *err) MUST_CHECK;
 
+/* Needs no wall: the names of workspaces are behind none. ERR_LIMIT: does not fit. */
+enum err_code store_workspace_name(
+    struct sql_conn *conn, int64_t id, char *ret_name, size_t size, struct err_info *err)
+    MUST_CHECK;
+
 enum err_code store_api_key_add(
     struct sql_conn *conn,
     const struct api_key_record *record,
@@ -75,7 +80,6 @@ enum err_code store_api_key_revoke(
 struct credential_record {
     int64_t workspace_id;
     int64_t expires_at;
-    struct str_view workspace;
     int64_t agent_id;       /* of a session */
     int64_t epoch;          /* of a session */
     struct str_view key_id; /* of a key */

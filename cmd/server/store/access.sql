@@ -8,6 +8,10 @@ SELECT 0
 -- $1 name
 SELECT id, name FROM workspace WHERE name = $1
 
+-- name: workspace_name
+-- $1 id
+SELECT name FROM workspace WHERE id = $1
+
 -- name: api_key_insert
 -- $1 workspace, $2 id, $3 name, $4 hash, $5 scopes (space separated), $6 created_by, $7 created_at, $8 expires_at
 INSERT INTO api_key (workspace_id, id, name, hash, scopes, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)

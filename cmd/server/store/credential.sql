@@ -5,26 +5,24 @@
 
 -- name: credential_session [postgres]
 -- $1 token hash, $2 now
-SELECT s.workspace_id, s.expires_at, w.name, s.agent_id, s.epoch
+SELECT s.workspace_id, s.expires_at, s.agent_id, s.epoch
 FROM session s
 JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
-JOIN workspace w ON w.id = s.workspace_id
 WHERE (SELECT set_config('app.workspace_id', 'all', true)) = 'all'
   AND s.token_hash = $1 AND s.expires_at > $2 AND a.state = 2
 -- name: credential_session [sqlite]
-SELECT s.workspace_id, s.expires_at, w.name, s.agent_id, s.epoch
+SELECT s.workspace_id, s.expires_at, s.agent_id, s.epoch
 FROM session s
 JOIN agent a ON a.workspace_id = s.workspace_id AND a.id = s.agent_id
-JOIN workspace w ON w.id = s.workspace_id
 WHERE s.token_hash = $1 AND s.expires_at > $2 AND a.state = 2
 
 -- name: credential_key [postgres]
 -- $1 hash, $2 now
-SELECT k.workspace_id, k.expires_at, w.name, k.id, k.scopes
-FROM api_key k JOIN workspace w ON w.id = k.workspace_id
+SELECT k.workspace_id, k.expires_at, k.id, k.scopes
+FROM api_key k
 WHERE (SELECT set_config('app.workspace_id', 'all', true)) = 'all'
   AND k.hash = $1 AND k.revoked_at = 0 AND k.expires_at > $2
 -- name: credential_key [sqlite]
-SELECT k.workspace_id, k.expires_at, w.name, k.id, k.scopes
-FROM api_key k JOIN workspace w ON w.id = k.workspace_id
+SELECT k.workspace_id, k.expires_at, k.id, k.scopes
+FROM api_key k
 WHERE k.hash = $1 AND k.revoked_at = 0 AND k.expires_at > $2

@@ -140,6 +140,54 @@ static void test_a_session_is_kept_for_longer_where_its_end_is_heard(void **stat
     bench_deinit(&bench);
 }
 
+static const struct sql_statement RENAME = {
+    .name = "rename_workspace",
+    .postgres = "UPDATE workspace SET name = $2 WHERE id = $1",
+    .sqlite = "UPDATE workspace SET name = $2 WHERE id = $1",
+};
+
+static void rename_workspace(struct bench *bench, const char *name)
+{
+    struct err_info err = ERR_INFO_INIT;
+    place_begin(bench->place, SQL_ALL_WORKSPACES);
+    assert_ok_err(
+        err,
+        sql_exec(
+            bench->place->conn,
+            &RENAME,
+            SQL_ARGS(SQL_INT(WORKSPACE_DEFAULT), SQL_TEXT(name)),
+            NULL,
+            &err));
+    place_commit(bench->place);
+}
+
+static void assert_workspace(struct bench *bench, const struct secret *token, const char *name)
+{
+    struct principal principal;
+    assert_ok(load(bench, secret_peek(token), &principal));
+    assert_string_equal(principal.workspace, name);
+}
+
+/* Its name is asked for once a minute, whoever of it comes. */
+static void test_a_workspace_is_known_for_a_minute(void **state)
+{
+    struct bench bench;
+    bench_init(&bench, state);
+    assert_workspace(&bench, bench.session, "default");
+    rename_workspace(&bench, "acme");
+    test_clock_advance(&bench.clock, 59 * US_PER_SECOND);
+    assert_workspace(&bench, bench.session, "default");
+    assert_workspace(&bench, bench.key, "default");
+    test_clock_advance(&bench.clock, US_PER_SECOND);
+    assert_workspace(&bench, bench.key, "acme");
+    assert_workspace(&bench, bench.session, "acme");
+    assert_true(is_kept(&bench, bench.session));
+    rename_workspace(&bench, "default");
+    credentials_forget(bench.service.credentials, 0);
+    assert_workspace(&bench, bench.session, "default");
+    bench_deinit(&bench);
+}
+
 static void test_everything_else_gets_one_answer(void **state)
 {
     struct bench bench;
@@ -299,6 +347,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         PLACE_BOTH(test_what_is_found_is_kept_for_a_while),
         PLACE_BOTH(test_a_session_is_kept_for_longer_where_its_end_is_heard),
+        PLACE_BOTH(test_a_workspace_is_known_for_a_minute),
         PLACE_BOTH(test_everything_else_gets_one_answer),
         PLACE_BOTH(test_an_end_is_seen_at_once),
         PLACE_BOTH(test_the_use_of_a_key_is_written_once_a_minute),

@@ -372,7 +372,6 @@ static enum err_code find_key(struct place *place, uint8_t mark, struct wall_us 
         store_credential_key(place->conn, place_hash(mark, hash), now, &record, &rows, &err);
     if (code == ERR_OK) {
         assert_int_equal(record.workspace_id, WORKSPACE_DEFAULT);
-        assert_true(str_equal(record.workspace, STR("default")));
         assert_true(str_equal(record.key_id, STR("key_1")));
         assert_true(str_equal(record.scopes, STR("agent:read")));
     }

@@ -1,7 +1,7 @@
 /*
  * G14: what it costs to check a credential. From memory: hash, look-up, expiry. From the store: the
- * same beside its floor, a hash, the time, and the bare look-up of the same columns of the same
- * rows, prepared, on a connection of its own, each column read as what it is.
+ * same beside its floor, a hash, the time, and one bare look-up of all that a principal is made of,
+ * prepared, on a connection of its own, each column read as what it is.
  */
 #include "cmd/server/auth/credentials.h"
 #include "common/base/cleanup.h"

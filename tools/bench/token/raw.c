@@ -13,7 +13,8 @@ enum {
     NUMBER_BYTES = 24
 };
 
-/* As store/credential.sql has them, without what that does for the wall. */
+/* As store/credential.sql has them, without what that does for the wall, and with the name of the
+ * workspace, which the server knows. */
 static const char *const texts[] = {
     "SELECT k.workspace_id, k.expires_at, w.name, k.id, k.scopes "
     "FROM api_key k JOIN workspace w ON w.id = k.workspace_id "
