@@ -938,6 +938,14 @@ class Relays(SandboxCase):
         self.assertIn("openshell.v1.OpenShell/ExecSandbox",
                       [record.action for record in self.operator.ListAuditRecords(page_size=5).records])
 
+    def test_orders_of_relays_that_are_over_do_not_pile_up(self):
+        for number in range(8):
+            events = self.shell.ExecSandbox(sandbox_id=self.id, command=["true"])
+            _, stream = self.agent.relay()
+            stream.send(frame(exit=gateway.RelayExit(exit_code=number)))
+            self.assertEqual(number, list(events)[-1].exit.exit_code)
+        self.assertLessEqual(self.server.database.number("SELECT count(*) FROM relay"), 3)
+
     def test_the_order_is_signed_by_the_key_of_the_enrollment(self):
         key = ed25519.Ed25519PublicKey.from_public_bytes(self.agent.registered.command_pubkey)
         events = self.shell.ExecSandbox(sandbox_id=self.id, command=["true"])

@@ -3,6 +3,7 @@
 #include "cmd/server/auth/gate.h"
 #include "cmd/server/core/outbox.h"
 #include "cmd/server/domain/phase.h"
+#include "cmd/server/relay/spent_orders.h"
 #include "cmd/server/store/agent.h"
 #include "cmd/server/store/audit.h"
 #include "cmd/server/store/sandbox/relay.h"
@@ -66,6 +67,7 @@ struct relay {
 struct relays {
     struct lock lock; /* of the registry and of every relay: what runs under it is short */
     struct map *by_id;
+    struct spent_orders spent;
 };
 
 struct relays *relays_create(void)
@@ -129,12 +131,6 @@ static void wake(struct relay *relay, enum relay_side side)
     }
 }
 
-static void enter(struct relay *relay)
-{
-    LOCK_GUARD(&relay->relays->lock);
-    (void)map_put(relay->relays->by_id, str_of(relay->id), relay);
-}
-
 static struct relay_connection connection_of(const struct relay *relay, struct wall_us now)
 {
     return (struct relay_connection){ .sandbox_id = relay->sandbox_id,
@@ -163,7 +159,31 @@ struct opening {
     const struct relay_wish *wish;
     const struct principal *principal;
     const struct rpc_call *call;
+    struct spent_order spent[SPENT_ORDERS_OF_A_TURN];
+    size_t spent_count;
 };
+
+/* Into the registry; what is over makes room. */
+static void enter(struct opening *opening)
+{
+    struct relay *relay = opening->relay;
+    const struct service *service = rpc_call_service(opening->call);
+    LOCK_GUARD(&relay->relays->lock);
+    (void)map_put(relay->relays->by_id, str_of(relay->id), relay);
+    opening->spent_count = spent_orders_take(
+        &relay->relays->spent, relay->workspace_id, clock_mono(service->clock), opening->spent);
+}
+
+static enum err_code remove_spent(
+    struct work *work, const struct opening *opening, struct err_info *err)
+{
+    for (size_t i = 0; i < opening->spent_count; i++) {
+        const struct spent_order *spent = &opening->spent[i];
+        const struct relay_filter filter = { .agent_id = spent->agent_id, .id = str_of(spent->id) };
+        TRY(store_relay_remove(work->conn, spent->workspace_id, &filter, err));
+    }
+    return ERR_OK;
+}
 
 /* Signs as a command is signed: the relay's id, sequence and issue 0, and as payload the order with
  * nothing in it but the sandbox and the target. */
@@ -250,6 +270,7 @@ static enum err_code store_order(struct work *work, void *context, struct err_in
         .expires_at = work->now.value + RELAY_OPEN_US,
         .owner = work->service->replica_address,
     };
+    TRY(remove_spent(work, opening, err));
     TRY(store_relay_add(work->conn, workspace_id, record.agent_id, &row, err));
     work_wake(work, HUB_OUTBOX, record.agent_id);
     return audit(work, opening, &record, err);
@@ -298,7 +319,9 @@ enum err_code relay_open(
 {
     struct rpc_call *call = rpc_stream_call(stream);
     struct relay *relay = new_wished(relays, stream, wish);
-    struct opening opening = { relay, wish, principal_of(call), call };
+    struct opening opening = {
+        .relay = relay, .wish = wish, .principal = principal_of(call), .call = call
+    };
     enum err_code code =
         str_copy(str_of(wish->sandbox_id), relay->sandbox_id, sizeof(relay->sandbox_id));
     if (code != ERR_OK) {
@@ -306,7 +329,7 @@ enum err_code relay_open(
         return ERR_SET(err, ERR_NOT_FOUND, "sandbox not found");
     }
     relay->workspace_id = opening.principal->workspace_id;
-    enter(relay);
+    enter(&opening);
     /* In the registry before the row is seen: the agent may be quicker than the commit's answer. */
     code = work_run(
         rpc_call_worker(call), arena, opening.principal->workspace_id, store_order, &opening, err);
@@ -552,6 +575,18 @@ bool relay_is_left(struct relay *relay, enum relay_side side)
     return relay->has_left[side];
 }
 
+/* Lock held. One that is linked has no order here, one that was refused has none at all. */
+static void note_spent(struct relay *relay)
+{
+    struct spent_order spent = { .workspace_id = relay->workspace_id,
+                                 .agent_id = relay->agent_id,
+                                 .until = relay->open_before };
+    if (relay->agent_id != 0) {
+        memcpy(spent.id, relay->id, sizeof(spent.id));
+        spent_orders_add(&relay->relays->spent, &spent);
+    }
+}
+
 void relay_leave(struct relay *relay, enum relay_side side)
 {
     struct relays *relays = relay->relays;
@@ -564,6 +599,7 @@ void relay_leave(struct relay *relay, enum relay_side side)
             && (relay->has_left[RELAY_AGENT] || relay->ends[RELAY_AGENT].wake == NULL);
         if (is_over) {
             (void)map_remove(relays->by_id, str_of(relay->id));
+            note_spent(relay);
         } else {
             wake(relay, other(side));
         }

@@ -743,6 +743,9 @@ static void test_a_glimpse_tells_whether_anything_waits(void **state)
     const struct relay_filter sent = { .agent_id = id, .id = STR("rly_1"), .stream = 8 };
     assert_ok_err(err, store_relay_sent(place->conn, WORKSPACE_DEFAULT, &sent, &err));
     assert_false(glimpse(place, token, (struct session_sent){ 3, 8 }));
+    assert_true(glimpse(place, token, (struct session_sent){ 3, 9 }));
+    assert_ok_err(err, store_relay_remove(place->conn, WORKSPACE_DEFAULT, &sent, &err));
+    assert_false(glimpse(place, token, (struct session_sent){ 3, 9 }));
     assert_ok(store_agent_set_state(place->conn, WORKSPACE_DEFAULT, id, AGENT_EVICTED, &err));
     assert_code(
         ERR_NOT_FOUND,

@@ -101,6 +101,19 @@ enum err_code store_relay_sent(
         err);
 }
 
+enum err_code store_relay_remove(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct relay_filter *filter,
+    struct err_info *err)
+{
+    return sql_exec_later(
+        conn,
+        &SQL_RELAY_REMOVE,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(filter->agent_id), SQL_VIEW(filter->id)),
+        err);
+}
+
 enum err_code store_relay_expire(struct sql_conn *conn, struct wall_us now, struct err_info *err)
 {
     TRY(sql_exec(conn, &SQL_RELAY_CONNECTION_EXPIRE, SQL_ARGS(SQL_TIME(now)), NULL, err));

@@ -26,7 +26,7 @@ enum err_code store_relay_add(
 struct relay_filter {
     int64_t agent_id;
     struct wall_us now; /* what has expired by then is left out */
-    struct str_view id; /* get, sent */
+    struct str_view id; /* get, sent, remove */
     int64_t stream;     /* waiting: what was noted as sent on it is left out */
 };
 
@@ -51,6 +51,12 @@ enum err_code store_relay_waiting(
     const struct relay_filter *filter,
     struct arena *arena,
     struct store_list *ret_list,
+    struct err_info *err) MUST_CHECK;
+/* Over before its time; nobody who comes for it finds it any more. */
+enum err_code store_relay_remove(
+    struct sql_conn *conn,
+    int64_t workspace_id,
+    const struct relay_filter *filter,
     struct err_info *err) MUST_CHECK;
 /* Notes one as sent on filter->stream. */
 enum err_code store_relay_sent(

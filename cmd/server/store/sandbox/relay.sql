@@ -17,6 +17,10 @@ LIMIT $5
 -- $1 workspace, $2 agent, $3 id, $4 control stream
 UPDATE relay SET stream = $4 WHERE workspace_id = $1 AND agent_id = $2 AND id = $3
 
+-- name: relay_remove
+-- $1 workspace, $2 agent, $3 id
+DELETE FROM relay WHERE workspace_id = $1 AND agent_id = $2 AND id = $3
+
 -- name: relay_expire
 -- $1 now
 DELETE FROM relay WHERE expires_at <= $1
