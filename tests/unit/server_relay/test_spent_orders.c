@@ -1,9 +1,9 @@
 /* Orders of relays that are over, until the next transaction takes them along. */
 #include "cmd/server/relay/spent_orders.h"
+#include "common/base/str.h"
 #include "tests/support/test.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 enum {
     NOW_US = 1000000000,
@@ -65,7 +65,9 @@ static void test_the_oldest_are_forgotten_and_the_rest_goes_in_turns(void **stat
     }
     while ((count = take(&orders, 1, taken)) > 0) {
         for (size_t i = 0; i < count; i++) {
-            is_seen[atoi(taken[i].id + 4)] = true;
+            uint64_t number = 0;
+            assert_ok(str_parse_uint64(str_of(taken[i].id + 4), SPENT_ORDERS_MAX + 2, &number));
+            is_seen[number] = true;
         }
         total += count;
     }
