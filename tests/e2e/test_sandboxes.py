@@ -228,6 +228,16 @@ class Away(SandboxCase):
         agent.connect(agent.made(sandbox.metadata.id, READY))
         self.phase("away", V.SANDBOX_PHASE_READY)
 
+    def test_what_starts_again_on_return_is_not_as_if_it_were_new(self):
+        agent = self.offer("restarts")
+        sandbox = self.ready("restarts", agent)
+        agent.control.cancel()
+        self.phase("restarts", V.SANDBOX_PHASE_UNKNOWN)
+        agent.connect(agent.made(sandbox.metadata.id, gateway.SANDBOX_STATE_STARTING))
+        self.phase("restarts", V.SANDBOX_PHASE_STARTING)
+        self.assertEqual(V.SANDBOX_PHASE_STOPPING, self.shell.StopSandbox(name="restarts").sandbox.status.phase)
+        self.assertEqual(sandbox.metadata.id, agent.take("sandbox_stop").sandbox_id)
+
     def test_deleted_while_away_and_gone_on_return(self):
         agent = self.offer("doomed")
         sandbox = self.ready("doomed", agent)

@@ -82,6 +82,14 @@ static enum err_code settle_policy(
     return ERR_OK;
 }
 
+/* What it was before its agent was away, as far as that matters to a report: one that has been
+ * READY starts again, and is not made anew. */
+static enum phase phase_told(const struct sandbox_record *record)
+{
+    bool was_ready = record->phase == PHASE_UNKNOWN && record->policy_loaded > 0;
+    return was_ready ? PHASE_READY : (enum phase)record->phase;
+}
+
 static enum err_code apply_report(
     const struct lifecycle *self,
     struct sandbox_record *record,
@@ -89,8 +97,7 @@ static enum err_code apply_report(
     bool *ret_gone,
     struct err_info *err)
 {
-    enum phase next =
-        phase_after_report((enum phase)record->phase, (enum phase_report)report->state);
+    enum phase next = phase_after_report(phase_told(record), (enum phase_report)report->state);
     *ret_gone = next == PHASE_GONE;
     if (*ret_gone) {
         return transition_forget(self, record, err);
@@ -240,6 +247,15 @@ static enum err_code note_gone(
     return ERR_OK;
 }
 
+/* It comes up, be it by an order or, after it ended, by itself: nobody need tell the agent again.
+ */
+static bool is_under_way(
+    const struct sandbox_record *record, const Agentgateway__V1__SandboxReport *report)
+{
+    return record->phase == PHASE_STARTING
+        && report->state == AGENTGATEWAY__V1__SANDBOX_STATE__SANDBOX_STATE_STARTING;
+}
+
 static enum err_code meet(
     const struct lifecycle *self,
     struct hello *hello,
@@ -257,7 +273,8 @@ static enum err_code meet(
     if (is_gone) {
         return note_gone(self, hello, record->id, err);
     }
-    return said == NULL ? ERR_OK : orders_repeat(self, record, err);
+    return said == NULL || is_under_way(record, said->report) ? ERR_OK
+                                                              : orders_repeat(self, record, err);
 }
 
 /* All of the agent's sandboxes, by id, as the sweep goes through them. */
