@@ -480,6 +480,9 @@ static enum err_code finish(struct spool *spool, enum err_code code, struct err_
 {
     struct err_info copy = err == NULL ? (struct err_info)ERR_INFO_INIT : *err;
     if (code != ERR_OK) {
+        if (err == NULL) { /* the log is to say something all the same */
+            (void)ERR_SET(&copy, code, "the spool: %s", err_name(code));
+        }
         (void)spool_recover(spool, code, &copy);
     }
     return code;
