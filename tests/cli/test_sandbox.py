@@ -668,10 +668,10 @@ class Copies(SandboxCase):
         os.symlink("deep/empty", os.path.join(self.here, "site", "link"))
         os.chmod(os.path.join(self.here, "site", "deep"), 0o750)
         sent = self.belay("cp", os.path.join(self.here, "site"), f"copied:{self.there}")
-        self.assertRegex(sent.stderr, r"^3 files, 3 folders, 1 links, ")
+        self.assertRegex(sent.stderr, r"^3 files, 3 folders, 1 link, ")
         self.assertEqual(self.tree(os.path.join(self.here, "site")), self.tree(os.path.join(self.there, "site")))
         back = self.belay("cp", f"copied:{self.there}/site", os.path.join(self.here, "back"))
-        self.assertRegex(back.stderr, r"^3 files, 3 folders, 1 links, ")
+        self.assertRegex(back.stderr, r"^3 files, 3 folders, 1 link, ")
         self.assertEqual(self.tree(os.path.join(self.here, "site")), self.tree(os.path.join(self.here, "back")))
         again = self.belay("cp", f"copied:{self.there}/site", self.here)  # over what is there
         self.assertRegex(again.stderr, r"^3 files")

@@ -337,19 +337,21 @@ static enum err_code download(struct copy *copy)
     return code;
 }
 
+static void add_count(struct buf *text, uint64_t count, const char *noun)
+{
+    buf_printf(text, "%llu %s%s, ", (unsigned long long)count, noun, count == 1 ? "" : "s");
+}
+
 static enum err_code report(struct copy *copy)
 {
     struct cli *cli = copy->cli;
     const struct tar_counts *counts = &copy->counts;
-    AUTO_BUF struct buf size = BUF_INIT(64);
-    (void)cells_bytes(counts->bytes, &size);
-    output_note(
-        cli,
-        "%llu files, %llu folders, %llu links, %s",
-        (unsigned long long)counts->files,
-        (unsigned long long)counts->folders,
-        (unsigned long long)counts->links,
-        buf_text(&size));
+    AUTO_BUF struct buf text = BUF_INIT(256);
+    add_count(&text, counts->files, "file");
+    add_count(&text, counts->folders, "folder");
+    add_count(&text, counts->links, "link");
+    (void)cells_bytes(counts->bytes, &text);
+    output_note(cli, "%s", buf_text(&text));
     if (counts->refused > 0) {
         output_note(
             cli,
