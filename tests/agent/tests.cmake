@@ -10,7 +10,7 @@ add_test(NAME agent_images
           $<TARGET_FILE:belay-agent> $<TARGET_FILE:belay>)
 set_tests_properties(agent_images PROPERTIES LABELS e2e TIMEOUT 300)
 add_test(NAME agent_images_bwrap COMMAND sh -c
-  "if [ $(id -u) = 0 ]; then exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$0\" \"$@\"; else exec \"$0\" \"$@\"; fi"
+  "if [ $(id -u) = 0 ]; then exec \"${CMAKE_SOURCE_DIR}/tests/support/reachable\" setpriv --reuid=65534 --regid=65534 --clear-groups \"$0\" \"$@\"; else exec \"$0\" \"$@\"; fi"
   ${BELAY_PYTHON} -B "${CMAKE_SOURCE_DIR}/tests/agent/test_images.py" $<TARGET_FILE:belay-agent> $<TARGET_FILE:belay>
   Images.test_programs_run_in_an_image Images.test_an_image_in_use_stays Images.test_links_do_not_lead_out)
 set_tests_properties(agent_images_bwrap PROPERTIES LABELS e2e TIMEOUT 300)

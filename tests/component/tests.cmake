@@ -63,10 +63,11 @@ foreach(test IN LISTS component_tests)
     # One at a time: they count mounts, descriptors and groups of the whole machine, and set bombs off.
     set_tests_properties(${test} PROPERTIES ENVIRONMENT "BELAY_TEST_DRIVER=native" RUN_SERIAL TRUE)
     # bubblewrap is for who is not root: root steps down for it.
-    set(step_down "if [ $(id -u) = 0 ]; then exec setpriv --reuid=65534 --regid=65534 --clear-groups $0; else exec $0; fi")
+    set(reachable "${CMAKE_CURRENT_SOURCE_DIR}/support/reachable")
+    set(step_down "if [ $(id -u) = 0 ]; then exec ${reachable} setpriv --reuid=65534 --regid=65534 --clear-groups $0; else exec $0; fi")
     if(test STREQUAL "component_agent_sandbox_egress")
       target_link_libraries(${test} PRIVATE agent_proxy)
-      set(step_down "exec $0") # by itself, once it has made its network
+      set(step_down "exec ${reachable} $0") # by itself, once it has made its network
     endif()
     add_test(NAME ${test}_bwrap COMMAND sh -c
       "${step_down}"

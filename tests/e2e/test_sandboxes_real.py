@@ -367,7 +367,8 @@ class Unprivileged(RealSandboxCase):
 
     @classmethod
     def command(cls):
-        return ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", *super().command()]
+        return [os.path.join(ROOT, "tests", "support", "reachable"), "setpriv", "--reuid", "65534", "--regid", "65534",
+                "--clear-groups", *super().command()]
 
     def test_its_life(self):
         sandbox = self.ready("plain", "sh", "-c", "id -u; sleep 1; echo later; exec cat")

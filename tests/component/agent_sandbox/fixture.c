@@ -200,6 +200,7 @@ struct fixture *fixture_create(void)
     fixture->driver = driver != NULL && strcmp(driver, "bwrap") == 0 ? SANDBOX_DRIVER_BWRAP
                                                                      : SANDBOX_DRIVER_NATIVE;
     assert_ok_err(err, loop_create(clock_system(), &fixture->loop, &err));
+    assert_int_equal(access(BELAY_SHIM_PATH, X_OK), 0); /* that is no host's lack */
     fixture_open(fixture);
     if (why_not(fixture) != NULL) {
         bool needed = geteuid() == 0 || fixture->driver == SANDBOX_DRIVER_BWRAP;
