@@ -127,6 +127,7 @@ class Backlog(ServerCase):
         eventually(lambda: self.operator.GetAgent(agent="long-away").telemetry_sequence > last + 2, "the backlog is up", 90)
         self.assertEqual(0, agent.terminate())
         agent.start()
+        eventually(lambda: (agent.status() or {}).get("link", {}).get("online"), "the agent is online")
         eventually(lambda: agent.spool()["telemetry"]["records"] == 0, "the spool is empty")
         self.assertEqual(0, agent.terminate())
         stored = self.server.database.query(
