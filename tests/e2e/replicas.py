@@ -25,6 +25,17 @@ class Replica(Server):
 
     def signal(self, number):
         self.process.send_signal(number)
+        if number == signal.SIGSTOP:
+            eventually(self.is_stopped, "each of its threads stands still")
+
+    def is_stopped(self):
+        """A busy machine lets threads run on for a while after the signal."""
+        folder = f"/proc/{self.process.pid}/task"
+        states = set()
+        for thread in os.listdir(folder):
+            with open(os.path.join(folder, thread, "stat"), encoding="utf-8", errors="replace") as file:
+                states.add(file.read().rsplit(")", 1)[1].split()[0])
+        return states == {"T"}
 
 
 class ReplicaCase(ServerCase):
