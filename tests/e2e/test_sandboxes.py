@@ -41,6 +41,9 @@ class SandboxCase(ServerCase):
     def ready(self, name, agent, **fields):
         sandbox = self.create(name, agent, **fields)
         agent.take("sandbox_create", READY)
+        # An answer that is not stored before the stream ends has its order come again with the next.
+        eventually(lambda: not self.operator.ListCommands(agent=agent.base.name, state=admin.COMMAND_STATE_SENT).commands,
+                   f"the order of {name} is answered")
         return self.phase(sandbox.metadata.name, V.SANDBOX_PHASE_READY)
 
     def gone(self, name):
