@@ -7,7 +7,7 @@
 #include "cmd/server/sandbox/lifecycle.h"
 #include "cmd/server/store/agent.h"
 #include "cmd/server/store/command.h"
-#include "cmd/server/store/enrollment.h"
+#include "cmd/server/store/enrollment/enrollment.h"
 #include "cmd/server/store/event.h"
 #include "cmd/server/store/sandbox/relay.h"
 #include "cmd/server/store/sandbox/sandbox.h"

@@ -3,7 +3,7 @@
 #include "cmd/server/core/work.h"
 #include "cmd/server/store/access.h"
 #include "cmd/server/store/audit.h"
-#include "cmd/server/store/enrollment.h"
+#include "cmd/server/store/enrollment/enrollment.h"
 #include "common/base/id.h"
 #include "common/base/join.h"
 #include "common/base/log.h"

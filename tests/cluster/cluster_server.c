@@ -9,7 +9,7 @@
 #include "cmd/server/gateway/presence.h"
 #include "cmd/server/ingest/ingest.h"
 #include "cmd/server/store/command.h"
-#include "cmd/server/store/enrollment.h"
+#include "cmd/server/store/enrollment/enrollment.h"
 #include "cmd/server/store/session.h"
 #include "cmd/server/store/telemetry.h"
 #include "tests/cluster/cluster.h"

@@ -424,7 +424,7 @@ class Reading(SandboxCase):
         other = Service(self.server.channel(), OPENSHELL_SERVICE, bearer(key))
         self.assertEqual([], list(other.ListSandboxes().sandboxes))
         self.refused(Code.FAILED_PRECONDITION, lambda: other.CreateSandbox(
-            name="lent", spec=V.SandboxSpec(command=["a"]), annotations={"belay.dev/agent": "walled"}), "those of others do not count")
+            name="lent", spec=V.SandboxSpec(command=["a"]), annotations={"belay.dev/agent": "walled"}), "or lent to it")
         for call in (lambda: other.GetSandbox(name="walled"), lambda: other.DeleteSandbox(name="walled"),
                      lambda: other.GetSandboxLogs(sandbox_id=sandbox.metadata.id),
                      lambda: other.GetSandboxConfig(sandbox_id=sandbox.metadata.id),

@@ -17,7 +17,7 @@ function(belay_script_tests kind)
   endforeach()
 endfunction()
 
-belay_script_tests(e2e sim sandboxes sandboxes_real relays_real base enrollment sessions uploads commands real_agent admin usage surface node startup database
+belay_script_tests(e2e sim sandboxes sandboxes_real relays_real base enrollment sessions uploads commands real_agent admin loans usage surface node startup database
   backlog clock.OfTheAgent clock.OfTheServer crash.Uploads crash.Commands crash.Enrollment faults)
 # They make sandboxes on this host, as the component tests of them do.
 set_tests_properties(e2e_sandboxes_real_sqlite e2e_sandboxes_real_postgresql PROPERTIES RUN_SERIAL TRUE)

@@ -22,6 +22,8 @@ SCOPES = {
     "GetUsage": "usage:read", "GetQuota": "usage:read", "ListQuotas": "usage:read", "SetQuota": "usage:write",
     "DeleteQuota": "usage:write", "ListSandboxFigures": "sandbox:read", "GetServerInfo": None,
 }
+# No key's, whatever its scopes: the local operator's alone.
+PLATFORM = {"LendAgent", "ListLoans", "ReclaimAgent"}
 ALL = ["agent:read", "agent:write", "device:read", "device:write", "command:read", "command:write", "telemetry:read",
        "access:read", "access:write", "audit:read", "usage:read", "usage:write", "sandbox:read"]
 PUBLIC = {"Register", "BeginAuthHandshake", "CompleteAuthHandshake"}
@@ -77,6 +79,9 @@ class World:
             "RevokeEnrollmentToken": {"id": self.pending}, "GetAgent": {"agent": name}, "WatchAgents": {"agent": name},
             "ConfirmAgent": {"enrollment_id": self.waiting, "fingerprint": self.fingerprint},
             "UpdateAgent": {"agent": name, "cordoned": True}, "EvictAgent": {"agent": name}, "RevokeAgent": {"agent": name},
+            "LendAgent": {"agent": name, "to_workspace": "third", "room": gateway.LoanRoom(
+                sandboxes=1, cpu_millis=10, memory_bytes=4 << 20, disk_bytes=1 << 20)},
+            "ListLoans": {"agent": name}, "ReclaimAgent": {"loan_id": self.pending},
             "RotateAgentKey": {"agent": name}, "ListDevices": {"agent": name}, "GetDevice": {"id": self.device},
             "SendCommand": {"agent": name, "command": self.order()}, "GetCommand": {"id": self.command},
             "ListCommands": {"agent": name}, "WatchCommand": {"id": self.command}, "CancelCommand": {"id": self.command},
@@ -133,7 +138,7 @@ class Matrix(ServerCase):
         return [method.name for method in ADMIN_SERVICE.methods]
 
     def test_every_method_has_its_row(self):
-        self.assertEqual(set(SCOPES), set(self.admin_methods()))
+        self.assertEqual(set(SCOPES) | PLATFORM, set(self.admin_methods()))
         self.assertEqual(PUBLIC | SESSION, {method.name for method in GATEWAY_SERVICE.methods})
 
     def test_no_and_malformed_credentials(self):
@@ -200,6 +205,13 @@ class Matrix(ServerCase):
                 self.assertIn(scope, text)
         self.assertEqual(before, self.state())
 
+    def test_every_key_is_refused_what_is_between_workspaces(self):
+        before = self.state()
+        for method in PLATFORM:
+            text = self.expect(Code.PERMISSION_DENIED, self.as_key(self.master), method, self.world.request(method), "every scope")
+            self.assertIn("platform admin", text)
+        self.assertEqual(before, self.state())
+
     def test_key_with_the_one_scope_alone(self):
         for method, scope in SCOPES.items():
             world = World(self.server, self.operator, "default", "right-" + method.lower())
@@ -219,6 +231,9 @@ class Matrix(ServerCase):
             naming = {"owner"} if method == "DeleteQuota" else {"agent", "id", "enrollment_id"}
             names = {field.name for field, _ in request.ListFields()} & naming
             code, text, reply = self.attempt(service, method, request)
+            if method in PLATFORM:
+                self.assertEqual(Code.PERMISSION_DENIED, code, f"{method}: {text}")
+                continue
             if not names:
                 if method not in ("CreateEnrollmentToken", "CreateApiKey"):
                     self.assertEqual(Code.OK, code, f"{method}: {text}")
@@ -250,7 +265,7 @@ class Matrix(ServerCase):
         before = self.state()
         service = self.as_key(self.foreign_master)
         for method in self.admin_methods():
-            if method == "GetServerInfo":
+            if method == "GetServerInfo" or method in PLATFORM:
                 continue
             mine = self.expect(Code.NOT_FOUND, service, method, self.world.request(method, "default"), "default")
             system = self.expect(Code.NOT_FOUND, service, method, self.world.request(method, "belay-system"), "system")

@@ -137,6 +137,8 @@ class Transport(ServerCase):
             for method in service.methods:
                 token = key if service is ADMIN_SERVICE else None
                 client = Service(channel, service, bearer(token) if token else ())
+                if method.name in ("LendAgent", "ListLoans", "ReclaimAgent"):
+                    client = self.operator  # the local operator's alone
                 for raw in bad:
                     def attempt(client=client, method=method, raw=raw):
                         reply = client.call(method, raw, TIMEOUT, client.metadata, {})

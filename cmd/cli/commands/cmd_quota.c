@@ -1,4 +1,5 @@
 /* belay quota: the most that may stand at the same time. */
+#include "cmd/cli/amount.h"
 #include "cmd/cli/cells.h"
 #include "cmd/cli/commands/commands.h"
 #include "cmd/cli/connection.h"
@@ -11,14 +12,9 @@ typedef Agentgateway__V1__Quota quota_type;
 typedef Agentgateway__V1__QuotaLimits limits_type;
 
 enum {
-    ATTEMPTS = 5, /* of a change, when somebody else changes the same */
-    MILLIS = 1000,
-    MILLIS_DIGITS = 3
+    ATTEMPTS = 5 /* of a change, when somebody else changes the same */
 };
 
-#define CPU_MAX    UINT64_C(1000000)
-#define COUNT_MAX  UINT64_C(1000000)
-#define BYTES_MAX  (UINT64_C(1) << 60)
 #define EACH_OWNER "*"
 
 /* ---- columns ---- */
@@ -53,7 +49,7 @@ static void put_count(uint64_t value, struct buf *out)
 
 static void put_cpus(uint64_t millis, struct buf *out)
 {
-    buf_printf(out, "%g", (double)millis / MILLIS);
+    buf_printf(out, "%g", (double)millis / AMOUNT_MILLIS);
 }
 
 static void put_bytes(uint64_t bytes, struct buf *out)
@@ -170,72 +166,35 @@ static enum err_code list(struct cli *cli)
 
 /* ---- changes ---- */
 
-static bool parse_count(struct str_view text, uint64_t *ret_value)
-{
-    return str_parse_uint64(text, COUNT_MAX, ret_value) == ERR_OK;
-}
-
-/* "2", "0.5", "500m". */
-static bool parse_cpus(struct str_view text, uint64_t *ret_millis)
-{
-    struct str_view whole = text;
-    struct str_view part = STR_NONE;
-    uint64_t cpus = 0;
-    uint64_t rest = 0;
-    if (str_has_suffix(text, STR("m"))) {
-        text.len--;
-        return str_parse_uint64(text, CPU_MAX * MILLIS, ret_millis) == ERR_OK;
-    }
-    if (str_cut(text, '.', &whole, &part)) {
-        if (part.len == 0 || part.len > MILLIS_DIGITS
-            || str_parse_uint64(part, MILLIS, &rest) != ERR_OK) {
-            return false;
-        }
-        for (size_t i = part.len; i < MILLIS_DIGITS; i++) {
-            rest *= 10;
-        }
-    }
-    if (str_parse_uint64(whole, CPU_MAX, &cpus) != ERR_OK) {
-        return false;
-    }
-    *ret_millis = cpus * MILLIS + rest;
-    return *ret_millis <= CPU_MAX * MILLIS;
-}
-
-static bool parse_bytes(struct str_view text, uint64_t *ret_bytes)
-{
-    return str_parse_size_bytes(text, ret_bytes) == ERR_OK && *ret_bytes <= BYTES_MAX;
-}
-
 /* An option is a limit: its value, and the case that says it is set (the member's number). */
 static const struct limit_option {
     const char *name;
-    bool (*parse)(struct str_view text, uint64_t *ret_value);
+    amount_parse_fn parse;
     const char *example;
     size_t value;
     size_t set;
     int number;
 } LIMITS[] = {
     { "sandboxes",
-      parse_count,
+      amount_parse_count,
       "20, at most 1000000",
       offsetof(limits_type, sandboxes),
       offsetof(limits_type, _sandboxes_case),
       AGENTGATEWAY__V1__QUOTA_LIMITS___SANDBOXES_SANDBOXES },
     { "cpu",
-      parse_cpus,
+      amount_parse_cpus,
       "8, 0.5 or 500m, at most 1000000",
       offsetof(limits_type, cpu_millis),
       offsetof(limits_type, _cpu_millis_case),
       AGENTGATEWAY__V1__QUOTA_LIMITS___CPU_MILLIS_CPU_MILLIS },
     { "memory",
-      parse_bytes,
+      amount_parse_bytes,
       "16GiB, at most 1EiB",
       offsetof(limits_type, memory_bytes),
       offsetof(limits_type, _memory_bytes_case),
       AGENTGATEWAY__V1__QUOTA_LIMITS___MEMORY_BYTES_MEMORY_BYTES },
     { "disk",
-      parse_bytes,
+      amount_parse_bytes,
       "100GiB, at most 1EiB",
       offsetof(limits_type, disk_bytes),
       offsetof(limits_type, _disk_bytes_case),

@@ -87,10 +87,10 @@ static const struct cli_example ROOT_EXAMPLES[] = {
 };
 
 static const struct cli_command *const ROOT_COMMANDS[] = {
-    &CMD_STATUS,     &CMD_GATEWAY,   &CMD_ENROLL, &CMD_AGENT,     &CMD_DEVICE,
-    &CMD_SANDBOX,    &CMD_TELEMETRY, &CMD_EVENT,  &CMD_COMMAND,   &CMD_IMAGE,
-    &CMD_USAGE,      &CMD_QUOTA,     &CMD_APIKEY, &CMD_AUDIT,     &CMD_CONFIG,
-    &CMD_COMPLETION, &CMD_VERSION,   &CMD_MAN,    &CMD_REFERENCE, &CMD_TERMINAL_GUARD,
+    &CMD_STATUS,  &CMD_GATEWAY,   &CMD_ENROLL,         &CMD_AGENT,   &CMD_LOAN,       &CMD_DEVICE,
+    &CMD_SANDBOX, &CMD_TELEMETRY, &CMD_EVENT,          &CMD_COMMAND, &CMD_IMAGE,      &CMD_USAGE,
+    &CMD_QUOTA,   &CMD_APIKEY,    &CMD_AUDIT,          &CMD_CONFIG,  &CMD_COMPLETION, &CMD_VERSION,
+    &CMD_MAN,     &CMD_REFERENCE, &CMD_TERMINAL_GUARD,
 };
 
 static const struct cli_command ROOT = {

@@ -8,6 +8,7 @@ extern const struct cli_command CMD_GATEWAY;
 extern const struct cli_command CMD_STATUS;
 extern const struct cli_command CMD_ENROLL;
 extern const struct cli_command CMD_AGENT;
+extern const struct cli_command CMD_LOAN;
 extern const struct cli_command CMD_DEVICE;
 extern const struct cli_command CMD_TELEMETRY;
 extern const struct cli_command CMD_TELEMETRY_PLOT; /* of telemetry, in a file of its own */

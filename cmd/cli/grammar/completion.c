@@ -16,6 +16,7 @@ static const char *const SOURCES[] = {
     [CLI_COMPLETE_METRIC] = "telemetry list -o name --timeout 2s",
     [CLI_COMPLETE_COMMAND_ID] = "command list -o name --timeout 2s",
     [CLI_COMPLETE_SANDBOX] = "sandbox list -o name --timeout 2s",
+    [CLI_COMPLETE_LOAN] = "loan list -o name --timeout 2s",
     [CLI_COMPLETE_APIKEY] = "apikey list -o name --timeout 2s",
 };
 _Static_assert(ARRAY_LENGTH(SOURCES) == CLI_COMPLETE_COUNT, "a row for every kind");

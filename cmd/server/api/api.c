@@ -170,8 +170,8 @@ enum err_code api_unary(
     enum err_code code = api_resolve_workspace(&api, worker, request, err);
     if (code == ERR_OK) {
         bool writes = unary.method->rule.is_audited || unary.method->takes_notes;
-        code = (writes ? work_run : work_read)(
-            worker, api.arena, api.workspace_id, run_unary, &unary, err);
+        int64_t wall = unary.method->is_over_workspaces ? SQL_ALL_WORKSPACES : api.workspace_id;
+        code = (writes ? work_run : work_read)(worker, api.arena, wall, run_unary, &unary, err);
     }
     if (code == ERR_OK) {
         FAULT_POINT("server.call.stored");

@@ -35,6 +35,9 @@ struct api_method {
     api_fn handle;                      /* unary */
     const struct api_watch_type *watch; /* server streams */
     bool takes_notes;                   /* unary: a read that writes down that it was asked */
+    /* unary, of platform admins alone: its transaction sees all workspaces, whichever the request
+     * names */
+    bool is_over_workspaces;
 };
 
 /* The rows of AgentAdminService. */

@@ -21,6 +21,8 @@ static const char *const command_kinds[] = {
     [AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_ROTATE_KEY] = "rotate_key",
     [AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_SET_CONFIG] = "set_config",
     [AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_DRAIN] = "drain",
+    [AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_LEND] = NULL,
+    [AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_RECLAIM] = NULL,
 };
 
 static enum err_code pack(
@@ -82,6 +84,10 @@ static enum err_code check_command(
 {
     if (command->command_case == AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_ROTATE_KEY) {
         return ERR_SET(err, ERR_INVALID, "command.rotate_key: use RotateAgentKey");
+    }
+    if (command->command_case == AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_LEND
+        || command->command_case == AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_RECLAIM) {
+        return ERR_SET(err, ERR_INVALID, "command: use LendAgent and ReclaimAgent");
     }
     if (command_kinds[command->command_case] == NULL) {
         return ERR_SET(

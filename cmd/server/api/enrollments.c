@@ -2,32 +2,14 @@
 #include "cmd/server/api/handlers.h"
 #include "cmd/server/api/map.h"
 #include "cmd/server/api/page.h"
+#include "cmd/server/core/enroll_token.h"
 #include "cmd/server/gateway/confirm.h"
-#include "common/base/id.h"
-#include "common/base/join.h"
-#include "common/crypto/hash.h"
 #include "common/wire/wire.h"
 
 enum {
     TTL_SECONDS = 3600,
     LABELS_BYTES = 64 * 1024
 };
-
-static enum err_code make_join_string(
-    struct api_call *api, struct str_view token, char **ret_text, struct err_info *err)
-{
-    const struct service *service = api->service;
-    struct join_string join = { .has_pin = service->ca_sha256[0] != '\0' };
-    AUTO_BUF struct buf text = BUF_INIT(JOIN_TEXT_MAX);
-    TRY(str_copy(str_of(service->join_target), join.target, sizeof(join.target)));
-    TRY(str_copy(token, join.token, sizeof(join.token)));
-    if (join.has_pin) {
-        TRY(str_hex_decode(str_of(service->ca_sha256), join.ca_pin, sizeof(join.ca_pin)));
-    }
-    TRY(join_format(&join, &text, err));
-    *ret_text = arena_strdup(api->arena, buf_text(&text));
-    return *ret_text == NULL ? API_OUT_OF_MEMORY(err) : ERR_OK;
-}
 
 static void write_labels(
     Agentgateway__V1__CreateEnrollmentTokenRequest__LabelsEntry *const *labels,
@@ -54,44 +36,35 @@ enum err_code api_create_enrollment_token(
 {
     const Agentgateway__V1__CreateEnrollmentTokenRequest *request =
         (const Agentgateway__V1__CreateEnrollmentTokenRequest *)message;
-    if (api->service->join_target[0] == '\0') {
-        return ERR_SET(
-            err,
-            ERR_PRECONDITION,
-            "this server has no address for agents: set --listen or --advertise");
-    }
-    char id[ID_TEXT_BYTES];
-    uint8_t hash[HASH_SHA256_BYTES];
-    AUTO_SECRET struct secret *token = token_create("blt_");
     AUTO_BUF struct buf labels = BUF_INIT(LABELS_BYTES);
     write_labels(request->labels, request->n_labels, &labels);
-    token_hash(secret_peek(token), hash);
     int64_t ttl = request->ttl_seconds == 0 ? TTL_SECONDS : request->ttl_seconds;
-    const struct enrollment_record record = {
+    const struct enroll_token_order order = {
         .workspace_id = api->workspace_id,
-        .id = arena_strdup(api->arena, id_create("enr", api->work->now, id)),
-        .state = ENROLLMENT_PENDING,
-        .labels = arena_strdup(api->arena, buf_text(&labels)),
+        .workspace = api->workspace,
+        .labels = buf_text(&labels),
         .auto_confirm = request->auto_confirm,
         .created_by = api->principal->subject,
-        .created_at = api->work->now.value,
-        .expires_at = api->work->now.value + ttl * US_PER_SECOND,
-        .agent_name = "",
-        .workspace = api->workspace,
+        .ttl_us = ttl * US_PER_SECOND,
     };
+    AUTO_SECRET struct secret *token = NULL;
+    AUTO_SECRET struct secret *join_string = NULL;
+    struct enrollment_record record;
+    TRY(enroll_token_issue(api->work, &order, &record, &token, &join_string, err));
+    api->target = arena_printf(api->arena, "enrollment/%s", record.id);
     Agentgateway__V1__CreateEnrollmentTokenResponse *reply =
         wire_new(api->arena, &agentgateway__v1__create_enrollment_token_response__descriptor);
-    if (reply == NULL || record.id == NULL || record.labels == NULL) {
+    if (reply == NULL) {
         return API_OUT_OF_MEMORY(err);
     }
-    api->target = arena_printf(api->arena, "enrollment/%s", record.id);
-    TRY(store_enrollment_add(api->work->conn, &record, hash, err));
-    TRY(make_join_string(api, secret_peek(token), &reply->join_string, err));
+    reply->join_string = arena_str_dup(api->arena, secret_peek(join_string));
     reply->secret = arena_str_dup(api->arena, secret_peek(token));
     const struct map_context context = map_context_of(api);
     reply->token = map_enrollment(&context, &record);
     *ret_reply = &reply->base;
-    return reply->secret == NULL || reply->token == NULL ? API_OUT_OF_MEMORY(err) : ERR_OK;
+    return reply->secret == NULL || reply->join_string == NULL || reply->token == NULL
+        ? API_OUT_OF_MEMORY(err)
+        : ERR_OK;
 }
 
 PAGE_MAP(enrollment)

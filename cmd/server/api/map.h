@@ -8,7 +8,7 @@
 #include "cmd/server/store/audit.h"
 #include "cmd/server/store/command.h"
 #include "cmd/server/store/device.h"
-#include "cmd/server/store/enrollment.h"
+#include "cmd/server/store/enrollment/enrollment.h"
 #include "cmd/server/store/event.h"
 #include "cmd/server/store/telemetry.h"
 

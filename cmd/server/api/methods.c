@@ -29,6 +29,16 @@ enum {
         .rule = { .class = AUTH_OPERATOR, .scope = AUTH_##scope_name, .is_audited = true }, \
         .handle = (fn)                                                                      \
     }
+/* Between workspaces: platform admins alone, in a transaction that sees both. */
+#define LOAN(audited, fn)                          \
+    &(const struct api_method)                     \
+    {                                              \
+        .rule = { .class = AUTH_OPERATOR,          \
+                  .scope = AUTH_AGENT_WRITE,       \
+                  .is_audited = (audited),         \
+                  .needs_platform_admin = true },  \
+        .is_over_workspaces = true, .handle = (fn) \
+    }
 #define WATCH(scope_name, type)                                                         \
     &(const struct api_method)                                                          \
     {                                                                                   \
@@ -62,6 +72,9 @@ static const struct rpc_method rows[] = {
     UNARY("EvictAgent", evict_agent_request, agent, WRITE(AGENT_WRITE, api_evict_agent)),
     UNARY("RevokeAgent", revoke_agent_request, agent, WRITE(AGENT_WRITE, api_revoke_agent)),
     UNARY("RotateAgentKey", rotate_agent_key_request, command, WRITE(AGENT_WRITE, api_rotate_agent_key)),
+    UNARY("LendAgent", lend_agent_request, loan_change, LOAN(true, api_lend_agent)),
+    UNARY("ListLoans", list_loans_request, list_loans_response, LOAN(false, api_list_loans)),
+    UNARY("ReclaimAgent", reclaim_agent_request, loan_change, LOAN(true, api_reclaim_agent)),
     UNARY("ListDevices", list_devices_request, list_devices_response, READ(DEVICE_READ, api_list_devices)),
     UNARY("GetDevice", get_device_request, device, READ(DEVICE_READ, api_get_device)),
     UNARY("SendCommand", send_command_request, command, WRITE(COMMAND_WRITE, api_send_command)),

@@ -207,7 +207,7 @@ enum err_code placement_end(
         return ERR_SET(
             err,
             ERR_PRECONDITION,
-            "no agent fits: none is enrolled in this workspace, and those of others do not count");
+            "no agent fits: none is enrolled in this workspace, or lent to it");
     }
     AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
     describe(search->ask, search->hindered, &search->most, &text);

@@ -1,6 +1,6 @@
 #include "cmd/server/gateway/confirm.h"
 
-#include "cmd/server/store/enrollment.h"
+#include "cmd/server/store/enrollment/enrollment.h"
 #include "common/crypto/hash.h"
 
 enum {

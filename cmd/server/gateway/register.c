@@ -8,7 +8,7 @@
 #include "cmd/server/gateway/gateway.h"
 #include "cmd/server/store/audit.h"
 #include "cmd/server/store/device.h"
-#include "cmd/server/store/enrollment.h"
+#include "cmd/server/store/enrollment/enrollment.h"
 #include "common/base/log.h"
 #include "common/crypto/hash.h"
 #include "common/sys/fault.h"

@@ -51,6 +51,7 @@ struct bench {
     char fingerprint[KEY_FINGERPRINT_TEXT_BYTES];
     char command[64];
     char key[64];
+    char loan[64];
     char device[32];
     char api_key[128];
     uint8_t challenge[64];
@@ -200,7 +201,8 @@ static void expand(struct bench *bench, const char *json, struct buf *out)
         { "$token", bench->token },     { "$enrollment", bench->enrollment },
         { "$spare", bench->spare },     { "$fingerprint", bench->fingerprint },
         { "$command", bench->command }, { "$key", bench->key },
-        { "$device", bench->device },   { "$bearer", bench->api_key },
+        { "$loan", bench->loan },       { "$device", bench->device },
+        { "$bearer", bench->api_key },
     };
 
     while (*json != '\0') {
@@ -357,6 +359,13 @@ static void after_key(struct bench *bench)
     keep(bench->key, sizeof(bench->key), reply->key->id);
 }
 
+static void after_loan(struct bench *bench)
+{
+    const Agentgateway__V1__LoanChange *reply =
+        reply_of(bench, &bench->operator, & agentgateway__v1__loan_change__descriptor);
+    keep(bench->loan, sizeof(bench->loan), reply->loan->id);
+}
+
 struct step {
     const char *method;
     const char *json;
@@ -412,6 +421,12 @@ static const struct step steps[] = {
     { .method = "ListCommands", .json = "{\"agent\":\"edge\"}" },
     { .method = "CancelCommand", .json = "{\"id\":\"$command\"}" },
     { .method = "RotateAgentKey", .json = "{\"agent\":\"edge\"}" },
+    { .method = "LendAgent",
+      .json = "{\"agent\":\"edge\",\"toWorkspace\":\"belay-system\",\"room\":{\"sandboxes\":1,"
+              "\"cpuMillis\":10,\"memoryBytes\":\"4194304\",\"diskBytes\":\"1048576\"}}",
+      .after = after_loan },
+    { .method = "ListLoans", .json = "{\"agent\":\"edge\"}" },
+    { .method = "ReclaimAgent", .json = "{\"loanId\":\"$loan\"}" },
     { .method = "ListMetrics", .json = "{\"agent\":\"edge\"}" },
     { .method = "QueryTelemetry", .json = "{\"metric\":\"cluster\",\"agent\":\"edge\"}" },
     { .method = "ListEvents", .json = "{\"agent\":\"edge\"}" },

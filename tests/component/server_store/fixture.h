@@ -7,7 +7,7 @@
 
 #include "cmd/server/store/access.h"
 #include "cmd/server/store/agent.h"
-#include "cmd/server/store/enrollment.h"
+#include "cmd/server/store/enrollment/enrollment.h"
 #include "cmd/server/store/store.h"
 #include "common/base/arena.h"
 #include "common/base/cleanup.h"

@@ -4,7 +4,7 @@
 #include "cmd/server/auth/credentials.h"
 #include "cmd/server/store/access.h"
 #include "cmd/server/store/agent.h"
-#include "cmd/server/store/enrollment.h"
+#include "cmd/server/store/enrollment/enrollment.h"
 #include "cmd/server/store/session.h"
 #include "cmd/server/store/telemetry.h"
 #include "common/base/cleanup.h"

@@ -1,7 +1,7 @@
 /* Enrollment tokens. Every function runs inside the caller's transaction; records live in its
  * arena. */
-#ifndef SERVER_STORE_ENROLLMENT_H
-#define SERVER_STORE_ENROLLMENT_H
+#ifndef SERVER_STORE_ENROLLMENT_ENROLLMENT_H
+#define SERVER_STORE_ENROLLMENT_ENROLLMENT_H
 
 #include "cmd/server/store/row.h"
 

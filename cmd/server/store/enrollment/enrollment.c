@@ -1,4 +1,4 @@
-#include "cmd/server/store/enrollment.h"
+#include "cmd/server/store/enrollment/enrollment.h"
 
 #include "enrollment.sql.h"
 

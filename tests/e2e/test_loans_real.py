@@ -1,0 +1,193 @@
+#!/usr/bin/python3
+"""Part of an agent's room for another workspace, from end to end: the command line, the real server, the real agent, the
+agent it runs for the borrower, real sandboxes of both."""
+import signal
+
+from chaos.pages import FaultPage
+from harness import *
+import test_sandboxes_real as real
+
+V = openshell
+MIB = 1 << 20
+
+
+class Loans(real.RealSandboxCase):
+    agent_options = ("--sandboxes", "on", "--sandbox-slots", "6", "--sandbox-cpu", "4000", "--sandbox-memory", "4GiB",
+                     "--sandbox-disk", "8GiB")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server.database.query("INSERT INTO workspace (id, name, created_at) VALUES (7, 'other', 0)")
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(self.take_back)
+
+    def belay(self, *args, status=0):
+        run = self.server.cli(*args, check=False)
+        self.assertEqual(status, run.returncode, run.stdout + run.stderr)
+        return run.stdout + run.stderr
+
+    def lend(self, name="guest", sandboxes=2, cpu="1", memory="1GiB", disk="2GiB", status=0):
+        return self.belay("loan", "create", "host", "--to", "other", "--name", name, "--sandboxes", str(sandboxes), "--cpu", cpu,
+                          "--memory", memory, "--disk", disk, "--wait", status=status)
+
+    def loans(self):
+        return list(self.operator.ListLoans().loans)
+
+    def lent(self, name="guest", **fields):
+        self.lend(name, **fields)
+
+        def online():
+            return next((loan for loan in self.loans() if loan.name == name and loan.is_online), None)
+        return eventually(online, f"{name} is online")
+
+    def guests(self):
+        """As the lender tells: by loan."""
+        return {guest["loan_id"]: guest for guest in self.host.status()["guests"]}
+
+    def end(self, loan):
+        self.belay("loan", "end", loan.id, "--yes", "--wait")
+
+    def take_back(self):
+        for loan in self.loans():
+            self.end(loan)
+
+    def room(self):
+        return self.operator.GetAgent(agent="host").capacity
+
+    def theirs(self, name, *command):
+        self.shell.CreateSandbox(name=name, workspace="other", spec=V.SandboxSpec(command=list(command)))
+        return self.their_phase(name, V.SANDBOX_PHASE_READY)
+
+    def their_phase(self, name, phase):
+        def look():
+            sandbox = self.shell.GetSandbox(name=name, workspace="other").sandbox
+            return sandbox if sandbox.status.phase == phase else None
+        return eventually(look, f"{name} is {V.SandboxPhase.Name(phase)}")
+
+    def their_lines(self, sandbox):
+        return [line.message for line in self.shell.GetSandboxLogs(
+            sandbox_id=sandbox.metadata.id, workspace="other", lines=2000, sources=["sandbox"]).logs]
+
+    def shim(self, sandbox):
+        (path,) = glob.glob(os.path.join(self.host.state, "guests", "*", "sandboxes", "run", sandbox.metadata.id, "state.json"))
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)["shim_pid"]
+
+    def test_from_lending_to_taking_back(self):
+        whole = self.room()
+        loan = self.lent("theirs")
+        rest = eventually(lambda: self.room() if self.room().sandboxes == 4 else None, "the lender offers less")
+        self.assertEqual((whole.cpus - 1, whole.memory_bytes - 1024 * MIB, whole.disk_bytes - 2048 * MIB),
+                         (rest.cpus, rest.memory_bytes, rest.disk_bytes))
+        guest = self.operator.GetAgent(agent="theirs", workspace="other")
+        self.assertEqual((2, 1, 1024 * MIB, 2048 * MIB), (
+            guest.capacity.sandboxes, guest.capacity.cpus, guest.capacity.memory_bytes, guest.capacity.disk_bytes))
+        self.assertEqual(("theirs", "", 1, 1024 * MIB), (
+            guest.host.hostname, guest.host.machine_id, guest.host.cpu_count, guest.host.memory_bytes))
+        self.assertEqual({"belay.dev/lent": "true"}, dict(guest.labels))
+        ours = self.ready("same", "sh", "-c", "echo ours; exec cat")
+        theirs = self.theirs("same", "sh", "-c", "echo theirs; exec cat")
+        self.assertNotEqual(ours.metadata.id, theirs.metadata.id)
+        self.says(ours, "ours")
+        eventually(lambda: "theirs" in self.their_lines(theirs), "the borrower's sandbox says its word")
+        shim = self.shim(theirs)
+        pid = self.guests()[loan.id]["pid"]
+        self.end(loan)
+        self.refused(Code.NOT_FOUND, lambda: self.shell.GetSandbox(name="same", workspace="other"))
+        self.assertFalse(os.path.exists(f"/proc/{shim}"), "the borrower's sandbox runs on")
+        self.assertFalse(os.path.exists(f"/proc/{pid}"), "the borrower's agent runs on")
+        self.assertEqual([], os.listdir(os.path.join(self.host.state, "guests")))
+        with open("/proc/mounts", encoding="ascii") as mounts:
+            self.assertNotIn(os.path.join(self.host.state, "guests"), mounts.read())
+        eventually(lambda: self.room() == whole, "the lender offers all of it again")
+        self.says(ours, "ours")
+        self.shell.DeleteSandbox(name="same")
+
+    def test_the_borrower_learns_nothing_of_the_machine(self):
+        self.lent("blind")
+        order = gateway.AgentCommand(telemetry_now=gateway.TelemetryNow())
+        for order in (order, gateway.AgentCommand(device_command=gateway.DeviceCommand(action="identify"))):
+            sent = self.operator.SendCommand(agent="blind", workspace="other", command=order)
+
+            def ended(sent=sent):
+                command = self.operator.GetCommand(id=sent.id, workspace="other")
+                return command if command.state == admin.COMMAND_STATE_FAILED else None
+            self.assertEqual(gateway.ACK_CODE_FORBIDDEN, eventually(ended, "it is refused").code)
+        self.assertEqual([], list(self.operator.ListMetrics(workspace="other").metrics))
+        secrets = {os.uname().nodename, open("/etc/machine-id", encoding="ascii").read().strip() if os.path.exists(
+            "/etc/machine-id") else "-"} - {"-", "", "localhost"}
+        told = str(self.operator.ListAgents(workspace="other")) + str(self.operator.ListEvents(workspace="other")) + str(
+            self.operator.ListDevices(workspace="other"))
+        for secret in secrets:
+            self.assertNotIn(secret, told)
+
+    def test_no_more_than_there_is(self):
+        self.lent("much", sandboxes=3, memory="3GiB")
+        for fields, word in ((dict(sandboxes=4), "3"), (dict(memory="2GiB"), "memory"), (dict(cpu="3500m"), "cpu"),
+                             (dict(disk="7GiB"), "disk")):
+            self.assertIn(word, self.lend("more", status=1, **fields))
+        waiting = [loan for loan in self.loans() if loan.name != "much"]
+        self.assertEqual(4, len(waiting))
+        for loan in waiting:
+            self.end(loan)
+        self.assertEqual(1, len(self.guests()))
+        self.ready("own", "cat")
+        self.assertIn("sandboxes", self.lend("more", sandboxes=3, memory="8MiB", cpu="10m", disk="1MiB", status=1))
+        self.shell.DeleteSandbox(name="own")
+        self.gone("own")
+
+    def test_a_guest_lends_nothing(self):
+        self.lent("second")
+        self.refused(Code.FAILED_PRECONDITION, lambda: self.operator.LendAgent(
+            agent="second", workspace="other", to_workspace="default", room=gateway.LoanRoom(
+                sandboxes=1, cpu_millis=10, memory_bytes=4 * MIB, disk_bytes=MIB)))
+
+    def test_kill_9_of_either(self):
+        loan = self.lent("tough")
+        sandbox = self.theirs("steady", "sh", "-c", "echo once >>n; cat n; exec cat")
+        shim = self.shim(sandbox)
+        first = self.guests()[loan.id]["pid"]
+        os.kill(first, signal.SIGKILL)
+        second = eventually(lambda: (self.guests()[loan.id]["pid"] or first) != first and self.guests()[loan.id]["pid"],
+                            "it is started again")
+        self.host.kill()
+        eventually(lambda: not os.path.exists(f"/proc/{second}"), "the borrower's agent goes with its lender")
+        self.start()
+        eventually(lambda: any(one.is_online for one in self.loans()), "it is back with its lender")
+        again = self.their_phase("steady", V.SANDBOX_PHASE_READY)
+        self.assertEqual("run-1", again.status.main_process_instance_id)
+        self.assertEqual(shim, self.shim(sandbox))
+        self.assertEqual(["once"], list(dict.fromkeys(self.their_lines(sandbox))))
+
+    def test_an_orderly_stop_takes_it_along(self):
+        loan = self.lent("orderly")
+        sandbox = self.theirs("stays", "cat")
+        pid = self.guests()[loan.id]["pid"]
+        self.assertEqual(0, self.host.terminate())
+        self.assertFalse(os.path.exists(f"/proc/{pid}"))
+        self.assertTrue(os.path.exists(f"/proc/{self.shim(sandbox)}"))
+        self.start()
+        eventually(lambda: any(one.is_online for one in self.loans()), "it is back")
+        self.their_phase("stays", V.SANDBOX_PHASE_READY)
+
+
+class Steps(Loans):
+    """kill -9 of the lender at every step: a loan is there once, or gone, all the same."""
+
+    def cut(self, step, order):
+        self.fault.arm(step, FaultPage.KILL)
+        order()
+        eventually(lambda: not self.host.is_running(), f"the agent dies at {step}")
+        self.assertTrue(self.fault.fired)
+        self.start()
+
+
+for name in [name for name in dir(Loans) if name.startswith("test_")]:
+    setattr(Steps, name, None)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
