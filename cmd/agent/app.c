@@ -58,6 +58,10 @@ void app_sample(struct app *app, struct host_samples *ret_samples)
 {
     struct err_info err = ERR_INFO_INIT;
     AUTO_BUF struct buf payload = BUF_INIT(BATCH_BYTES_MAX);
+    if (app_is_lent(app)) {
+        ret_samples->count = 0;
+        return;
+    }
     host_sampler_take(app->sampler, ret_samples);
     if (ret_samples->count == 0) {
         return;
@@ -84,7 +88,14 @@ static void on_sample(void *context)
     struct app *app = context;
     struct host_samples samples;
     app_sample(app, &samples);
-    loop_timer_arm_after(app->sample_timer, app->sample_interval_us);
+    app_arm_sampling(app);
+}
+
+void app_arm_sampling(struct app *app)
+{
+    if (!app_is_lent(app)) {
+        loop_timer_arm_after(app->sample_timer, app->sample_interval_us);
+    }
 }
 
 /* Drops are told as events, at most once a minute, with what was lost since the last one. */
@@ -252,6 +263,18 @@ static const struct link_ops link_ops = { .online = on_online,
                                           .fill_hello = on_hello,
                                           .stopped = on_stopped };
 
+void app_stop(struct app *app)
+{
+    if (app->is_stopping) {
+        loop_stop(app->loop);
+        return;
+    }
+    app->is_stopping = true;
+    guests_stop(app->guests);
+    tell(app, AGENTGATEWAY__V1__SEVERITY__SEVERITY_INFO, "agent.stopping", "the agent stops");
+    link_stop(app->link);
+}
+
 static void on_signal(void *context, int number)
 {
     struct app *app = context;
@@ -259,14 +282,8 @@ static void on_signal(void *context, int number)
         log_info("reload_ignored", LOG_STR("reason", "options are read at start"));
         return;
     }
-    if (app->is_stopping) {
-        loop_stop(app->loop); /* the second time: at once */
-        return;
-    }
-    app->is_stopping = true;
     log_info("stopping", LOG_INT("signal", number));
-    tell(app, AGENTGATEWAY__V1__SEVERITY__SEVERITY_INFO, "agent.stopping", "the agent stops");
-    link_stop(app->link);
+    app_stop(app);
 }
 
 /* Enrolled, or at least on the way: from an earlier start, or from --join. */
@@ -361,7 +378,7 @@ static enum err_code open_ground(struct app *app, struct err_info *err)
     TRY(state_open(config_text(app->config, "state-dir"), &app->state, err));
     TRY(state_load_keys(app->state, err));
     host_facts_read("", &app->facts);
-    return ERR_OK;
+    return app_be_lent(app, err);
 }
 
 static enum err_code open_all(struct app *app, struct err_info *err)
@@ -373,6 +390,7 @@ static enum err_code open_all(struct app *app, struct err_info *err)
     TRY(open_ground(app, err));
     TRY(open_spool(app, err));
     TRY(app_open_sandboxes(app, err));
+    TRY(app_open_guests(app, err));
     TRY(open_link(app, err));
     app_open_relays(app);
     struct commands_options options = { .spool = app->spool,
@@ -391,6 +409,7 @@ static enum err_code open_all(struct app *app, struct err_info *err)
 static void close_all(struct app *app)
 {
     status_socket_close(app->status);
+    app_close_guests(app);
     bridges_destroy(app->bridges);
     link_destroy(STEAL(app->link));
     workload_close(app->workload);
@@ -426,7 +445,7 @@ int app_run(const struct config *config)
         "agent_started", LOG_STR("version", BELAY_VERSION), LOG_STR("state", state_dir(app.state)));
     tell(&app, AGENTGATEWAY__V1__SEVERITY__SEVERITY_INFO, "agent.started", "the agent started");
     app_sample(&app, &samples);
-    loop_timer_arm_after(app.sample_timer, app.sample_interval_us);
+    app_arm_sampling(&app);
     loop_timer_arm_after(app.tick_timer, 0);
     link_start(app.link);
     loop_run(app.loop);

@@ -8,12 +8,13 @@
 
 #include "cmd/agent/command/commands.h"
 #include "cmd/agent/device/host_device.h"
+#include "cmd/agent/guest/guests.h"
 #include "cmd/agent/host/sampler.h"
 #include "cmd/agent/link/batch.h"
 #include "cmd/agent/link/link.h"
 #include "cmd/agent/proxy/proxy.h"
 #include "cmd/agent/relay/bridges.h"
-#include "cmd/agent/status_socket.h"
+#include "cmd/agent/status/status_socket.h"
 #include "cmd/agent/workload/workload.h"
 #include "common/config/config.h"
 
@@ -36,6 +37,9 @@ struct app {
     struct commands *commands;
     struct workload *workload; /* NULL: no sandboxes for the server */
     struct bridges *bridges;   /* NULL: as above */
+    struct guests *guests;     /* NULL: this one is a guest itself */
+    char *guest_images;        /* their image store: ours */
+    struct loop_watch *lender; /* of a guest: the pipe from whom it is run by */
     struct proxy *proxy;       /* what sandboxes reach the network by */
     struct egress egress;
     struct device_policy policy;
@@ -89,17 +93,36 @@ void app_sandbox_delete(
 void app_sandbox_policy(
     void *context, struct command_run *run, const Agentgateway__V1__AgentCommand *command);
 
-/* One round of samples into the spool. */
+/* What this agent has lent; after the sandboxes, before the link. */
+enum err_code app_open_guests(struct app *app, struct err_info *err) MUST_CHECK;
+void app_close_guests(struct app *app); /* waits for them */
+void app_lend(
+    void *context, struct command_run *run, const Agentgateway__V1__AgentCommand *command);
+void app_reclaim(
+    void *context, struct command_run *run, const Agentgateway__V1__AgentCommand *command);
+
+/* It runs for a loan: in room of another agent, on a machine that is not its own. */
+bool app_is_lent(const struct app *app);
+/* Nothing where it is not. ERR_INVALID: nobody has lent it anything. After the facts are read. */
+enum err_code app_be_lent(struct app *app, struct err_info *err) MUST_CHECK;
+
+/* Gently: what is under way is finished first. The second time: at once. */
+void app_stop(struct app *app);
+
+/* One round of samples into the spool; none, of a host that is not its own. */
 void app_sample(struct app *app, struct host_samples *ret_samples);
 
 /* Bounds and interval, as set; what set_config changed was kept before. */
 void app_apply_limits(struct app *app);
+void app_arm_sampling(struct app *app);
 
 extern const struct command_ops app_command_ops;
 
 /* The local view, and its part about sandboxes (NULL: none are offered), which lists 200 at most
  * and says how many there are. */
 void app_write_sandboxes(const struct sandboxes *all, struct buf *json, struct buf *text);
+/* Its part about what is lent; NULL: nothing can be. */
+void app_write_guests(const struct guests *guests, struct buf *json, struct buf *text);
 void app_write_status(void *context, struct buf *json, struct buf *text);
 
 #endif

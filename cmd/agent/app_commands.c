@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #define ACK(name)       AGENTGATEWAY__V1__ACK_CODE__ACK_CODE_##name
+#define LENT_TEXT       "this agent has lent room on a machine that is another's"
 #define REBOOT_DELAY_US (2 * US_PER_SECOND) /* the answer goes first */
 
 static void run_telemetry_now(
@@ -18,6 +19,10 @@ static void run_telemetry_now(
     struct err_info err = ERR_INFO_INIT;
     AUTO_BUF struct buf payload = BUF_INIT(BATCH_BYTES_MAX);
     (void)command;
+    if (app_is_lent(app)) {
+        command_finish(run, ACK(FORBIDDEN), LENT_TEXT, STR_NONE);
+        return;
+    }
     app_sample(app, &samples);
     if (batch_pack_samples(&samples, &payload, &err) != ERR_OK) {
         command_finish(run, ACK(INTERNAL), err.text, STR_NONE);
@@ -81,7 +86,7 @@ static void run_set_config(
     }
     FAULT_POINT("agent.config.kept");
     app_apply_limits(app);
-    loop_timer_arm_after(app->sample_timer, app->sample_interval_us);
+    app_arm_sampling(app);
     command_finish(run, ACK(OK), "", STR_NONE);
 }
 
@@ -163,6 +168,10 @@ static void run_device_command(
     const Agentgateway__V1__DeviceCommand *what = command->device_command;
     struct err_info err = ERR_INFO_INIT;
     enum device_action action = DEVICE_IDENTIFY;
+    if (app_is_lent(app)) {
+        command_finish(run, ACK(FORBIDDEN), LENT_TEXT, STR_NONE);
+        return;
+    }
     enum device_verdict verdict =
         device_check(&app->policy, what->device, what->action, &action, &err);
     if (verdict != DEVICE_OK) {
@@ -225,5 +234,7 @@ const struct command_ops app_command_ops = { .telemetry_now = run_telemetry_now,
                                              .sandbox_stop = app_sandbox_stop,
                                              .sandbox_delete = app_sandbox_delete,
                                              .sandbox_policy = app_sandbox_policy,
+                                             .lend = app_lend,
+                                             .reclaim = app_reclaim,
                                              .send_ack = send_ack,
                                              .refused = on_refused };

@@ -247,7 +247,7 @@ static enum err_code open_workload(struct app *app, struct err_info *err)
         .image_dir = images,
         .boot_id = app->facts.boot_id,
         .cgroup = config_text(config, "sandbox-cgroup"),
-        .uid_base = (uint64_t)config_int(config, "sandbox-uid-base"),
+        .uid_base = app_is_lent(app) ? 0 : (uint64_t)config_int(config, "sandbox-uid-base"),
         .offer = offer_of(app),
         .is_lenient = strcmp(config_text(config, "sandbox-limits"), "best-effort") == 0,
         .ops = &ops,

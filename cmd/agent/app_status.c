@@ -176,6 +176,45 @@ void app_write_sandboxes(const struct sandboxes *all, struct buf *json, struct b
     }
 }
 
+void app_write_guests(const struct guests *guests, struct buf *json, struct buf *text)
+{
+    size_t cursor = 0;
+    unsigned count = 0;
+    struct guest_view view;
+    buf_append_str(json, STR(",\"guests\":["));
+    while (guests != NULL && guests_next(guests, &cursor, &view)) {
+        const struct room *room = &view.loan->room;
+        buf_printf(json, "%s{\"number\":%u", count++ == 0 ? "" : ",", view.number);
+        json_text(json, "loan_id", view.loan->id);
+        json_text(json, "workspace", view.loan->workspace);
+        json_text(json, "name", view.loan->name);
+        json_text(json, "phase", view.phase);
+        buf_printf(
+            json,
+            ",\"pid\":%d,\"room\":{\"sandboxes\":%" PRIu64 ",\"cpu_millis\":%" PRIu64
+            ",\"memory_bytes\":%" PRIu64 ",\"disk_bytes\":%" PRIu64 "}}",
+            (int)view.pid,
+            room->sandboxes,
+            room->cpu_millis,
+            room->memory_bytes,
+            room->disk_bytes);
+        buf_printf(
+            text,
+            "Guest      %s %s (pid %d), %s of %s: %" PRIu64 " sandboxes, %" PRIu64
+            " cpu thousandths, %" PRIu64 " bytes of memory, %" PRIu64 " of disk\n",
+            view.loan->id[0] == '\0' ? "?" : view.loan->id,
+            view.phase,
+            (int)view.pid,
+            view.loan->name,
+            view.loan->workspace,
+            room->sandboxes,
+            room->cpu_millis,
+            room->memory_bytes,
+            room->disk_bytes);
+    }
+    buf_append_char(json, ']');
+}
+
 static void write_command(void *context, const struct command_line *line)
 {
     struct writer *writer = context;
@@ -244,6 +283,7 @@ void app_write_status(void *context, struct buf *json, struct buf *text)
     write_spool(&writer);
     app_write_sandboxes(
         app->workload == NULL ? NULL : workload_sandboxes(app->workload), json, text);
+    app_write_guests(app->guests, json, text);
     buf_append_str(json, STR(",\"commands\":["));
     (void)!command_log_each_recent(app->spool, RECENT_COMMANDS, write_command, &writer, NULL);
     buf_append_char(json, ']');

@@ -86,7 +86,8 @@ static enum err_code fill_pending(
     if (name[0] == '\0' || str_copy(str_of(name), pending->name, sizeof(pending->name)) != ERR_OK) {
         return ERR_SET(err, ERR_INVALID, "--name: this machine has no usable host name; give one");
     }
-    size_t count = config_list_count(config, "label");
+    /* Those of the file and the environment are the lender's. */
+    size_t count = config_bool(config, "lent") ? 0 : config_list_count(config, "label");
     if (count > LINK_LABELS_MAX) {
         return ERR_SET(err, ERR_INVALID, "--label: at most %d", LINK_LABELS_MAX);
     }

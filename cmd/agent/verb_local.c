@@ -3,7 +3,7 @@
 #include "cmd/agent/config.h"
 #include "cmd/agent/manual.h"
 #include "cmd/agent/outcome.h"
-#include "cmd/agent/status_socket.h"
+#include "cmd/agent/status/status_socket.h"
 #include "cmd/agent/verbs.h"
 #include "common/base/cleanup.h"
 

@@ -90,6 +90,8 @@ static const struct command_ops command_ops = { .telemetry_now = run_other,
                                                 .rotate_key = run_rotate_key,
                                                 .drain = run_other,
                                                 .device_command = run_device_command,
+                                                .lend = run_other,
+                                                .reclaim = run_other,
                                                 .send_ack = send_ack };
 
 static void on_pending(void *context, const char *fingerprint)

@@ -59,11 +59,18 @@ struct action {
     }
 
 static const struct action actions[] = {
-    ROW(DEVICE_COMMAND, device_command, LANE_POOL), ROW(TELEMETRY_NOW, telemetry_now, LANE_POOL),
-    RESUMING_ROW(SANDBOX_CREATE, sandbox_create),   RESUMING_ROW(SANDBOX_START, sandbox_start),
-    RESUMING_ROW(SANDBOX_STOP, sandbox_stop),       RESUMING_ROW(SANDBOX_DELETE, sandbox_delete),
-    RESUMING_ROW(SANDBOX_POLICY, sandbox_policy),   ROW(ROTATE_KEY, rotate_key, LANE_EXCLUSIVE),
-    ROW(SET_CONFIG, set_config, LANE_EXCLUSIVE),    ROW(DRAIN, drain, LANE_EXCLUSIVE),
+    ROW(DEVICE_COMMAND, device_command, LANE_POOL),
+    ROW(TELEMETRY_NOW, telemetry_now, LANE_POOL),
+    RESUMING_ROW(SANDBOX_CREATE, sandbox_create),
+    RESUMING_ROW(SANDBOX_START, sandbox_start),
+    RESUMING_ROW(SANDBOX_STOP, sandbox_stop),
+    RESUMING_ROW(SANDBOX_DELETE, sandbox_delete),
+    RESUMING_ROW(SANDBOX_POLICY, sandbox_policy),
+    RESUMING_ROW(LEND, lend),
+    RESUMING_ROW(RECLAIM, reclaim),
+    ROW(ROTATE_KEY, rotate_key, LANE_EXCLUSIVE),
+    ROW(SET_CONFIG, set_config, LANE_EXCLUSIVE),
+    ROW(DRAIN, drain, LANE_EXCLUSIVE),
 };
 
 static const struct action *find_action(const Agentgateway__V1__AgentCommand *command)

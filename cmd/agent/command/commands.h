@@ -38,6 +38,8 @@ struct command_ops {
     command_fn sandbox_stop;
     command_fn sandbox_delete;
     command_fn sandbox_policy;
+    command_fn lend;
+    command_fn reclaim;
     /* ERR_UNAVAILABLE: not now (commands_redeliver is called when it can again). */
     enum err_code (*send_ack)(
         void *context, struct str_view command_id, const struct command_outcome *outcome);

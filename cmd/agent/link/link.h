@@ -140,6 +140,8 @@ void link_settle(struct link *link); /* the last relay has ended */
 void link_drain(struct link *link, int64_t delay_us);
 /* Ends the session and comes back at once with a new handshake, by the key that is kept now. */
 void link_renew(struct link *link);
+/* What there is room for is another now: said at once if a stream takes it. */
+void link_tell_capacity(struct link *link);
 void link_set_upload_bytes(struct link *link, size_t bytes);
 
 struct link_view {

@@ -215,6 +215,13 @@ void link_send_capacity(struct link *link)
     }
 }
 
+void link_tell_capacity(struct link *link)
+{
+    if (link->control != NULL) {
+        link_send_capacity(link);
+    }
+}
+
 enum err_code link_send_report(
     struct link *link, const Agentgateway__V1__SandboxReport *report, struct err_info *err)
 {

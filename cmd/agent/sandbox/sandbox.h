@@ -101,6 +101,9 @@ struct sandbox_info {
     enum sandbox_driver driver;
     uint64_t generation; /* 1 at its first start */
     uint64_t uid_base;
+    uint64_t cpu_milli; /* limits; 0: none */
+    uint64_t memory_bytes;
+    uint64_t disk_bytes;
     pid_t init_pid;
     struct wall_us started;
     bool rebooted; /* LOST because the host was started anew */

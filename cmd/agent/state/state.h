@@ -25,6 +25,9 @@ enum {
 
 struct state;
 
+/* What is lent of this agent lies in this folder below its state: see loan.h. */
+#define STATE_GUESTS "guests"
+
 struct state_enrollment {
     char target[STATE_TARGET_BYTES]; /* "host:port", "unix:/path" */
     char server_id[STATE_ID_BYTES];

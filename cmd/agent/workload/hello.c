@@ -75,6 +75,12 @@ static void add_protections(const struct wish_host *host, struct listing *protec
     }
 }
 
+/* The offer may be less than at the time of the loan: it depends on what is free at the start. */
+static uint64_t rest_of(uint64_t offered, uint64_t lent)
+{
+    return offered > lent ? offered - lent : 0;
+}
+
 enum err_code workload_fill_capacity(
     const struct workload *workload,
     struct arena *arena,
@@ -85,6 +91,7 @@ enum err_code workload_fill_capacity(
     struct listing protections;
     struct listing images;
     const struct workload_offer *offer = &workload->options.offer;
+    const struct workload_offer *lent = &workload->lent;
     if (!open_listing(&drivers, arena, DRIVERS_MAX)
         || !open_listing(&protections, arena, PROTECTIONS_MAX)
         || !open_listing(&images, arena, IMAGES_MAX)) {
@@ -96,10 +103,10 @@ enum err_code workload_fill_capacity(
     if (drivers.is_short || protections.is_short || images.is_short) {
         return ERR_SET(err, ERR_LIMIT, "the hello is too large");
     }
-    capacity->cpus = offer->cpus;
-    capacity->memory_bytes = offer->memory_bytes;
-    capacity->disk_bytes = offer->disk_bytes;
-    capacity->sandboxes = (uint32_t)offer->slots;
+    capacity->cpus = offer->cpus > lent->cpus ? offer->cpus - lent->cpus : 0;
+    capacity->memory_bytes = rest_of(offer->memory_bytes, lent->memory_bytes);
+    capacity->disk_bytes = rest_of(offer->disk_bytes, lent->disk_bytes);
+    capacity->sandboxes = (uint32_t)rest_of(offer->slots, lent->slots);
     capacity->sandbox_drivers = drivers.items;
     capacity->n_sandbox_drivers = drivers.count;
     capacity->sandbox_protections = protections.items;

@@ -507,6 +507,32 @@ struct sandboxes *workload_sandboxes(struct workload *workload)
     return workload->sandboxes;
 }
 
+void workload_get_offer(const struct workload *workload, struct workload_offer *ret_offer)
+{
+    *ret_offer = workload->options.offer;
+}
+
+void workload_get_taken(const struct workload *workload, struct workload_offer *ret_taken)
+{
+    size_t cursor = 0;
+    struct sandbox_info info;
+    uint64_t cpu_milli = 0;
+    struct workload_offer taken = { .slots = 0 };
+    while (sandbox_next(workload->sandboxes, &cursor, &info)) {
+        taken.slots++;
+        taken.memory_bytes += info.memory_bytes;
+        taken.disk_bytes += info.disk_bytes;
+        cpu_milli += info.cpu_milli;
+    }
+    taken.cpus = (double)cpu_milli / 1000;
+    *ret_taken = taken;
+}
+
+void workload_set_lent(struct workload *workload, const struct workload_offer *lent)
+{
+    workload->lent = *lent;
+}
+
 struct execs *workload_execs(struct workload *workload)
 {
     return workload->execs;

@@ -72,6 +72,14 @@ void workload_close(struct workload *workload);
 struct sandboxes *workload_sandboxes(struct workload *workload);
 struct execs *workload_execs(struct workload *workload);
 
+/* As the options say, whatever of it is lent or taken. */
+void workload_get_offer(const struct workload *workload, struct workload_offer *ret_offer);
+/* What the sandboxes here may use by their limits, also those that are stopped: they can be started
+ * again. */
+void workload_get_taken(const struct workload *workload, struct workload_offer *ret_taken);
+/* What others have of the offer: the server is told of the rest alone. */
+void workload_set_lent(struct workload *workload, const struct workload_offer *lent);
+
 /* What there is room for, and with which images. Borrows from the arena until that is reset.
  * ERR_LIMIT. */
 enum err_code workload_fill_capacity(

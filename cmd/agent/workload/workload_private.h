@@ -14,6 +14,7 @@
 
 struct workload {
     struct workload_options options;
+    struct workload_offer lent; /* of options.offer */
     char *boot_id;
     char *image_dir;
     struct sandboxes *sandboxes; /* NULL while they are being opened */

@@ -1,6 +1,6 @@
 /* The local view, of more sandboxes than its answer has room for. */
 #include "cmd/agent/app.h"
-#include "cmd/agent/status_socket.h"
+#include "cmd/agent/status/status_socket.h"
 #include "common/base/cleanup.h"
 #include "common/sandbox/record.h"
 #include "common/sys/file.h"

@@ -2,8 +2,8 @@
  * The local view: a Unix socket (mode 0600) that answers every connection with one line of JSON,
  * then the same for people, and closes. Works whether the server is there or not. Loop thread.
  */
-#ifndef CMD_AGENT_STATUS_SOCKET_H
-#define CMD_AGENT_STATUS_SOCKET_H
+#ifndef CMD_AGENT_STATUS_STATUS_SOCKET_H
+#define CMD_AGENT_STATUS_STATUS_SOCKET_H
 
 #include "common/base/buf.h"
 #include "common/sys/loop.h"
@@ -11,7 +11,7 @@
 struct status_socket;
 
 enum {
-    STATUS_BYTES_MAX = 128 * 1024
+    STATUS_BYTES_MAX = 192 * 1024
 };
 
 /* write appends the JSON (no newline) and the text. A stale socket file of ours is replaced. */

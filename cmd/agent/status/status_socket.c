@@ -1,4 +1,4 @@
-#include "cmd/agent/status_socket.h"
+#include "cmd/agent/status/status_socket.h"
 
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
