@@ -33,7 +33,7 @@ static const struct {
     { "reset",
       verb_reset,
       0,
-      "reset --yes          forget the enrollment, the keys and the spool" },
+      "reset --yes          forget the enrollment, the keys and the spool; end and delete sandboxes" },
     { "sandbox",
       verb_sandbox,
       SIZE_MAX - 1,

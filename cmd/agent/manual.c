@@ -53,7 +53,7 @@ static const char head[] =
     "What waits for the server: totals, records, or a check of every record.\n"
     ".TP\n"
     ".B reset\n"
-    "Forgets the enrollment, the keys and the spool.\n"
+    "Forgets the enrollment, the keys and the spool, and what was lent; ends and deletes all sandboxes.\n"
     ".TP\n"
     ".B sandbox\n"
     "Runs a program in a sandbox of this machine, without a server, or tells what this machine can\n"

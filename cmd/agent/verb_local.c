@@ -1,4 +1,4 @@
-/* status, reset and config: what needs no server. */
+/* status and config: what needs no server. */
 #include "cmd/agent/agent.h"
 #include "cmd/agent/config.h"
 #include "cmd/agent/manual.h"
@@ -62,39 +62,6 @@ int verb_status(const struct config *config)
         return outcome_fail(code, &err);
     }
     (void)fputs(buf_text(&answer), stdout);
-    return AGENT_EXIT_OK;
-}
-
-int verb_reset(const struct config *config)
-{
-    struct err_info err = ERR_INFO_INIT;
-    struct state *state = NULL;
-    const char *dir = config_text(config, "state-dir");
-    if (!config_bool(config, "yes")) {
-        (void)ERR_SET(
-            &err,
-            ERR_INVALID,
-            "reset removes the keys, the enrollment and all records not yet uploaded in %s; if that is "
-            "meant, add --yes",
-            dir);
-        return outcome_fail(ERR_INVALID, &err);
-    }
-    enum err_code code =
-        state_open_shared(dir, &state, &err); /* makes no folder that is not there */
-    state_close(state);
-    state = NULL;
-    if (code == ERR_OK) {
-        code = state_open(dir, &state, &err); /* refuses while an agent runs */
-    }
-    if (code == ERR_OK) {
-        code = state_erase(state, &err);
-    }
-    state_close(state);
-    if (code != ERR_OK) {
-        return outcome_fail(code, &err);
-    }
-    (void)printf(
-        "%s is empty. The server still lists the agent: 'belay agent revoke' removes it.\n", dir);
     return AGENT_EXIT_OK;
 }
 

@@ -4,6 +4,12 @@ add_test(NAME agent_program
           $<TARGET_FILE:belay-agent> $<TARGET_FILE:belay-server> $<TARGET_FILE:belay>)
 set_tests_properties(agent_program PROPERTIES LABELS e2e TIMEOUT 300)
 
+# What it lends, with sandboxes that run; as root.
+add_test(NAME agent_lending
+  COMMAND ${BELAY_PYTHON} -B "${CMAKE_SOURCE_DIR}/tests/agent/test_lending.py"
+          $<TARGET_FILE:belay-agent> $<TARGET_FILE:belay-server> $<TARGET_FILE:belay>)
+set_tests_properties(agent_lending PROPERTIES LABELS e2e TIMEOUT 300 RUN_SERIAL TRUE)
+
 # Its image store; as root with the native driver, else with bubblewrap.
 add_test(NAME agent_images
   COMMAND ${BELAY_PYTHON} -B "${CMAKE_SOURCE_DIR}/tests/agent/test_images.py"

@@ -232,6 +232,8 @@ enum err_code sandbox_connect(
     struct err_info *err) MUST_CHECK;
 void sandbox_measure(struct sandboxes *sandboxes, const char *id); /* a sample follows */
 
+/* Also those that are going. */
+size_t sandboxes_count(const struct sandboxes *sandboxes);
 /* sandbox_remove was called, and not all of it is gone: `removed` follows. */
 bool sandbox_is_going(const struct sandboxes *sandboxes, const char *id);
 /* false: there is none, or it is going. The info is valid until the next call. */

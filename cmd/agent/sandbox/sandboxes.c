@@ -685,6 +685,11 @@ void sandbox_measure(struct sandboxes *sandboxes, const char *id)
     say(sandboxes, id, &(struct message){ .type = MESSAGE_MEASURE });
 }
 
+size_t sandboxes_count(const struct sandboxes *sandboxes)
+{
+    return map_count(sandboxes->by_id);
+}
+
 bool sandbox_is_going(const struct sandboxes *sandboxes, const char *id)
 {
     const struct sandbox *sandbox = map_find(sandboxes->by_id, str_of(id));
