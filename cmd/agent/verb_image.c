@@ -4,6 +4,7 @@
  * do.
  */
 #include "cmd/agent/agent.h"
+#include "cmd/agent/guest/loan.h"
 #include "cmd/agent/image/images.h"
 #include "cmd/agent/outcome.h"
 #include "cmd/agent/sandbox/sandbox.h"
@@ -139,6 +140,26 @@ static int import(
     return AGENT_EXIT_OK;
 }
 
+/* What has been lent uses the same store. */
+static int drop(const struct config *config, const char *store, const char *name)
+{
+    struct err_info err = ERR_INFO_INIT;
+    const char *runs[LOAN_COUNT_MAX + 2] = { NULL };
+    char *made[LOAN_COUNT_MAX + 1];
+    AUTO_FREE char *sandboxes = outcome_sandbox_dir(config);
+    AUTO_FREE char *guests = mem_printf("%s/" STATE_GUESTS, config_text(config, "state-dir"));
+    made[0] = mem_printf("%s/" SANDBOXES_RUNS, sandboxes);
+    for (unsigned i = 1; i <= LOAN_COUNT_MAX; i++) {
+        made[i] = loan_path(guests, i, "/" SANDBOXES_DIR "/" SANDBOXES_RUNS);
+    }
+    memcpy(runs, made, sizeof(made));
+    enum err_code code = images_remove(store, runs, name, &err);
+    for (size_t i = 0; i < ARRAY_LENGTH(made); i++) {
+        mem_free(made[i]);
+    }
+    return code == ERR_OK ? AGENT_EXIT_OK : outcome_fail(code, &err);
+}
+
 int verb_image(const struct config *config)
 {
     size_t words = config_word_count(config);
@@ -151,11 +172,7 @@ int verb_image(const struct config *config)
         return import(config, store, config_word(config, 2), config_word(config, 3));
     }
     if (strcmp(what, "remove") == 0 && words == 3) {
-        struct err_info err = ERR_INFO_INIT;
-        AUTO_FREE char *sandboxes = outcome_sandbox_dir(config);
-        AUTO_FREE char *runs = mem_printf("%s/" SANDBOXES_RUNS, sandboxes);
-        enum err_code code = images_remove(store, runs, config_word(config, 2), &err);
-        return code == ERR_OK ? AGENT_EXIT_OK : outcome_fail(code, &err);
+        return drop(config, store, config_word(config, 2));
     }
     (void)fprintf(
         stderr, "belay-agent: image import NAME FILE|-, image list, or image remove NAME\n");

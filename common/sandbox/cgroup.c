@@ -152,6 +152,15 @@ static char *folder_of(struct str_view mount_root, struct str_view point, struct
     return mem_printf("%.*s%.*s", STR_ARG(point), STR_ARG(path));
 }
 
+/* Steps out of a leaf that we made in an earlier life, or in which the agent that started us is. */
+static void leave_leaf(char *dir)
+{
+    char *slash = strrchr(dir, '/');
+    if (slash != NULL && strcmp(slash + 1, LEAF) == 0) {
+        *slash = '\0';
+    }
+}
+
 static void parse_mount(struct str_view line, struct str_view own, struct cgroup_set *host)
 {
     struct str_view tail = line;
@@ -169,6 +178,7 @@ static void parse_mount(struct str_view line, struct str_view own, struct cgroup
     if (str_equal(type, STR("cgroup2")) && host->places[CGROUP_CORE].version == 0) {
         host->places[CGROUP_CORE] =
             (struct cgroup_place){ 2, folder_of(root, point, own_path(own, NULL)) };
+        leave_leaf(host->places[CGROUP_CORE].dir);
     }
     for (size_t i = 0; str_equal(type, STR("cgroup")) && i < CGROUP_CONTROLLER_COUNT; i++) {
         if (controllers[i].v1 == NULL || host->places[i].version != 0
@@ -186,15 +196,6 @@ void cgroup_host_parse(struct str_view mountinfo, struct str_view own, struct cg
     memset(ret_host, 0, sizeof(*ret_host));
     while (next_line(&mountinfo, &line)) {
         parse_mount(line, own, ret_host);
-    }
-}
-
-/* Steps out of a leaf we made in an earlier life. */
-static void leave_leaf(char *dir)
-{
-    char *slash = strrchr(dir, '/');
-    if (slash != NULL && strcmp(slash + 1, LEAF) == 0) {
-        *slash = '\0';
     }
 }
 
@@ -243,9 +244,6 @@ static void detect_unified(bool is_given, struct cgroup_set *host)
     struct cgroup_place *core = &host->places[CGROUP_CORE];
     if (core->version == 0) {
         return;
-    }
-    if (!is_given) {
-        leave_leaf(core->dir);
     }
     (void)read_file(core->dir, "cgroup.controllers", &names);
     for (size_t i = 0; i < CGROUP_CONTROLLER_COUNT; i++) {

@@ -65,7 +65,7 @@ const char *cgroup_controller_name(enum cgroup_controller controller);
 void cgroup_host_detect(const char *unified, struct cgroup_set *ret_host);
 
 /* Only what stands in these texts (/proc/self/mountinfo and /proc/self/cgroup); touches no group.
- */
+ * On version 2 a process in an agent's leaf may make groups beside that, not in it. */
 void cgroup_host_parse(struct str_view mountinfo, struct str_view own, struct cgroup_set *ret_host);
 
 /* ERR_UNSUPPORTED: a limit is asked for and its controller is absent. */

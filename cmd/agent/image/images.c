@@ -441,7 +441,7 @@ static enum err_code check_unused(
 
 static enum err_code take_away(
     const char *store,
-    const char *runs,
+    const char *const *runs,
     const char *name,
     const struct stage *stage,
     struct err_info *err)
@@ -459,7 +459,9 @@ static enum err_code take_away(
     if (flock(image, LOCK_EX | LOCK_NB) != 0) {
         return ERR_SET(err, ERR_PRECONDITION, "image %s is in use; try again later", name);
     }
-    TRY(check_unused(runs, name, &info, err));
+    for (size_t i = 0; runs[i] != NULL; i++) {
+        TRY(check_unused(runs[i], name, &info, err));
+    }
     if (rename(path, gone) != 0) {
         return ERR_SET_ERRNO(err, ERR_UNAVAILABLE, errno, "%s", path);
     }
@@ -468,7 +470,7 @@ static enum err_code take_away(
 }
 
 enum err_code images_remove(
-    const char *store, const char *runs, const char *name, struct err_info *err)
+    const char *store, const char *const *runs, const char *name, struct err_info *err)
 {
     char path[4096];
     struct stage stage = { .fd = -1 };

@@ -53,9 +53,10 @@ enum err_code images_list(
 /* Name after name, in no order; a folder that is not there has none. */
 void images_each(const char *store, void (*each)(void *context, const char *name), void *context);
 
-/* runs: the folder of sandboxes, each with its spec. ERR_PRECONDITION: one of them uses it. */
+/* runs: the folders of sandboxes, each with its spec; NULL at the end. One that is not there has
+ * none. ERR_PRECONDITION: one of them uses it. */
 enum err_code images_remove(
-    const char *store, const char *runs, const char *name, struct err_info *err) MUST_CHECK;
+    const char *store, const char *const *runs, const char *name, struct err_info *err) MUST_CHECK;
 
 /* Removes what imports that were killed left; the next import does so too. */
 void images_sweep(const char *store);

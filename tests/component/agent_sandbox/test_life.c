@@ -629,13 +629,15 @@ static void test_an_image_stays_while_a_sandbox_is_made_of_it(void **unused)
     struct fixture *fixture = fixture_create();
     struct err_info err = ERR_INFO_INIT;
     AUTO_FREE char *store = mem_printf("%s/sandboxes/" SANDBOXES_IMAGES, fixture->dir);
-    AUTO_FREE char *runs = mem_printf("%s/sandboxes/" SANDBOXES_RUNS, fixture->dir);
+    AUTO_FREE char *dir = mem_printf("%s/sandboxes/" SANDBOXES_RUNS, fixture->dir);
+    const char *const runs[] = { "/nonexistent", dir, NULL };
+    const char *const others[] = { "/nonexistent", NULL };
     AUTO_FREE char *image = mem_printf("%s/bare", store);
     AUTO_FREE char *other = mem_printf("%s/other", store);
     assert_int_equal(mkdir(image, 0755), 0);
     assert_int_equal(mkdir(other, 0755), 0);
     fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "bare", .image = "bare" });
-    assert_ok_err(err, images_remove(store, runs, "other", &err));
+    assert_ok_err(err, images_remove(store, others, "other", &err));
     assert_code(ERR_PRECONDITION, images_remove(store, runs, "bare", &err));
     assert_non_null(strstr(err.text, "sandbox bare"));
     assert_ok(sandbox_stop(fixture->all, "bare", 0, NULL));

@@ -22,6 +22,34 @@ static void test_a_mixed_host_is_read_per_controller(void **unused)
     cgroup_set_deinit(&host);
 }
 
+static void test_groups_are_made_beside_the_leaf_of_an_agent(void **unused)
+{
+    (void)unused;
+
+    static const struct {
+        const char *own;
+        const char *dir;
+    } rows[] = {
+        { "0::/system.slice/x.service/belay-agent-leaf\n",
+          "/sys/fs/cgroup/system.slice/x.service" },
+        { "0::/belay-agent-leaf\n", "/sys/fs/cgroup" },
+        { "0::/system.slice/x.service\n", "/sys/fs/cgroup/system.slice/x.service" },
+        { "0::/x/belay-agent-leaf/y\n", "/sys/fs/cgroup/x/belay-agent-leaf/y" },
+        { "0::/x/not-belay-agent-leaf\n", "/sys/fs/cgroup/x/not-belay-agent-leaf" },
+    };
+
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        struct cgroup_set host;
+        cgroup_host_parse(
+            STR("31 23 0:28 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"),
+            str_of(rows[i].own),
+            &host);
+        assert_int_equal(host.places[CGROUP_CORE].version, 2);
+        assert_string_equal(host.places[CGROUP_CORE].dir, rows[i].dir);
+        cgroup_set_deinit(&host);
+    }
+}
+
 static void test_a_set_goes_through_a_list_and_back(void **unused)
 {
     (void)unused;
@@ -62,6 +90,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_mixed_host_is_read_per_controller),
+        cmocka_unit_test(test_groups_are_made_beside_the_leaf_of_an_agent),
         cmocka_unit_test(test_a_set_goes_through_a_list_and_back),
         cmocka_unit_test(test_a_limit_without_its_controller_is_refused),
     };
