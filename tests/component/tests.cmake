@@ -90,6 +90,13 @@ if(TARGET component_agent_workload_reports)
   set_tests_properties(component_agent_workload_restart PROPERTIES RUN_SERIAL TRUE)
 endif()
 
+# Orders of an agent that really offers sandboxes.
+if(TARGET component_agent_app_lend)
+  target_compile_definitions(component_agent_app_lend PRIVATE "BELAY_SHIM_PATH=\"$<TARGET_FILE:belay-shim>\"")
+  add_dependencies(component_agent_app_lend belay-shim)
+  set_tests_properties(component_agent_app_lend PROPERTIES RUN_SERIAL TRUE)
+endif()
+
 # SQLite's memory is the program's own.
 if(TARGET component_common_sql_memory)
   target_sources(component_common_sql_memory PRIVATE support/memory.c)

@@ -68,10 +68,11 @@ UPDATE command SET status = 3 WHERE command_id = $1 AND status = 2
 SELECT command_id, succeeded, code, error, payload FROM command WHERE status = 2 ORDER BY sequence LIMIT $1
 
 -- Left running by a process that ended: nobody knows how far they came, and they must not run again. Orders about
--- sandboxes may, since they do what is not so already: they wait to be given again, unless received before $4.
+-- sandboxes and loans may, since they do what is not so already: they wait to be given again, unless received before $4.
 -- name: command_interrupt
 UPDATE command SET status = 2, finished_at = $1, succeeded = 0, code = $2, error = $3
-WHERE status = 1 AND (action NOT LIKE 'sandbox!_%' ESCAPE '!' OR received_at < $4)
+WHERE status = 1
+    AND ((action NOT LIKE 'sandbox!_%' ESCAPE '!' AND action NOT IN ('lend', 'reclaim')) OR received_at < $4)
 
 -- name: command_recent
 SELECT command_id, action, actor, received_at, status, succeeded, code, error FROM command

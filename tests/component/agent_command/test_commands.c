@@ -74,6 +74,8 @@ static const struct command_ops ops = { .telemetry_now = act,
                                         .drain = act,
                                         .device_command = act,
                                         .sandbox_stop = act,
+                                        .lend = act,
+                                        .reclaim = act,
                                         .send_ack = send_ack,
                                         .refused = on_refused };
 
@@ -286,6 +288,53 @@ static void test_an_order_about_a_sandbox_that_a_crash_interrupts_runs_again(voi
     assert_int_equal(world->last_code, ACK(FORBIDDEN));
 }
 
+static void assert_runs_again(
+    struct world *world, uint64_t sequence, const char *id, struct str_view payload)
+{
+    unsigned acted = world->acted;
+    unsigned answered = world->ack_count;
+    world->holds = true;
+    give_packed(world, sequence, id, payload, false);
+    assert_int_equal(world->acted, acted + 1);
+    restart(world);
+    commands_redeliver(world->commands);
+    assert_int_equal(world->ack_count, answered);
+    world->holds = false;
+    give_packed(world, sequence, id, payload, false);
+    assert_int_equal(world->acted, acted + 2);
+    assert_int_equal(world->last_code, ACK(OK));
+}
+
+static void test_an_order_about_a_loan_that_a_crash_interrupts_runs_again(void **state)
+{
+    uint8_t box[48] = { 1 };
+    AUTO_BUF struct buf payload = BUF_INIT(4096);
+    Agentgateway__V1__AgentCommand what = AGENTGATEWAY__V1__AGENT_COMMAND__INIT;
+    Agentgateway__V1__AgentLend lend = AGENTGATEWAY__V1__AGENT_LEND__INIT;
+    Agentgateway__V1__AgentReclaim reclaim = AGENTGATEWAY__V1__AGENT_RECLAIM__INIT;
+    Agentgateway__V1__LoanRoom room = AGENTGATEWAY__V1__LOAN_ROOM__INIT;
+    lend.loan_id = CONST_CAST(char *, "ln_1");
+    lend.workspace = CONST_CAST(char *, "acme");
+    lend.name = CONST_CAST(char *, "mill");
+    lend.sealed_join.data = box;
+    lend.sealed_join.len = sizeof(box);
+    lend.room = &room;
+    room.sandboxes = 1;
+    room.cpu_millis = 10;
+    room.memory_bytes = 4194304;
+    room.disk_bytes = 1048576;
+    what.command_case = AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_LEND;
+    what.lend = &lend;
+    wire_pack(&what.base, &payload);
+    assert_runs_again(*state, 1, "cmd_1", buf_view(&payload));
+    buf_clear(&payload);
+    reclaim.loan_id = CONST_CAST(char *, "ln_1");
+    what.command_case = AGENTGATEWAY__V1__AGENT_COMMAND__COMMAND_RECLAIM;
+    what.reclaim = &reclaim;
+    wire_pack(&what.base, &payload);
+    assert_runs_again(*state, 2, "cmd_2", buf_view(&payload));
+}
+
 static void test_full_lanes_answer_busy_at_once(void **state)
 {
     struct world *world = *state;
@@ -392,6 +441,7 @@ int main(void)
         TEST(test_answers_wait_for_the_stream),
         TEST(test_what_a_crash_interrupts_never_runs_again),
         TEST(test_an_order_about_a_sandbox_that_a_crash_interrupts_runs_again),
+        TEST(test_an_order_about_a_loan_that_a_crash_interrupts_runs_again),
         TEST(test_full_lanes_answer_busy_at_once),
         TEST(test_unknown_and_malformed_commands),
         TEST(test_a_log_that_cannot_be_read_refuses_nothing),
