@@ -7,8 +7,8 @@
 #include "common/sys/fault.h"
 #include "common/sys/file.h"
 
-#include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,9 +36,17 @@ static const unsigned successors[GUEST_STATE_COUNT] = {
     [GUEST_GONE] = 0,
 };
 
+static void die_of(const struct guest *guest, enum guest_state state)
+{
+    log_error("guest_wrong_move", LOG_INT("from", guest->state), LOG_INT("to", state));
+    abort();
+}
+
 static void move_to(struct guest *guest, enum guest_state state)
 {
-    assert((successors[guest->state] & TO(state)) != 0);
+    if ((successors[guest->state] & TO(state)) == 0) {
+        die_of(guest, state);
+    }
     guest->state = state;
 }
 
@@ -269,7 +277,7 @@ static void on_ended(void *context, int status)
     case GUEST_STATE_COUNT:
         break;
     }
-    assert(!"no child runs in this state");
+    die_of(guest, guest->state); /* no child runs in these */
 }
 
 static void on_again(void *context)
