@@ -163,6 +163,10 @@ class Lending(World):
         self.assertIn("ln_1 running", self.agent("status").stdout)
         self.make_sandbox("one", "guest")
         folder, instance = self.path("agent", "guests", "1"), self.instance("guests", "1")
+        held = [os.readlink(path) for path in glob.glob(f"/proc/{shown['pid']}/fd/*") if os.path.lexists(path)]
+        self.assertNotEqual([name for name in held if name.startswith(folder)], [])
+        self.assertEqual([name for name in held if name.startswith(self.path("agent")) and not name.startswith(folder)],
+                         [])
 
         # A guest that ends comes again, and so it does with its lender, however that ended. Its sandbox stays.
         os.kill(shown["pid"], signal.SIGKILL)

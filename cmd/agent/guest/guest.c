@@ -12,6 +12,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum {
+    EXIT_HELD = 75 /* of the agent, AGENT_EXIT_TEMPORARY: its state folder is in use */
+};
+
 struct guest {
     const struct guest_host *host;
     unsigned number;
@@ -211,6 +215,13 @@ static void clear(struct guest *guest)
     move_to(guest, GUEST_CLEARING);
 }
 
+/* The guest of a lender that was killed has its folder until it has ended: soon. */
+static bool is_held(const struct guest *guest, int status)
+{
+    return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_HELD
+        && guest->pause_us < guest->host->pace.pause_max_us;
+}
+
 static void on_reset_ended(struct guest *guest, int status)
 {
     struct err_info err = ERR_INFO_INIT;
@@ -223,6 +234,11 @@ static void on_reset_ended(struct guest *guest, int status)
         return;
     }
     log_end(guest, "guest_reset_failed", status);
+    if (is_held(guest, status)) {
+        move_to(guest, GUEST_RETRYING);
+        loop_timer_arm_after(guest->again, take_pause(guest));
+        return;
+    }
     (void)ERR_SET(
         &err,
         ERR_INTERNAL,

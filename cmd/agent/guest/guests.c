@@ -214,12 +214,18 @@ void guests_close(struct guests *guests)
 
 /* ---- Orders ---- */
 
+/* Nothing is left of what is gone but its memory. */
+static struct guest *guest_at(const struct guests *guests, unsigned number)
+{
+    struct guest *guest = guests->places[number].guest;
+    return guest == NULL || guest_state(guest) == GUEST_GONE ? NULL : guest;
+}
+
 static struct guest *find(const struct guests *guests, const char *loan_id)
 {
     for (unsigned i = 1; i <= LOAN_COUNT_MAX; i++) {
-        struct guest *guest = guests->places[i].guest;
-        if (guest != NULL && guest_state(guest) != GUEST_GONE
-            && strcmp(guest_loan(guest)->id, loan_id) == 0) {
+        struct guest *guest = guest_at(guests, i);
+        if (guest != NULL && strcmp(guest_loan(guest)->id, loan_id) == 0) {
             return guest;
         }
     }
@@ -365,11 +371,11 @@ void guests_lent(const struct guests *guests, struct room *ret_lent)
 {
     struct room lent = { .sandboxes = 0 };
     for (unsigned i = 1; i <= LOAN_COUNT_MAX; i++) {
-        const struct place *place = &guests->places[i];
-        if (place->guest != NULL) {
-            room_add(&lent, &guest_loan(place->guest)->room);
+        const struct guest *guest = guest_at(guests, i);
+        if (guest != NULL) {
+            room_add(&lent, &guest_loan(guest)->room);
         }
-        room_add(&lent, &place->damaged.room);
+        room_add(&lent, &guests->places[i].damaged.room);
     }
     *ret_lent = lent;
 }
@@ -396,17 +402,18 @@ bool guests_next(const struct guests *guests, size_t *cursor, struct guest_view 
     while (*cursor < LOAN_COUNT_MAX) {
         unsigned number = (unsigned)++*cursor;
         const struct place *place = &guests->places[number];
+        const struct guest *guest = guest_at(guests, number);
         if (place->is_damaged) {
             *ret_view = (struct guest_view){ .number = number,
                                              .loan = &place->damaged,
                                              .phase = "damaged" };
             return true;
         }
-        if (place->guest != NULL) {
+        if (guest != NULL) {
             *ret_view = (struct guest_view){ .number = number,
-                                             .loan = guest_loan(place->guest),
-                                             .phase = phase_of(place->guest),
-                                             .pid = guest_pid(place->guest) };
+                                             .loan = guest_loan(guest),
+                                             .phase = phase_of(guest),
+                                             .pid = guest_pid(guest) };
             return true;
         }
     }

@@ -1,6 +1,7 @@
 /* Guests as processes: a script stands for the agent's program, and files tell it what to be. */
 #include "cmd/agent/guest/guests.h"
 #include "common/base/cleanup.h"
+#include "common/sys/fault.h"
 #include "common/sys/file.h"
 #include "tests/support/test.h"
 
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -32,7 +34,9 @@ static const char script[] = "#!/bin/sh\n"
                              "    [ -e \"$STUB/enrolls\" ] && : >\"$state/enrollment\"\n"
                              "    [ -e \"$STUB/exits\" ] && exit 3\n"
                              "    exec cat ;;\n"
-                             "reset) [ ! -e \"$STUB/resists\" ] ;;\n"
+                             "reset)\n"
+                             "    [ -e \"$STUB/held\" ] && exit 75\n"
+                             "    [ ! -e \"$STUB/resists\" ] ;;\n"
                              "esac\n";
 
 struct world {
@@ -382,6 +386,29 @@ static void test_a_removal_that_fails_is_told_once_and_tried_again(void **unused
     destroy(world);
 }
 
+/* By the guest of a lender that was killed, which is about to end. */
+static void test_a_folder_that_is_held_is_waited_for(void **unused)
+{
+    (void)unused;
+    struct world *world = create_open();
+    assert_ok(lend(world, "ln_1", NULL));
+    WAIT_UNTIL(world, is_there(world, "1"));
+    be(world, "held");
+    guests_reclaim(world->guests, "ln_1", NULL);
+    WAIT_UNTIL(world, count_log(world, "reset ") == 2);
+    assert_int_equal(world->answers, 0);
+    be_not(world, "held");
+    WAIT_UNTIL(world, world->answers == 1);
+    assert_int_equal(world->codes[0], ERR_OK);
+    be(world, "held"); /* for good: that is told */
+    assert_ok(lend(world, "ln_2", NULL));
+    WAIT_UNTIL(world, is_there(world, "1"));
+    guests_reclaim(world->guests, "ln_2", NULL);
+    WAIT_UNTIL(world, world->answers == 2);
+    assert_int_equal(world->codes[1], ERR_INTERNAL);
+    destroy(world);
+}
+
 static void test_guests_end_and_begin_with_the_lender(void **unused)
 {
     (void)unused;
@@ -432,6 +459,66 @@ static void test_a_guest_ends_with_a_lender_that_was_killed(void **unused)
     WAIT_UNTIL(world, !is_alive(pid));
     destroy(world);
 }
+
+#ifdef BELAY_FAULTS
+
+static void arm(const struct world *world, const char *step)
+{
+    AUTO_FREE char *path = mem_printf("%s/page", world->dir);
+    struct fault_page page = { .action = FAULT_KILL };
+    (void)snprintf(page.name, sizeof(page.name), "%s", step);
+    assert_ok(file_write_atomic(path, &page, sizeof(page), 0600, NULL));
+    assert_int_equal(setenv("BELAY_FAULT_PAGE", path, 1), 0);
+}
+
+static void lend_and_reclaim(void *context)
+{
+    struct world *world = context;
+    open_guests(world);
+    assert_ok(lend(world, "ln_1", NULL));
+    WAIT_UNTIL(world, is_there(world, "1"));
+    guests_reclaim(world->guests, "ln_1", NULL);
+    WAIT_UNTIL(world, world->answers == 1);
+}
+
+/* Both orders come again, as the server gives what was not answered. */
+static void assert_survives(const char *step, bool is_lent)
+{
+    struct world *world = create();
+    struct err_info err = ERR_INFO_INIT;
+    arm(world, step);
+    int status = test_in_child(lend_and_reclaim, world, NULL, 0);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    open_guests(world);
+    if (!is_lent) {
+        assert_ok_err(err, lend(world, "ln_1", &err));
+        WAIT_UNTIL(world, is_there(world, "1"));
+        assert_true(is_phase(world, "ln_1", "starting"));
+        assert_false(is_there(world, "2.loan"));
+    }
+    guests_reclaim(world->guests, "ln_1", NULL);
+    WAIT_UNTIL(world, world->answers == 1);
+    assert_int_equal(world->codes[0], ERR_OK);
+    assert_all_gone(world);
+    loop_step(world->loop, STEP_MS);
+    assert_ok(lend(world, "ln_2", NULL)); /* its number is free */
+    assert_true(is_there(world, "1.loan"));
+    destroy(world);
+    assert_int_equal(unsetenv("BELAY_FAULT_PAGE"), 0);
+}
+
+static void test_a_kill_at_every_step(void **unused)
+{
+    (void)unused;
+    assert_survives("agent.loan.join_kept", false);
+    assert_survives("agent.loan.kept", false);
+    assert_survives("agent.loan.ending", true);
+    assert_survives("agent.loan.left", true);
+    assert_survives("agent.loan.erased", true);
+    assert_survives("agent.loan.gone", true);
+}
+
+#endif
 
 static void test_bounds(void **unused)
 {
@@ -554,8 +641,12 @@ int main(void)
         cmocka_unit_test(test_what_is_reclaimed_is_gone),
         cmocka_unit_test(test_the_deaf_are_killed),
         cmocka_unit_test(test_a_removal_that_fails_is_told_once_and_tried_again),
+        cmocka_unit_test(test_a_folder_that_is_held_is_waited_for),
         cmocka_unit_test(test_guests_end_and_begin_with_the_lender),
         cmocka_unit_test(test_a_guest_ends_with_a_lender_that_was_killed),
+#ifdef BELAY_FAULTS
+        cmocka_unit_test(test_a_kill_at_every_step),
+#endif
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_a_path_that_is_too_long),
         cmocka_unit_test(test_a_damaged_record_is_left_alone),
