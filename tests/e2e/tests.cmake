@@ -17,10 +17,11 @@ function(belay_script_tests kind)
   endforeach()
 endfunction()
 
-belay_script_tests(e2e sim sandboxes sandboxes_real relays_real base enrollment sessions uploads commands real_agent admin loans usage surface node startup database
+belay_script_tests(e2e sim sandboxes sandboxes_real relays_real base enrollment sessions uploads commands real_agent admin loans loans_real usage surface node startup database
   backlog clock.OfTheAgent clock.OfTheServer crash.Uploads crash.Commands crash.Enrollment faults)
 # They make sandboxes on this host, as the component tests of them do.
-set_tests_properties(e2e_sandboxes_real_sqlite e2e_sandboxes_real_postgresql PROPERTIES RUN_SERIAL TRUE)
+set_tests_properties(e2e_sandboxes_real_sqlite e2e_sandboxes_real_postgresql e2e_loans_real_sqlite e2e_loans_real_postgresql
+  PROPERTIES RUN_SERIAL TRUE)
 
 # In a network of its own, where no PostgreSQL is.
 add_test(NAME e2e_policies COMMAND /usr/bin/python3 -B "${CMAKE_CURRENT_SOURCE_DIR}/e2e/test_policies.py")
