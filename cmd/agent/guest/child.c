@@ -5,6 +5,7 @@
 #include "common/sys/fd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -91,6 +92,11 @@ static int spawn(pid_t *ret_pid, const char *program, char *const *arguments, in
     (void)posix_spawnattr_setpgroup(&attributes, 0); /* ^C is for us; we tell it */
     (void)posix_spawnattr_setflags(
         &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    if (failed == 0) {
+        /* What 'reset' tells a person; the log goes the other way, into ours. */
+        failed =
+            posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    }
     if (failed == 0) {
         failed = posix_spawn(ret_pid, program, &actions, &attributes, arguments, environ);
     }
