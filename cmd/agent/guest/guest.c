@@ -261,7 +261,8 @@ enum err_code guest_end(struct guest *guest, struct err_info *err)
     if (guest->state == GUEST_RUNNING) {
         move_to(guest, GUEST_LEAVING);
         child_stop(guest->child);
-    } else if (guest->state == GUEST_WAITING || guest->state == GUEST_RETRYING) {
+    } else if (
+        !guest->is_stopped && (guest->state == GUEST_WAITING || guest->state == GUEST_RETRYING)) {
         clear(guest);
     }
     return ERR_OK;

@@ -311,7 +311,10 @@ static enum err_code check(
     struct room rest = *left;
     struct room lent;
     TRY(check_damaged(guests, loan->id, false, err));
-    if (!guests->may_run || guests->is_stopped) {
+    if (guests->is_stopped) {
+        return ERR_SET(err, ERR_BUSY, "this agent is stopping");
+    }
+    if (!guests->may_run) {
         return ERR_SET(err, ERR_UNSUPPORTED, "this agent runs no guests now");
     }
     TRY(check_path(guests, err));

@@ -51,8 +51,8 @@ void guests_close(struct guests *guests);
 /*
  * On the disk, and its guest is being started, when this returns. A loan of this id that is there
  * is left as it is. left: what this agent has for all loans. ERR_LIMIT: room, or number of loans.
- * ERR_BUSY: the loan of this id is being ended. ERR_UNSUPPORTED: the state folder's path is too
- * long, or may_run is not so. ERR_CORRUPT: its record is damaged.
+ * ERR_BUSY: the loan of this id is being ended, or this agent is. ERR_UNSUPPORTED: the state
+ * folder's path is too long, or may_run is not so. ERR_CORRUPT: its record is damaged.
  */
 enum err_code guests_lend(
     struct guests *guests,

@@ -431,7 +431,14 @@ static void test_guests_end_and_begin_with_the_lender(void **unused)
         loop_step(world->loop, STEP_MS);
     }
     assert_int_equal(count_log(world, "run "), 2);
-    assert_code(ERR_UNSUPPORTED, lend(world, "ln_2", NULL));
+    assert_code(ERR_BUSY, lend(world, "ln_2", NULL));
+    guests_reclaim(world->guests, "ln_1", NULL); /* kept, and left to the next life */
+    assert_int_equal(pid_of(world), 0);
+    assert_int_equal(world->answers, 0);
+    guests_close(STEAL(world->guests));
+    open_guests(world);
+    WAIT_UNTIL(world, !is_there(world, "1.loan"));
+    assert_int_equal(count_log(world, "reset "), 1);
     destroy(world);
 }
 
