@@ -3,7 +3,9 @@
 #include "cmd/shim/builder/listener.h"
 #include "cmd/shim/builder/workspace.h"
 #include "common/base/cleanup.h"
+#include "common/sandbox/id_use.h"
 #include "common/sandbox/process.h"
+#include "common/sandbox/spec.h"
 #include "common/sys/fd.h"
 #include "common/sys/file.h"
 
@@ -499,6 +501,9 @@ static enum err_code launch(struct shim *shim, struct err_info *err)
                            .program_fd = shim->program_fd,
                            .ground = shim->ground,
                            .network = shim->network };
+    if (spec->driver == SANDBOX_DRIVER_NATIVE) {
+        TRY(id_use_hold(spec->uid_base, SANDBOX_UID_COUNT, &shim->ids_fd, err));
+    }
     TRY(workspace_prepare(
         shim->dir_fd, spec->disk_bytes, (uid_t)(spec->uid_base + spec->uid), err));
     TRY(spec->driver == SANDBOX_DRIVER_NATIVE ? native_build(&build, &shim->built, err)
@@ -611,6 +616,7 @@ int shim_main(const struct shim_start *start)
                          .dir = start->dir,
                          .dir_fd = start->dir_fd,
                          .program_fd = -1,
+                         .ids_fd = -1,
                          .ground = start->ground,
                          .network = start->network,
                          .spec_bytes = BUF_INIT(MESSAGE_BYTES_MAX),

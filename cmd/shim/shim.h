@@ -25,6 +25,7 @@ struct shim {
     const char *dir;
     int dir_fd;
     int program_fd;
+    int ids_fd;            /* holds the host's user ids, to our end; -1: the agent's own are used */
     int ground;            /* until the sandbox is built on a copy of it; or -1 */
     int network;           /* until the sandbox is in it; or -1 */
     struct buf spec_bytes; /* what spec borrows from */

@@ -183,6 +183,27 @@ class Loans(real.RealSandboxCase):
         self.assertEqual(["once"], list(dict.fromkeys(self.their_lines(sandbox))))
         self.forget("steady")
 
+    def users(self, sandbox):
+        (path,) = glob.glob(os.path.join(self.host.state, "guests", "*", "sandboxes", "run", sandbox.metadata.id, "state.json"))
+        with open(path, encoding="utf-8") as file:
+            init = json.load(file)["init_pid"]
+        with open(f"/proc/{init}/uid_map", encoding="utf-8") as file:
+            return {int(line.split()[1]) for line in file}
+
+    def test_users_of_what_runs_on_without_its_agent_are_nobody_elses(self):
+        loan = self.lent("away", sandboxes=1)
+        first = self.theirs("first", "cat")
+        users = self.users(first)
+        os.kill(self.guests()[loan.id]["pid"], signal.SIGKILL)
+        self.lent("new", sandboxes=1)  # starts before the other is started again
+        self.shell.CreateSandbox(name="second", workspace="other", spec=V.SandboxSpec(command=["cat"]),
+                                 annotations={"belay.dev/agent": "new"})
+        second = self.their_phase("second", V.SANDBOX_PHASE_READY)
+        self.assertEqual(set(), users & self.users(second))
+        eventually(lambda: all(one.is_online for one in self.loans()), "both are online")
+        self.forget("first")
+        self.forget("second")
+
     def test_an_orderly_stop_takes_it_along(self):
         loan = self.lent("orderly")
         sandbox = self.theirs("stays", "cat")

@@ -16,7 +16,9 @@ class Node(ServerCase):
         self.run_script("smoke.js", given)
 
     def test_base_and_the_whole_admin_service(self):
+        self.server.database.query("INSERT INTO workspace (id, name, created_at) VALUES (7, 'other', 0)")
         self.run_script("whole.js", {
+            "socket": self.server.operator_socket,
             "target": f"127.0.0.1:{self.server.port}", "ca": self.server.ca().decode(),
             "protos": os.path.join(ROOT, "proto"), "base": os.path.join(ROOT, "tests", "e2e", "base.proto"),
             "key": self.operator.CreateApiKey(name="js-whole", scopes=["*"]).secret})

@@ -6,6 +6,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/str.h"
+#include "common/sandbox/id_use.h"
 #include "common/sandbox/spec.h"
 #include "common/sys/fd.h"
 #include "common/sys/file.h"
@@ -59,13 +60,35 @@ static enum err_code lock(const struct id_range *range, uint64_t *ret_free, stru
         end_of(range) - 1);
 }
 
+static void unlock(const struct id_range *range)
+{
+    struct flock area = { .l_type = F_UNLCK,
+                          .l_whence = SEEK_SET,
+                          .l_start = (off_t)range->base,
+                          .l_len = (off_t)range->count };
+    (void)fcntl(range->fd, F_OFD_SETLK, &area);
+}
+
+/* For an agent that had other ids, or none: neither may another agent have these, nor may a sandbox
+ * use them that runs on without one. */
+static enum err_code lock_unused(
+    const struct id_range *range, uint64_t *ret_free, struct err_info *err)
+{
+    TRY(lock(range, ret_free, err));
+    enum err_code code = id_use_check(range->base, range->count, ret_free, err);
+    if (code != ERR_OK) {
+        unlock(range);
+    }
+    return code;
+}
+
 /* Those that follow the others' are tried in turn; each step goes up, so it comes to an end. */
 static enum err_code lock_free(struct id_range *range, struct err_info *err)
 {
     range->base = SANDBOX_UID_BASE;
     while (fits(range)) {
         uint64_t next = 0;
-        enum err_code code = lock(range, &next, err);
+        enum err_code code = lock_unused(range, &next, err);
         if (code != ERR_BUSY) {
             return code;
         }

@@ -3,7 +3,8 @@
  * no other agent of the machine has them, be it one of another workspace or a sandbox that was
  * started by hand: it holds a lock on as many bytes of one file, ID_RANGE_FILE, as there are ids.
  * The kernel finds what overlaps, and frees the range with the process, however that ends. What
- * runs on without its agent keeps its ids in use, but not locked.
+ * runs on without its agent says itself which ids it uses (common/sandbox/id_use.h); agents that
+ * choose pass those over, and the agent they are of comes back to them by its note.
  */
 #ifndef CMD_AGENT_SANDBOX_ID_RANGE_H
 #define CMD_AGENT_SANDBOX_ID_RANGE_H

@@ -4,6 +4,7 @@
 #include "cmd/agent/sandbox/sandbox.h"
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
+#include "common/sandbox/id_use.h"
 #include "common/sandbox/spec.h"
 #include "common/sys/fd.h"
 #include "common/sys/file.h"
@@ -80,6 +81,30 @@ static void test_what_is_chosen_is_free_and_kept(void **state)
     struct id_range again = claim(two, 0); /* although others are free before it by now */
     assert_int_equal(again.base, second.base);
     id_range_release(&again);
+}
+
+static void test_those_of_a_sandbox_that_runs_on_are_passed_over(void **state)
+{
+    const char *parent = root_dir(state);
+    AUTO_FREE char *one = dir_of(parent, "one");
+    AUTO_FREE char *two = dir_of(parent, "two");
+    AUTO_FD int used = -1;
+    struct err_info err = ERR_INFO_INIT;
+    struct id_range first = claim(one, 0);
+    uint64_t second_slot = first.base + SANDBOX_UID_COUNT;
+    assert_ok_err(err, id_use_hold(second_slot, SANDBOX_UID_COUNT, &used, &err));
+    id_range_release(&first); /* the agent is away, and its sandbox is not */
+    struct id_range other = claim(two, 0);
+    assert_true(other.base >= second_slot + SANDBOX_UID_COUNT || other.base + COUNT <= second_slot);
+    struct id_range again = claim(one, 0);
+    assert_int_equal(again.base, first.base);
+    id_range_release(&other);
+    id_range_release(&again);
+    uint64_t unused = 0;
+    assert_code(ERR_BUSY, id_use_check(first.base, COUNT, &unused, &err));
+    assert_int_equal(unused, second_slot + SANDBOX_UID_COUNT);
+    fd_close(&used);
+    assert_ok_err(err, id_use_check(second_slot, SANDBOX_UID_COUNT, &unused, &err));
 }
 
 static void test_those_of_another_are_refused_and_its_neighbours_are_not(void **state)
@@ -186,6 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_what_is_chosen_is_free_and_kept),
+        TEST(test_those_of_a_sandbox_that_runs_on_are_passed_over),
         TEST(test_those_of_another_are_refused_and_its_neighbours_are_not),
         TEST(test_a_note_that_cannot_be_used_is_replaced),
         TEST(test_their_end_is_below_the_last_id),

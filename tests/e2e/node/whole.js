@@ -237,6 +237,25 @@ async function manage(agent) {
   await watched('WatchAuditRecords', { tail: 100 }, (record) => record.action.endsWith('/EvictAgent'));
 }
 
+// Between workspaces: no key's, the local operator's alone.
+async function lend(agent) {
+  const room = { sandboxes: 1, cpu_millis: 100, memory_bytes: 1 << 26, disk_bytes: 1 << 26 };
+  const request = { agent: agent.name, to_workspace: 'other', name: 'lent-' + agent.name, room };
+  await refused(grpc.status.PERMISSION_DENIED, ask('LendAgent', request));
+  await refused(grpc.status.PERMISSION_DENIED, ask('ListLoans', {}));
+  await refused(grpc.status.PERMISSION_DENIED, ask('ReclaimAgent', { loan_id: 'enr_0' }));
+  const local = new api.AgentAdminService('unix:' + given.socket, grpc.credentials.createInsecure());
+  const nobody = new grpc.Metadata();
+  const made = await unary(local, 'LendAgent', request, nobody);
+  assert.deepStrictEqual([made.loan.agent, made.loan.to_workspace, made.loan.state, made.command.kind],
+    [agent.name, 'other', 'ENROLLMENT_STATE_PENDING', 'lend']);
+  const listed = await unary(local, 'ListLoans', { agent: agent.name }, nobody);
+  assert.deepStrictEqual(listed.loans.map((loan) => loan.id), [made.loan.id]);
+  const ended = await unary(local, 'ReclaimAgent', { loan_id: made.loan.id }, nobody);
+  assert.deepStrictEqual([ended.loan.state, ended.command.kind], ['ENROLLMENT_STATE_CANCELLED', 'reclaim']);
+  local.close();
+}
+
 async function main() {
   const agent = await enroll('whole-' + crypto.randomBytes(4).toString('hex'));
   const session = await handshake(agent);
@@ -245,6 +264,7 @@ async function main() {
   await obey(agent, session);
   await look(agent);
   await account();
+  await lend(agent);
   await manage(agent);
   const methods = Object.values(api.AgentAdminService.service).map((method) => method.path.split('/')[2]);
   assert.deepStrictEqual(methods.filter((method) => !called.has(method)), []);
