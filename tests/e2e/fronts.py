@@ -98,7 +98,10 @@ class Nginx(Front):
         """The workers of before go on with what they have."""
         before = self.workers()
         self.process.send_signal(signal.SIGHUP)
-        eventually(lambda: self.workers() - before, "there are new workers")
+        try:
+            eventually(lambda: self.workers() - before, "there are new workers")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; before {before}, now {self.workers()}:\n{self.log_text()[-2000:]}") from None
         eventually(self.is_there, "they listen")
 
     def workers(self):
