@@ -489,6 +489,18 @@ static enum err_code watch_sandbox(struct shim *shim, struct err_info *err)
         shim->loop, shim->built.socket, EPOLLIN, on_init, shim, &shim->init_watch, err);
 }
 
+/* What is there before the sandbox: its host user ids, for as long as we live, and its workspace.
+ */
+static enum err_code prepare(struct shim *shim, struct err_info *err)
+{
+    const struct message_spec *spec = &shim->spec;
+    if (spec->driver == SANDBOX_DRIVER_NATIVE) {
+        TRY(id_use_hold(spec->uid_base, SANDBOX_UID_COUNT, &shim->ids_fd, err));
+    }
+    return workspace_prepare(
+        shim->dir_fd, spec->disk_bytes, (uid_t)(spec->uid_base + spec->uid), err);
+}
+
 static enum err_code launch(struct shim *shim, struct err_info *err)
 {
     const struct message_spec *spec = &shim->spec;
@@ -501,11 +513,7 @@ static enum err_code launch(struct shim *shim, struct err_info *err)
                            .program_fd = shim->program_fd,
                            .ground = shim->ground,
                            .network = shim->network };
-    if (spec->driver == SANDBOX_DRIVER_NATIVE) {
-        TRY(id_use_hold(spec->uid_base, SANDBOX_UID_COUNT, &shim->ids_fd, err));
-    }
-    TRY(workspace_prepare(
-        shim->dir_fd, spec->disk_bytes, (uid_t)(spec->uid_base + spec->uid), err));
+    TRY(prepare(shim, err));
     TRY(spec->driver == SANDBOX_DRIVER_NATIVE ? native_build(&build, &shim->built, err)
                                               : bwrap_build(&build, &shim->built, err));
     fd_close(&shim->ground); /* it is not for us to keep them alive */
