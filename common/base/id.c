@@ -32,7 +32,8 @@ uint64_t id_random_below(uint64_t bound)
 
 enum {
     PREFIX_MAX = 8,
-    RANDOM_BYTES = 10
+    FRACTION_BITS = 10, /* the microseconds of a millisecond */
+    RANDOM_BYTES = 9    /* of which the first two bits are not used */
 };
 
 /* Five bits a character, most significant first. */
@@ -53,13 +54,15 @@ static char *format(
     char *at = out + length;
     *at++ = '_';
     at = append_bits(at, (uint64_t)(now.value / US_PER_MS), 10);
-    for (size_t i = 0; i < RANDOM_BYTES; i += 5) {
-        uint64_t value = 0;
-        for (size_t k = 0; k < 5; k++) {
-            value = value << 8 | random[i + k];
-        }
-        at = append_bits(at, value, 8);
+    uint64_t value = (uint64_t)(now.value % US_PER_MS) << (40 - FRACTION_BITS);
+    value |= (uint64_t)(random[0] & 0x3f) << 24;
+    value |= (uint64_t)random[1] << 16 | (uint64_t)random[2] << 8 | random[3];
+    at = append_bits(at, value, 8);
+    value = 0;
+    for (size_t i = 4; i < RANDOM_BYTES; i++) {
+        value = value << 8 | random[i];
     }
+    at = append_bits(at, value, 8);
     *at = '\0';
     return out;
 }
@@ -79,7 +82,7 @@ char *id_source_next(
     }
     source->count++;
     uint8_t bytes[RANDOM_BYTES];
-    memcpy(bytes, &source->drawn, 6);
-    memcpy(bytes + 6, &source->count, sizeof(source->count));
+    memcpy(bytes, &source->drawn, 5);
+    memcpy(bytes + 5, &source->count, sizeof(source->count));
     return format(prefix, now, bytes, out);
 }

@@ -1,6 +1,9 @@
 /*
- * Identifiers: a prefix and 26 characters of Crockford base32 (48 bits of milliseconds, 80 random
- * bits), so that they sort by time: "cmd_01JD...". Thread-safe.
+ * Identifiers: a prefix and 26 characters of Crockford base32 (48 bits of milliseconds, 10 bits of
+ * the microseconds within, 70 random bits), so that they sort by time: "cmd_01JD...". Thread-safe.
+ *
+ * A ULID's time ends at the millisecond, in which one caller's calls, one after the other, can have
+ * several: lists sorted by id would mix them.
  */
 #ifndef COMMON_BASE_ID_H
 #define COMMON_BASE_ID_H
@@ -16,7 +19,7 @@ char *id_create(const char *prefix, struct wall_us now, char out[ID_TEXT_BYTES])
 
 /*
  * Ids without a system call each, for what must be unique but need not be hard to guess (requests):
- * 48 bits drawn once, 32 bits counted. Of one thread.
+ * 38 bits drawn once, 32 bits counted. Of one thread.
  */
 struct id_source {
     uint64_t drawn;

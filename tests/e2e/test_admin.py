@@ -325,8 +325,8 @@ class Audit(Case):
         self.assertEqual(list(range(1, len(records) + 1)), [record.sequence for record in records])
         previous = b""
         for record in records:
-            digest = hashlib.sha256()
-            for part in (b"belay.audit.v2", previous, record.sequence.to_bytes(8, "big"), record.record_json.encode()):
+            digest = hashlib.blake2b(digest_size=32)
+            for part in (b"belay.audit.v1", previous, record.sequence.to_bytes(8, "big"), record.record_json.encode()):
                 digest.update(len(part).to_bytes(8, "big") + part)
             previous = digest.digest()
             self.assertEqual(previous.hex(), record.hash)

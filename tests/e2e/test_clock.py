@@ -76,11 +76,13 @@ class Clock(unittest.TestCase):
         self.assertEqual(0, self.agent.terminate())
         stats = self.agent.spool()["telemetry"]
         self.assertEqual((0, 0), (stats["dropped"], stats["quarantined"]))
-        # In one look: what the agent sent at its end may be stored while the test is looking.
+        # In one look: what the agent sent at its end may be stored while the test is looking. Of a record that waits for its
+        # turn the store may have the copy that went ahead.
         mark, stored = self.server.database.query(
             "SELECT a.telemetry_sequence, (SELECT count(*) FROM sample p JOIN series s ON s.workspace_id = p.workspace_id "
             "AND s.id = p.series_id WHERE s.metric = 'host.uptime') FROM agent a WHERE a.name = 'adrift'")[0]
-        self.assertEqual(int(mark), int(stored))
+        self.assertLessEqual(int(mark), int(stored))
+        self.assertLessEqual(int(stored), int(mark) + stats["records"])
         self.assertIn("good", self.agent.run("spool", "verify").stdout)
 
 

@@ -188,9 +188,9 @@ static enum err_code add_agent(
 }
 
 /*
- * The token is this transaction's alone: of many at once, one wins. Nothing from here to the commit
- * needs an answer, so on PostgreSQL all of it is one round trip, and an agent that stands already
- * is told of with the commit (ERR_EXISTS of work_run).
+ * The token is this transaction's alone: of many at once, one wins. Nothing from here to the audit
+ * record needs an answer, so on PostgreSQL all of it is one round trip, and an agent that stands
+ * already is told of with the record.
  */
 static enum err_code enroll(
     struct work *work, struct registration *registration, struct err_info *err)
@@ -267,7 +267,8 @@ static enum err_code run(struct work *work, void *context, struct err_info *err)
         registration->refusal = "the token has expired";
         return ERR_UNAUTHENTICATED;
     }
-    return enroll(work, registration, err);
+    code = enroll(work, registration, err);
+    return code == ERR_EXISTS ? store_agent_exists(err) : code;
 }
 
 static enum err_code check_keys(const request_type *request, struct err_info *err)
@@ -331,9 +332,6 @@ enum err_code gateway_register(
     if (registration.refusal != NULL) {
         return bootstrap_refuse(
             call, "enrollment", BOOTSTRAP_REFUSED_TOKEN, registration.refusal, err);
-    }
-    if (code == ERR_EXISTS) {
-        return store_agent_exists(err);
     }
     TRY(code);
     rpc_call_vouch(call); /* its token was good */

@@ -34,12 +34,12 @@ void audit_hash(struct str_view previous, int64_t sequence, struct str_view reco
         number[i] = (uint8_t)((uint64_t)sequence >> (56 - 8 * i));
     }
     const struct str_view parts[] = {
-        STR("belay.audit.v2"),
+        STR("belay.audit.v1"),
         previous,
         str_from((const char *)number, sizeof(number)),
         record,
     };
-    hash_sha256_parts(parts, ARRAY_LENGTH(parts), out);
+    hash_blake2b_parts(parts, ARRAY_LENGTH(parts), out);
 }
 
 /* OCSF API Activity (class 6003); status_id 1 success, 2 failure; times in milliseconds. */
@@ -84,7 +84,7 @@ static enum err_code take_head(
     TRY(sql_rows_next(rows, err));
     *ret_sequence = sql_int(rows, 0);
     struct str_view hash = sql_blob(rows, 1);
-    *ret_bytes = hash.len > HASH_SHA256_BYTES ? HASH_SHA256_BYTES : hash.len;
+    *ret_bytes = hash.len > HASH_BLAKE2B_BYTES ? HASH_BLAKE2B_BYTES : hash.len;
     if (*ret_bytes > 0) {
         memcpy(previous, hash.ptr, *ret_bytes);
     }
@@ -107,44 +107,23 @@ static const char *cut_text(const char *text, char out[TEXT_BYTES_MAX + 1])
     return out;
 }
 
-/* The place is taken, hashed and filled in the database: all of it goes with the commit. */
-static enum err_code add_to_postgres(
+static enum err_code add_entry(
     struct sql_conn *conn,
     const struct audit_entry *entry,
     struct wall_us now,
-    struct str_view record,
     struct err_info *err)
 {
-    return sql_exec_later(
-        conn,
-        &SQL_AUDIT_ADD,
-        SQL_ARGS(
-            SQL_INT(entry->workspace_id),
-            SQL_TIME(now),
-            SQL_TEXT(entry->actor),
-            SQL_TEXT(entry->action),
-            SQL_TEXT(entry->target),
-            SQL_TEXT(entry->decision),
-            SQL_TEXT(entry->reason),
-            SQL_TEXT(entry->request_id),
-            SQL_TEXT(entry->source),
-            SQL_VIEW(record)),
-        err);
-}
-
-static enum err_code add_to_sqlite(
-    struct sql_conn *conn,
-    const struct audit_entry *entry,
-    struct wall_us now,
-    struct str_view record,
-    struct err_info *err)
-{
+    AUTO_BUF struct buf record = BUF_INIT(RECORD_BYTES);
+    write_record(entry, now, &record);
+    if (!buf_ok(&record)) {
+        return ERR_SET(err, ERR_LIMIT, "the audit record is too large");
+    }
     int64_t sequence = 0;
-    uint8_t previous[HASH_SHA256_BYTES];
+    uint8_t previous[HASH_BLAKE2B_BYTES];
     size_t previous_bytes = 0;
-    uint8_t hash[HASH_SHA256_BYTES];
+    uint8_t hash[HASH_BLAKE2B_BYTES];
     TRY(take_head(conn, entry->workspace_id, &sequence, previous, &previous_bytes, err));
-    audit_hash(str_from((const char *)previous, previous_bytes), sequence, record, hash);
+    audit_hash(str_from((const char *)previous, previous_bytes), sequence, buf_view(&record), hash);
     TRY(sql_exec_later(
         conn,
         &SQL_AUDIT_INSERT,
@@ -159,30 +138,18 @@ static enum err_code add_to_sqlite(
             SQL_TEXT(entry->reason),
             SQL_TEXT(entry->request_id),
             SQL_TEXT(entry->source),
-            SQL_VIEW(record),
+            SQL_VIEW(buf_view(&record)),
             SQL_BLOB(hash, sizeof(hash))),
         err));
+    if (sql_engine_of(conn) == SQL_POSTGRES) {
+        return ERR_OK; /* the insert has moved the head */
+    }
     return sql_exec(
         conn,
         &SQL_AUDIT_SET_HEAD,
         SQL_ARGS(SQL_INT(entry->workspace_id), SQL_INT(sequence), SQL_BLOB(hash, sizeof(hash))),
         NULL,
         err);
-}
-
-static enum err_code add_entry(
-    struct sql_conn *conn,
-    const struct audit_entry *entry,
-    struct wall_us now,
-    struct err_info *err)
-{
-    AUTO_BUF struct buf record = BUF_INIT(RECORD_BYTES);
-    write_record(entry, now, &record);
-    if (!buf_ok(&record)) {
-        return ERR_SET(err, ERR_LIMIT, "the audit record is too large");
-    }
-    return (sql_engine_of(conn) == SQL_POSTGRES ? add_to_postgres : add_to_sqlite)(
-        conn, entry, now, buf_view(&record), err);
 }
 
 enum err_code store_audit_add(

@@ -1,8 +1,7 @@
 /*
  * Audit records: one chain per workspace. Each record's hash covers the record and the hash before
  * it, so that a gap or an edit shows. Written in the transaction of its effect; the workspace row
- * is locked from then to the commit, so write it last. On PostgreSQL it goes out with the commit:
- * nobody who waits for the chain waits for an answer to us.
+ * is locked from then to the commit, so write it last.
  */
 #ifndef SERVER_STORE_AUDIT_H
 #define SERVER_STORE_AUDIT_H
@@ -67,12 +66,7 @@ enum err_code store_audit_newer(
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 
-/*
- * Hash of a record given the one before it (STR_NONE or empty for the first): SHA-256 over
- * "belay.audit.v2", that hash, the sequence as u64 big endian, and the record, each preceded by its
- * length as u64 big endian. belay_audit_add of the migrations makes the same. Records from before
- * migration 10 have "belay.audit.v1" and BLAKE2b-256.
- */
+/* Hash of a record given the one before it (STR_NONE or empty for the first). */
 void audit_hash(
     struct str_view previous, int64_t sequence, struct str_view record, uint8_t out[32]);
 

@@ -1,16 +1,18 @@
+-- name: audit_head [postgres]
+-- $1 workspace: the next place of the chain, and its lock until commit
+SELECT audit_sequence + 1, audit_hash FROM workspace WHERE id = $1 FOR NO KEY UPDATE
 -- name: audit_head [sqlite]
--- $1 workspace
 SELECT audit_sequence + 1, audit_hash FROM workspace WHERE id = $1
 
 -- name: audit_set_head [sqlite]
 -- $1 workspace, $2 sequence, $3 hash
 UPDATE workspace SET audit_sequence = $2, audit_hash = $3 WHERE id = $1
 
--- name: audit_add [postgres]
--- $1 workspace, $2 time, $3 actor, $4 action, $5 target, $6 decision, $7 reason, $8 request id, $9 source, $10 record: takes the
--- next place of the chain, which is locked until commit
-SELECT belay_audit_add($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-
+-- name: audit_insert [postgres]
+-- as below, and moves the head: the chain is locked for one round trip less
+WITH head AS (UPDATE workspace SET audit_sequence = $2, audit_hash = $12 WHERE id = $1)
+INSERT INTO audit (workspace_id, sequence, time_us, actor, action, target, decision, reason, request_id, source, record, hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 -- name: audit_insert [sqlite]
 -- $1 workspace, $2 sequence, $3 time, $4 actor, $5 action, $6 target, $7 decision, $8 reason, $9 request id, $10 source, $11 record, $12 hash
 INSERT INTO audit (workspace_id, sequence, time_us, actor, action, target, decision, reason, request_id, source, record, hash)

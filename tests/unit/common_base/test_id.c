@@ -26,6 +26,12 @@ static void test_sorts_by_time(void **state)
         id_create("x", (struct wall_us){ (ms + 1) * US_PER_MS }, later);
         assert_true(strcmp(earlier, later) < 0);
     }
+    /* also within a millisecond, and over its end */
+    for (int64_t us = INT64_C(1795319160250000); us < INT64_C(1795319160252000); us++) {
+        id_create("x", (struct wall_us){ us }, earlier);
+        id_create("x", (struct wall_us){ us + 1 }, later);
+        assert_true(strcmp(earlier, later) < 0);
+    }
 }
 
 static void test_unique(void **state)
