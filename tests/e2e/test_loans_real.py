@@ -2,6 +2,7 @@
 """Part of an agent's room for another workspace, from end to end: the command line, the real server, the real agent, the
 agent it runs for the borrower, real sandboxes of both."""
 import signal
+import urllib.request
 
 from chaos.pages import FaultPage
 from harness import *
@@ -123,6 +124,39 @@ class Loans(real.RealSandboxCase):
         self.says(ours, "ours")
         self.shell.DeleteSandbox(name="same")
         self.gone("same")
+
+    def test_the_local_operator_works_there_as_at_home(self):
+        self.lent("there")
+
+        def there(*args, status=0):
+            return self.belay("sandbox", *args[:1], "-w", "other", *args[1:], status=status)
+        self.assertIn("hello\n", there("create", "--rm", "--", "sh", "-c", "echo hello; exit 7", status=7))
+        there("create", "--name", "work", "-d", "--", "sh", "-c",
+              "mkdir /sandbox/site; cd /sandbox/site; exec python3 -m http.server 8080 --bind 127.0.0.1")
+        self.assertIn("in it\n", there("exec", "work", "--", "sh", "-c", "echo in it; exit 5", status=5))
+        path = os.path.join(self.server.directory, "page")
+        with open(path, "wb") as file:
+            file.write(b"served")
+        eventually(lambda: self.server.cli("sandbox", "-w", "other", "cp", path, "work:/sandbox/site/", check=False).returncode == 0,
+                   "the file is there")
+        with subprocess.Popen([os.path.join(BIN, "belay"), "sandbox", "forward", "-w", "other", "work", ":8080", "-o", "name"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              env={**os.environ, "BELAY_SOCKET": self.server.operator_socket}) as forward:
+            self.addCleanup(lambda: forward.poll() is None and forward.kill())
+            address = forward.stdout.readline().strip()
+
+            def fetch():
+                try:
+                    with urllib.request.urlopen(f"http://{address}/page", timeout=TIMEOUT) as reply:
+                        return reply.read()
+                except (OSError, ValueError):
+                    return b""
+            eventually(lambda: fetch() == b"served", "the page is there")
+            forward.terminate()
+            forward.communicate(timeout=TIMEOUT)
+        self.assertEqual(0, self.server.database.number("SELECT count(*) FROM sandbox_forward"))
+        eventually(lambda: "GET /page" in there("logs", "work"), "the log is there")
+        there("delete", "work", "--wait")
 
     def test_the_borrower_learns_nothing_of_the_machine(self):
         self.lent("blind")

@@ -438,6 +438,47 @@ class Reading(SandboxCase):
                 self.refused(Code.PERMISSION_DENIED, lambda c=call, w=workspace: c(w), f"not a member of workspace '{workspace}'",
                              f"openshell workspace member add --workspace '{workspace}' --subject ", "--role user")
 
+    def test_the_local_operator_reaches_every_workspaces_sandboxes_by_their_ids(self):
+        self.server.database.query("INSERT INTO workspace (id, name, created_at) VALUES (9, 'ninth', 0)")
+        key = self.operator.CreateApiKey(name="ninth", scopes=["openshell:all"], workspace="ninth").secret
+        theirs = Service(self.server.channel(), OPENSHELL_SERVICE, bearer(key))
+        agent = SandboxAgent(self, "ninth", workspace="ninth").connect()
+        self.addCleanup(agent.control.cancel)
+        made = theirs.CreateSandbox(name="ninth", spec=V.SandboxSpec(command=["true"])).sandbox.metadata.id
+        agent.take("sandbox_create", READY)
+        eventually(lambda: theirs.GetSandbox(name="ninth").sandbox.status.phase == V.SANDBOX_PHASE_READY, "theirs is ready")
+        self.assertEqual("ninth", next(self.shell.WatchSandbox(id=made)).sandbox.metadata.workspace)
+        self.assertEqual(self.shell.GetSandboxConfig(sandbox_id=made), theirs.GetSandboxConfig(sandbox_id=made))
+        for events in (self.shell.ExecSandbox(sandbox_id=made, command=["true"]),
+                       self.shell.ExecSandboxInteractive(iter([V.ExecSandboxInput(start=V.ExecSandboxRequest(
+                           sandbox_id=made, command=["true"]))]))):
+            order, stream = agent.relay()
+            self.assertEqual("user:local/0", order.actor)
+            stream.send(frame(exit=gateway.RelayExit(exit_code=3)))
+            self.assertEqual(3, list(events)[-1].exit.exit_code)
+        token = self.shell.CreateSshSession(sandbox_id=made).token
+        frames = self.shell.ForwardTcp(iter([V.TcpForwardFrame(init=V.TcpForwardInit(
+            sandbox_id=made, tcp=V.TcpRelayTarget(host="localhost", port=80), authorization_token=token))]))
+        _, stream = agent.relay()
+        stream.send(frame(data=b"200"))
+        stream.send(frame(end=gateway.RelayEnd()))
+        self.assertEqual([b"200"], [one.data for one in frames])
+        self.assertTrue(self.shell.RevokeSshSession(token=token).revoked)
+        self.assertFalse(theirs.RevokeSshSession(token=token).revoked)
+        # What was done there is in that workspace's trail.
+        done = [record.action.rsplit("/", 1)[1] for record in self.operator.ListAuditRecords(workspace="ninth").records
+                if record.actor == "user:local/0"]
+        self.assertLessEqual({"ExecSandbox", "ExecSandboxInteractive", "CreateSshSession", "ForwardTcp", "RevokeSshSession"}, set(done))
+        # A key reaches no more than it did.
+        ours = self.server.channel()
+        mine = Service(ours, OPENSHELL_SERVICE, bearer(self.operator.CreateApiKey(name="mine", scopes=["*"]).secret))
+        for call in (lambda: next(mine.WatchSandbox(id=made)), lambda: mine.GetSandboxConfig(sandbox_id=made),
+                     lambda: list(mine.ExecSandbox(sandbox_id=made, command=["true"])),
+                     lambda: mine.CreateSshSession(sandbox_id=made)):
+            self.refused(Code.NOT_FOUND, call, "sandbox not found")
+        self.refused(Code.NOT_FOUND, lambda: next(self.shell.WatchSandbox(id="sbx_none")), "sandbox not found")
+        self.shell.DeleteSandbox(name="ninth", workspace="ninth", metadata=(("belay-force", "true"),))
+
     def test_a_list_reads_no_more_than_it_answers(self):
         agent = self.offer("large")
         for name in ("a", "b", "c"):

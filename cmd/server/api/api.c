@@ -77,6 +77,37 @@ static enum err_code refuse_workspace(
         api->principal->subject);
 }
 
+struct whose {
+    api_whose_fn find;
+    const ProtobufCMessage *request;
+    struct workspace_record record;
+};
+
+static enum err_code find_whose(struct work *work, void *context, struct err_info *err)
+{
+    struct whose *whose = context;
+    return whose->find(work, whose->request, &whose->record, err);
+}
+
+static enum err_code follow_id(
+    struct api_call *api,
+    struct worker *worker,
+    const ProtobufCMessage *request,
+    struct err_info *err)
+{
+    const struct api_method *method = rpc_call_method(api->call)->policy;
+    struct whose whose = { method->whose, request, { .id = 0 } };
+    if (method->whose == NULL || !api->principal->is_platform_admin) {
+        return ERR_OK;
+    }
+    enum err_code code = work_read(worker, api->arena, SQL_ALL_WORKSPACES, find_whose, &whose, err);
+    if (code == ERR_OK) {
+        api->workspace_id = whose.record.id;
+        api->workspace = whose.record.name;
+    }
+    return code == ERR_NOT_FOUND ? ERR_OK : code; /* the handler says so */
+}
+
 enum err_code api_resolve_workspace(
     struct api_call *api,
     struct worker *worker,
@@ -92,7 +123,7 @@ enum err_code api_resolve_workspace(
         return resolve_all_workspaces(api, lookup.name, err);
     }
     if (own) {
-        return ERR_OK;
+        return follow_id(api, worker, request, err);
     }
     if (!principal->is_platform_admin) {
         return refuse_workspace(api, lookup.name, err); /* whether there is one or not */

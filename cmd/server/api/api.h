@@ -8,6 +8,7 @@
 
 #include "cmd/server/auth/principal.h"
 #include "cmd/server/core/work.h"
+#include "cmd/server/store/access.h"
 #include "common/rpc/server.h"
 
 #include "proto/agentgateway/v1/admin.pb-c.h"
@@ -29,9 +30,19 @@ typedef enum err_code (*api_fn)(
     ProtobufCMessage **ret_reply,
     struct err_info *err);
 
+/* Where what a request names is, looked for in all workspaces. ERR_NOT_FOUND: nowhere. */
+typedef enum err_code (*api_whose_fn)(
+    struct work *work,
+    const ProtobufCMessage *request,
+    struct workspace_record *ret_workspace,
+    struct err_info *err);
+
 /* Policy of a row: the rule must come first (auth/rule.h). */
 struct api_method {
     struct auth_rule rule;
+    /* of requests that name something by its id and have no field for a workspace; NULL: of others
+     */
+    api_whose_fn whose;
     api_fn handle;                      /* unary */
     const struct api_watch_type *watch; /* server streams */
     bool takes_notes;                   /* unary: a read that writes down that it was asked */
@@ -53,7 +64,8 @@ enum err_code api_unary(
 /*
  * The workspace a request names, as the caller may use it: an API key's own or nothing; for the
  * local operator any. Another's is ERR_NOT_FOUND, as if it did not exist. all_workspaces is for
- * platform admins.
+ * platform admins. Where the method says whose it is, platform admins are led to that workspace,
+ * and to their own when there is no such thing. Blocks on the database.
  */
 enum err_code api_resolve_workspace(
     struct api_call *api,

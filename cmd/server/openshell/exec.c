@@ -89,15 +89,22 @@ static enum err_code check_start(const exec_type *request, struct err_info *err)
     return ERR_OK;
 }
 
-/* Opens the relay and queues the input that came with the request. */
-static void start(struct rpc_stream *stream, struct operator_half *half, const exec_type *request)
+/* Opens the relay and queues the input that came with the request, which the message is or has. */
+static void start(
+    struct rpc_stream *stream,
+    struct operator_half *half,
+    const exec_type *request,
+    const ProtobufCMessage *message)
 {
     struct err_info err = ERR_INFO_INIT;
     struct arena *arena = rpc_call_arena(rpc_stream_call(stream));
     Agentgateway__V1__ControlRelayOpen target = AGENTGATEWAY__V1__CONTROL_RELAY_OPEN__INIT;
     Agentgateway__V1__RelayExec exec = AGENTGATEWAY__V1__RELAY_EXEC__INIT;
+    struct relay_wish wish = { .sandbox_id = request->sandbox_id, .target = &target };
     enum err_code code = check_start(request, &err);
     code = code == ERR_OK ? fill_environment(arena, request, &exec, &err) : code;
+    code = code == ERR_OK ? operator_half_find_workspace(half, message, &wish.workspace_id, &err)
+                          : code;
     if (code != ERR_OK) {
         operator_half_refuse(half, request->sandbox_id, &err);
         return;
@@ -111,7 +118,6 @@ static void start(struct rpc_stream *stream, struct operator_half *half, const e
     exec.timeout_seconds = request->timeout_seconds;
     target.target_case = AGENTGATEWAY__V1__CONTROL_RELAY_OPEN__TARGET_EXEC;
     target.exec = &exec;
-    const struct relay_wish wish = { .sandbox_id = request->sandbox_id, .target = &target };
     operator_half_limit(half, request->timeout_seconds);
     operator_half_open(half, &wish, arena);
     struct str_view rest = str_from((const char *)request->stdin.data, request->stdin.len);
@@ -139,7 +145,7 @@ static enum err_code exec_open(struct rpc_stream *stream, void **ret_state, stru
 static void exec_message(struct rpc_stream *stream, void *state, const ProtobufCMessage *message)
 {
     if (!operator_half_is_open(state)) {
-        start(stream, state, (const exec_type *)message);
+        start(stream, state, (const exec_type *)message, message);
         put_end(state);
     }
 }
@@ -178,7 +184,7 @@ static void interactive_message(
             ERR_INVALID,
             is_start ? "payload: start comes once, first" : "payload: start must come first");
     } else if (is_start) {
-        start(stream, state, input->start);
+        start(stream, state, input->start, message);
     } else {
         put_input(state, input);
     }

@@ -55,8 +55,8 @@ static enum err_code check_init(const init_type *init, struct err_info *err)
 }
 
 struct proof {
+    int64_t workspace_id;
     const init_type *init;
-    const struct principal *principal;
     const uint8_t *hash;
 };
 
@@ -66,7 +66,7 @@ static enum err_code check_token(struct work *work, void *context, struct err_in
     const struct sandbox_forward_filter filter = { proof->hash, work->now };
     struct sandbox_forward_record record;
     enum err_code code = store_sandbox_forward_find(
-        work->conn, proof->principal->workspace_id, &filter, work->arena, &record, err);
+        work->conn, proof->workspace_id, &filter, work->arena, &record, err);
     bool is_good =
         code == ERR_OK && str_equal(str_of(record.sandbox_id), str_of(proof->init->sandbox_id));
     if (code == ERR_NOT_FOUND || (code == ERR_OK && !is_good)) {
@@ -79,20 +79,25 @@ static enum err_code check_token(struct work *work, void *context, struct err_in
     return code;
 }
 
-static void start(struct rpc_stream *stream, struct operator_half *half, const init_type *init)
+static void start(
+    struct rpc_stream *stream, struct operator_half *half, const ProtobufCMessage *message)
 {
+    const init_type *init = ((const frame_type *)message)->init;
     struct err_info err = ERR_INFO_INIT;
     struct rpc_call *call = rpc_stream_call(stream);
     struct arena *arena = rpc_call_arena(call);
     uint8_t hash[HASH_SHA256_BYTES];
     Agentgateway__V1__ControlRelayOpen target = AGENTGATEWAY__V1__CONTROL_RELAY_OPEN__INIT;
     Agentgateway__V1__RelayTcp tcp = AGENTGATEWAY__V1__RELAY_TCP__INIT;
-    struct proof proof = { init, principal_of(call), hash };
+    struct proof proof = { .init = init, .hash = hash };
     token_hash(str_of(init->authorization_token), hash);
     enum err_code code = check_init(init, &err);
     if (code == ERR_OK) {
-        code = work_read(
-            rpc_call_worker(call), arena, proof.principal->workspace_id, check_token, &proof, &err);
+        code = operator_half_find_workspace(half, message, &proof.workspace_id, &err);
+    }
+    if (code == ERR_OK) {
+        code =
+            work_read(rpc_call_worker(call), arena, proof.workspace_id, check_token, &proof, &err);
     }
     if (code != ERR_OK) {
         operator_half_refuse(half, init->sandbox_id, &err);
@@ -102,7 +107,7 @@ static void start(struct rpc_stream *stream, struct operator_half *half, const i
     tcp.port = init->tcp->port;
     target.target_case = AGENTGATEWAY__V1__CONTROL_RELAY_OPEN__TARGET_TCP;
     target.tcp = &tcp;
-    const struct relay_wish wish = { init->sandbox_id, &target, hash };
+    const struct relay_wish wish = { proof.workspace_id, init->sandbox_id, &target, hash };
     operator_half_open(half, &wish, arena);
 }
 
@@ -125,7 +130,7 @@ static void forward_message(struct rpc_stream *stream, void *state, const Protob
         return;
     }
     if (is_init) {
-        start(stream, state, frame->init);
+        start(stream, state, message);
         return;
     }
     struct str_view rest = str_from((const char *)frame->data.data, frame->data.len);

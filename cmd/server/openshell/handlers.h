@@ -37,6 +37,22 @@ OPENSHELL_HANDLER(revoke_ssh_session);
 OPENSHELL_HANDLER(unimplemented);
 extern const struct rpc_stream_ops openshell_unimplemented_ops;
 
+/* Whose is what a request names (api_whose_fn). */
+#define OPENSHELL_WHOSE(name)                   \
+    enum err_code openshell_whose_##name(       \
+        struct work *work,                      \
+        const ProtobufCMessage *message,        \
+        struct workspace_record *ret_workspace, \
+        struct err_info *err)
+
+OPENSHELL_WHOSE(watch);
+OPENSHELL_WHOSE(config);
+OPENSHELL_WHOSE(exec);
+OPENSHELL_WHOSE(interactive); /* the message with the start */
+OPENSHELL_WHOSE(forward);     /* the frame with init */
+OPENSHELL_WHOSE(session);
+OPENSHELL_WHOSE(token);
+
 /* Needs no principal and no database. */
 enum err_code openshell_health(
     struct rpc_call *call,

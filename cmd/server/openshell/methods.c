@@ -30,6 +30,13 @@ enum {
 #define WRITE(of, fn)                                                                  \
     POLICY(.rule = { .class = AUTH_OPERATOR, .scope = AUTH_##of, .is_audited = true }, \
            .handle = (fn))
+/* By an id, in requests without a workspace. */
+#define READ_BY_ID(of, fn, by) \
+    POLICY(.rule = { .class = AUTH_OPERATOR, .scope = AUTH_##of }, .handle = (fn), .whose = (by))
+#define WRITE_BY_ID(of, fn, by)                                                        \
+    POLICY(.rule = { .class = AUTH_OPERATOR, .scope = AUTH_##of, .is_audited = true }, \
+           .handle = (fn),                                                             \
+           .whose = (by))
 #define ABSENT(of)       READ(of, openshell_unimplemented)
 #define ADMIN_ABSENT(of) ADMIN_READ(of, openshell_unimplemented)
 #define FOR_SANDBOXES    POLICY(.rule = { .class = AUTH_SANDBOX }, .handle = openshell_unimplemented)
@@ -40,22 +47,25 @@ enum {
                                     .deadline_cap_us = DEADLINE_US, .unary = api_unary,    \
                                     .policy = (policy_row)                                 \
     }
-#define WATCH(name, in, out, of, type)                                                          \
+#define WATCH(name, in, out, of, type, by)                                                      \
     {                                                                                           \
         PATH(name), TYPES(in, out),                                                             \
             .kind = RPC_SERVER_STREAM, .max_request_bytes = REQUEST_BYTES, .is_blocking = true, \
             .stream = &api_watch_ops,                                                           \
             .policy =                                                                           \
-                POLICY(.rule = { .class = AUTH_OPERATOR, .scope = AUTH_##of }, .watch = (type)) \
+                POLICY(.rule = { .class = AUTH_OPERATOR, .scope = AUTH_##of },                  \
+                       .watch = (type),                                                         \
+                       .whose = (by))                                                           \
     }
 /* Bidirectional ones have the start in their first message; its bound is that of every request. */
-#define RELAY(name, in, out, stream_kind, of, ops)                                                 \
+#define RELAY(name, in, out, stream_kind, of, ops, by)                                             \
     {                                                                                              \
         PATH(name), TYPES(in, out),                                                                \
             .kind = (stream_kind), .max_request_bytes = REQUEST_BYTES, .is_blocking = true,        \
             .stream = (ops),                                                                       \
             .policy =                                                                              \
-                POLICY(.rule = { .class = AUTH_OPERATOR, .scope = AUTH_##of, .is_audited = true }) \
+                POLICY(.rule = { .class = AUTH_OPERATOR, .scope = AUTH_##of, .is_audited = true }, \
+                       .whose = (by))                                                              \
     }
 #define STREAM(name, in, out, stream_kind, policy_row)                                           \
     {                                                                                            \
@@ -80,15 +90,15 @@ static const struct rpc_method rows[] = {
     UNARY("DeleteSandbox", openshell__v1__delete_sandbox_request, openshell__v1__delete_sandbox_response, WRITE(SANDBOX_WRITE, openshell_delete_sandbox)),
     UNARY("StopSandbox", openshell__v1__stop_sandbox_request, openshell__v1__sandbox_response, WRITE(SANDBOX_WRITE, openshell_stop_sandbox)),
     UNARY("StartSandbox", openshell__v1__start_sandbox_request, openshell__v1__sandbox_response, WRITE(SANDBOX_WRITE, openshell_start_sandbox)),
-    UNARY("CreateSshSession", openshell__v1__create_ssh_session_request, openshell__v1__create_ssh_session_response, WRITE(SANDBOX_WRITE, openshell_create_ssh_session)),
+    UNARY("CreateSshSession", openshell__v1__create_ssh_session_request, openshell__v1__create_ssh_session_response, WRITE_BY_ID(SANDBOX_WRITE, openshell_create_ssh_session, openshell_whose_session)),
     UNARY("ExposeService", openshell__v1__expose_service_request, openshell__v1__service_endpoint_response, ABSENT(SANDBOX_WRITE)),
     UNARY("GetService", openshell__v1__get_service_request, openshell__v1__service_endpoint_response, ABSENT(SANDBOX_READ)),
     UNARY("ListServices", openshell__v1__list_services_request, openshell__v1__list_services_response, ABSENT(SANDBOX_READ)),
     UNARY("DeleteService", openshell__v1__delete_service_request, openshell__v1__delete_service_response, ABSENT(SANDBOX_WRITE)),
-    UNARY("RevokeSshSession", openshell__v1__revoke_ssh_session_request, openshell__v1__revoke_ssh_session_response, WRITE(SANDBOX_WRITE, openshell_revoke_ssh_session)),
-    RELAY("ExecSandbox", openshell__v1__exec_sandbox_request, openshell__v1__exec_sandbox_event, RPC_SERVER_STREAM, SANDBOX_WRITE, &openshell_exec_ops),
-    RELAY("ForwardTcp", openshell__v1__tcp_forward_frame, openshell__v1__tcp_forward_frame, RPC_BIDI, SANDBOX_WRITE, &openshell_forward_ops),
-    RELAY("ExecSandboxInteractive", openshell__v1__exec_sandbox_input, openshell__v1__exec_sandbox_event, RPC_BIDI, SANDBOX_WRITE, &openshell_interactive_ops),
+    UNARY("RevokeSshSession", openshell__v1__revoke_ssh_session_request, openshell__v1__revoke_ssh_session_response, WRITE_BY_ID(SANDBOX_WRITE, openshell_revoke_ssh_session, openshell_whose_token)),
+    RELAY("ExecSandbox", openshell__v1__exec_sandbox_request, openshell__v1__exec_sandbox_event, RPC_SERVER_STREAM, SANDBOX_WRITE, &openshell_exec_ops, openshell_whose_exec),
+    RELAY("ForwardTcp", openshell__v1__tcp_forward_frame, openshell__v1__tcp_forward_frame, RPC_BIDI, SANDBOX_WRITE, &openshell_forward_ops, openshell_whose_forward),
+    RELAY("ExecSandboxInteractive", openshell__v1__exec_sandbox_input, openshell__v1__exec_sandbox_event, RPC_BIDI, SANDBOX_WRITE, &openshell_interactive_ops, openshell_whose_interactive),
     UNARY("CreateProvider", openshell__v1__create_provider_request, openshell__v1__provider_response, ABSENT(PROVIDER_WRITE)),
     UNARY("GetProvider", openshell__v1__get_provider_request, openshell__v1__provider_response, ABSENT(PROVIDER_READ)),
     UNARY("ListProviders", openshell__v1__list_providers_request, openshell__v1__list_providers_response, ABSENT(PROVIDER_READ)),
@@ -104,7 +114,7 @@ static const struct rpc_method rows[] = {
     UNARY("DeleteProviderRefresh", openshell__v1__delete_provider_refresh_request, openshell__v1__delete_provider_refresh_response, ABSENT(PROVIDER_WRITE)),
     UNARY("DeleteProvider", openshell__v1__delete_provider_request, openshell__v1__delete_provider_response, ABSENT(PROVIDER_WRITE)),
     UNARY("DeleteProviderProfile", openshell__v1__delete_provider_profile_request, openshell__v1__delete_provider_profile_response, ABSENT(PROVIDER_WRITE)),
-    UNARY("GetSandboxConfig", openshell__sandbox__v1__get_sandbox_config_request, openshell__sandbox__v1__get_sandbox_config_response, READ(CONFIG_READ, openshell_get_sandbox_config)),
+    UNARY("GetSandboxConfig", openshell__sandbox__v1__get_sandbox_config_request, openshell__sandbox__v1__get_sandbox_config_response, READ_BY_ID(CONFIG_READ, openshell_get_sandbox_config, openshell_whose_config)),
     UNARY("GetGatewayConfig", openshell__sandbox__v1__get_gateway_config_request, openshell__sandbox__v1__get_gateway_config_response, READ(CONFIG_READ, openshell_get_gateway_config)),
     UNARY("UpdateConfig", openshell__v1__update_config_request, openshell__v1__update_config_response, WRITE(CONFIG_WRITE, openshell_update_config)),
     UNARY("GetSandboxPolicyStatus", openshell__v1__get_sandbox_policy_status_request, openshell__v1__get_sandbox_policy_status_response, READ(SANDBOX_READ, openshell_get_policy_status)),
@@ -116,7 +126,7 @@ static const struct rpc_method rows[] = {
     STREAM("ConnectSupervisor", openshell__v1__supervisor_message, openshell__v1__gateway_message, RPC_BIDI, FOR_SANDBOXES),
     UNARY("ReportMainProcessExit", openshell__v1__report_main_process_exit_request, openshell__v1__report_main_process_exit_response, FOR_SANDBOXES),
     STREAM("RelayStream", openshell__v1__relay_frame, openshell__v1__relay_frame, RPC_BIDI, FOR_SANDBOXES),
-    WATCH("WatchSandbox", openshell__v1__watch_sandbox_request, openshell__v1__sandbox_stream_event, SANDBOX_READ, &openshell_watch_type),
+    WATCH("WatchSandbox", openshell__v1__watch_sandbox_request, openshell__v1__sandbox_stream_event, SANDBOX_READ, &openshell_watch_type, openshell_whose_watch),
     UNARY("SubmitPolicyAnalysis", openshell__v1__submit_policy_analysis_request, openshell__v1__submit_policy_analysis_response, FOR_SANDBOXES),
     UNARY("GetDraftPolicy", openshell__v1__get_draft_policy_request, openshell__v1__get_draft_policy_response, ABSENT(CONFIG_READ)),
     UNARY("ApproveDraftChunk", openshell__v1__approve_draft_chunk_request, openshell__v1__approve_draft_chunk_response, ABSENT(CONFIG_WRITE)),

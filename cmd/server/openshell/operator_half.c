@@ -1,5 +1,6 @@
 #include "cmd/server/openshell/operator_half.h"
 
+#include "cmd/server/api/api.h"
 #include "cmd/server/auth/credentials.h"
 #include "cmd/server/auth/gate.h"
 #include "common/base/id.h"
@@ -67,6 +68,22 @@ void operator_half_refuse(
         err = *why;
     }
     operator_half_end(half, err.code, err.text);
+}
+
+enum err_code operator_half_find_workspace(
+    const struct operator_half *half,
+    const ProtobufCMessage *request,
+    int64_t *ret_workspace_id,
+    struct err_info *err)
+{
+    struct rpc_call *call = rpc_stream_call(half->stream);
+    struct api_call api = { .call = call,
+                            .service = rpc_call_service(call),
+                            .principal = principal_of(call),
+                            .arena = rpc_call_arena(call) };
+    TRY(api_resolve_workspace(&api, rpc_call_worker(call), request, err));
+    *ret_workspace_id = api.workspace_id;
+    return ERR_OK;
 }
 
 void operator_half_open(

@@ -19,6 +19,13 @@ typedef enum err_code (*operator_send_fn)(
 struct operator_half *operator_half_create(struct rpc_stream *stream, operator_send_fn send);
 void operator_half_destroy(struct operator_half *half); /* the stream's closed */
 
+/* The workspace of the sandbox that the request, the stream's first message, names. Blocks. */
+enum err_code operator_half_find_workspace(
+    const struct operator_half *half,
+    const ProtobufCMessage *request,
+    int64_t *ret_workspace_id,
+    struct err_info *err) MUST_CHECK;
+
 /* Ends the stream on an error, which then needs no more from the caller. */
 void operator_half_open(
     struct operator_half *half, const struct relay_wish *wish, struct arena *arena);

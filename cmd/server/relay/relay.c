@@ -250,7 +250,7 @@ static enum err_code store_order(struct work *work, void *context, struct err_in
     struct relay *relay = opening->relay;
     struct sandbox_record record;
     enum phase phase = PHASE_GONE;
-    int64_t workspace_id = opening->principal->workspace_id;
+    int64_t workspace_id = opening->wish->workspace_id;
     AUTO_BUF struct buf packed = BUF_INIT(PACKED_BYTES);
     TRY(store_sandbox_get(
         work->conn, workspace_id, str_of(opening->wish->sandbox_id), work->arena, &record, err));
@@ -328,11 +328,10 @@ enum err_code relay_open(
         free_relay(relay);
         return ERR_SET(err, ERR_NOT_FOUND, "sandbox not found");
     }
-    relay->workspace_id = opening.principal->workspace_id;
+    relay->workspace_id = wish->workspace_id;
     enter(&opening);
     /* In the registry before the row is seen: the agent may be quicker than the commit's answer. */
-    code = work_run(
-        rpc_call_worker(call), arena, opening.principal->workspace_id, store_order, &opening, err);
+    code = work_run(rpc_call_worker(call), arena, wish->workspace_id, store_order, &opening, err);
     if (code != ERR_OK) {
         relay_leave(
             relay, RELAY_OPERATOR); /* a lost commit may have brought the agent: it leaves too */

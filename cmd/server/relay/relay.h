@@ -32,6 +32,7 @@ struct relays *relays_create(void);
 void relays_destroy(struct relays *relays); /* after every stream is gone */
 
 struct relay_wish {
+    int64_t workspace_id;
     const char *sandbox_id;
     Agentgateway__V1__ControlRelayOpen *target; /* with exec or tcp set; the rest is filled in */
     const uint8_t *token_hash;                  /* of a forward's token; NULL: an exec */

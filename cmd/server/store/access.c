@@ -40,6 +40,36 @@ enum err_code store_workspace_find(
         err);
 }
 
+enum err_code store_workspace_of_sandbox(
+    struct sql_conn *conn,
+    struct str_view sandbox_id,
+    struct arena *arena,
+    struct workspace_record *ret_record,
+    struct err_info *err)
+{
+    return store_select_one(
+        STORE_ASK(conn, &SQL_WORKSPACE_OF_SANDBOX, SQL_ARGS(SQL_VIEW(sandbox_id))),
+        &workspace_type,
+        arena,
+        ret_record,
+        err);
+}
+
+enum err_code store_workspace_of_forward(
+    struct sql_conn *conn,
+    const uint8_t token_hash[32],
+    struct arena *arena,
+    struct workspace_record *ret_record,
+    struct err_info *err)
+{
+    return store_select_one(
+        STORE_ASK(conn, &SQL_WORKSPACE_OF_FORWARD, SQL_ARGS(SQL_BLOB(token_hash, 32))),
+        &workspace_type,
+        arena,
+        ret_record,
+        err);
+}
+
 enum err_code store_workspace_name(
     struct sql_conn *conn, int64_t id, char *ret_name, size_t size, struct err_info *err)
 {

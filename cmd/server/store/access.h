@@ -38,6 +38,21 @@ enum err_code store_workspace_find(
     struct workspace_record *ret_record,
     struct err_info *err) MUST_CHECK;
 
+/* Where a sandbox is, and a forward by its token, behind no wall (SQL_ALL_WORKSPACES).
+ * ERR_NOT_FOUND: nowhere. */
+enum err_code store_workspace_of_sandbox(
+    struct sql_conn *conn,
+    struct str_view sandbox_id,
+    struct arena *arena,
+    struct workspace_record *ret_record,
+    struct err_info *err) MUST_CHECK;
+enum err_code store_workspace_of_forward(
+    struct sql_conn *conn,
+    const uint8_t token_hash[32],
+    struct arena *arena,
+    struct workspace_record *ret_record,
+    struct err_info *err) MUST_CHECK;
+
 /* Needs no wall: the names of workspaces are behind none. ERR_LIMIT: does not fit. */
 enum err_code store_workspace_name(
     struct sql_conn *conn, int64_t id, char *ret_name, size_t size, struct err_info *err)

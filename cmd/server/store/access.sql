@@ -8,6 +8,14 @@ SELECT 0
 -- $1 name
 SELECT id, name FROM workspace WHERE name = $1
 
+-- name: workspace_of_sandbox
+-- $1 sandbox
+SELECT w.id, w.name FROM sandbox s JOIN workspace w ON w.id = s.workspace_id WHERE s.id = $1
+
+-- name: workspace_of_forward
+-- $1 token hash
+SELECT w.id, w.name FROM sandbox_forward f JOIN workspace w ON w.id = f.workspace_id WHERE f.token_hash = $1
+
 -- name: workspace_name
 -- $1 id
 SELECT name FROM workspace WHERE id = $1
