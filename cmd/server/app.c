@@ -536,7 +536,7 @@ static enum err_code open_parts(struct app *app, struct err_info *err)
 static enum err_code start_parts(struct app *app, struct err_info *err)
 {
     if (app->service.engine == SQL_POSTGRES) {
-        TRY(notifier_start(&app->service.store, &app->service.notifier, err));
+        TRY(notifier_start(&app->service.store, app->service.hub, &app->service.notifier, err));
     }
     TRY(housekeeping_start(&app->service, &app->housekeeping, err));
     TRY(ingest_start(&app->service, &app->service.ingest, err));

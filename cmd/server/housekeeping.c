@@ -2,6 +2,7 @@
 
 #include "cmd/server/auth/credentials.h"
 #include "cmd/server/auth/key_uses.h"
+#include "cmd/server/core/notifier.h"
 #include "cmd/server/core/work.h"
 #include "cmd/server/gateway/presence.h"
 #include "cmd/server/sandbox/lifecycle.h"
@@ -193,6 +194,19 @@ static enum err_code retain_usage(struct work *work, void *context, struct err_i
     return store_usage_remove(work->conn, before, &run->has_more, err);
 }
 
+/* What a server that died had not given its place. */
+static enum err_code place_audit(struct work *work, void *context, struct err_info *err)
+{
+    (void)context;
+    int64_t workspace_ids[STORE_AUDIT_UNPLACED_MAX];
+    size_t count = 0;
+    TRY(store_audit_unplaced(work->conn, workspace_ids, &count, err));
+    for (size_t i = 0; i < count; i++) {
+        notifier_tell(work->service->notifier, HUB_AUDIT, workspace_ids[i]);
+    }
+    return ERR_OK;
+}
+
 static enum err_code sweep_sandboxes(struct work *work, void *context, struct err_info *err)
 {
     struct run *run = context;
@@ -202,6 +216,7 @@ static enum err_code sweep_sandboxes(struct work *work, void *context, struct er
 static const struct task tasks[] = {
     { "partitions", US_PER_HOUR, US_PER_MINUTE, make_partitions },
     { "expire", EXPIRE_US, US_PER_SECOND, expire },
+    { "audit", EXPIRE_US, US_PER_SECOND, place_audit },
     { "retain-samples", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_samples },
     { "retain-events", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_events },
     { "retain-commands", 10 * US_PER_MINUTE, US_PER_MINUTE, retain_commands },

@@ -699,6 +699,11 @@ static enum err_code postgres_commit(struct sql_conn *base, struct err_info *err
         conn->opening.kind = SQL_TRANSACTION_NONE; /* nothing was done */
         return ERR_OK;
     }
+    /* What has had no answer yet may be on a connection that died long ago: with the commit on its
+     * way too, nobody could tell whether it happened. */
+    if (conn->opening.kind != SQL_TRANSACTION_NONE && conn->later_count > 0) {
+        TRY(open_now(conn, err));
+    }
     TRY(prepare_opening(conn, err));
     if (conn->owed.count > 0) {
         TRY(ready_owed(conn, err));

@@ -1,5 +1,7 @@
 #include "tests/cluster/cluster.h"
 
+#include "cmd/server/store/access.h"
+#include "cmd/server/store/audit.h"
 #include "tests/support/payload.h"
 
 #include <stdio.h>
@@ -84,12 +86,13 @@ static int64_t last_audit(struct cluster *cluster)
 {
     struct err_info err = ERR_INFO_INIT;
     struct sql_rows *rows = NULL;
-    assert_ok_err(err, sql_begin_read(cluster->observer, SQL_ALL_WORKSPACES, &err));
+    assert_ok_err(err, sql_begin(cluster->observer, SQL_ALL_WORKSPACES, &err));
+    assert_ok_err(err, store_audit_place(cluster->observer, WORKSPACE_DEFAULT, &err));
     assert_ok_err(err, sql_query(cluster->observer, &LAST_AUDIT, SQL_NO_ARGS, &rows, &err));
     assert_ok_err(err, sql_rows_next(rows, &err));
     int64_t last = sql_int(rows, 0);
     sql_rows_close(rows);
-    sql_rollback(cluster->observer);
+    assert_ok_err(err, sql_commit(cluster->observer, &err));
     return last;
 }
 

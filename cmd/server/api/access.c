@@ -162,6 +162,7 @@ enum err_code api_list_audit_records(
         .before = page.cursor_number,
         .limit = page.size + 1,
     };
+    TRY(store_audit_place(api->work->conn, api->workspace_id, err));
     TRY(store_audit_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
     Agentgateway__V1__ListAuditRecordsResponse *reply =
         wire_new(api->arena, &agentgateway__v1__list_audit_records_response__descriptor);

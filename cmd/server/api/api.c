@@ -3,7 +3,6 @@
 #include "cmd/server/auth/gate.h"
 #include "cmd/server/store/access.h"
 #include "cmd/server/store/agent.h"
-#include "cmd/server/store/audit.h"
 #include "common/sys/fault.h"
 #include "common/wire/wire.h"
 
@@ -170,8 +169,7 @@ static enum err_code audit_allowed(struct api_call *api, struct err_info *err)
         .request_id = rpc_call_id(api->call),
         .source = api->principal->source,
     };
-    work_wake(api->work, HUB_AUDIT, api->workspace_id);
-    return store_audit_add(api->work->conn, &entry, api->work->now, err);
+    return work_audit(api->work, &entry, err);
 }
 
 static enum err_code run_unary(struct work *work, void *context, struct err_info *err)

@@ -45,7 +45,7 @@ struct api_method {
     api_whose_fn whose;
     api_fn handle;                      /* unary */
     const struct api_watch_type *watch; /* server streams */
-    bool takes_notes;                   /* unary: a read that writes down that it was asked */
+    bool takes_notes;                   /* a read that writes as well; of a watch, its beginning */
     /* unary, of platform admins alone: its transaction sees all workspaces, whichever the request
      * names */
     bool is_over_workspaces;

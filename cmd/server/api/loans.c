@@ -100,8 +100,7 @@ static enum err_code audit_borrower(
         .request_id = rpc_call_id(api->call),
         .source = api->principal->source,
     };
-    work_wake(api->work, HUB_AUDIT, entry.workspace_id);
-    return store_audit_add(api->work->conn, &entry, api->work->now, err);
+    return work_audit(api->work, &entry, err);
 }
 
 /* ---- lending ---- */

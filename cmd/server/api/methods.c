@@ -39,6 +39,12 @@ enum {
                   .needs_platform_admin = true },  \
         .is_over_workspaces = true, .handle = (fn) \
     }
+#define NOTED_WATCH(scope_name, type)                                                        \
+    &(const struct api_method)                                                               \
+    {                                                                                        \
+        .rule = { .class = AUTH_OPERATOR, .scope = AUTH_##scope_name }, .takes_notes = true, \
+        .watch = (type)                                                                      \
+    }
 #define WATCH(scope_name, type)                                                         \
     &(const struct api_method)                                                          \
     {                                                                                   \
@@ -87,7 +93,7 @@ static const struct rpc_method rows[] = {
     UNARY("CreateApiKey", create_api_key_request, create_api_key_response, WRITE(ACCESS_WRITE, api_create_api_key)),
     UNARY("ListApiKeys", list_api_keys_request, list_api_keys_response, READ(ACCESS_READ, api_list_api_keys)),
     UNARY("RevokeApiKey", revoke_api_key_request, api_key, WRITE(ACCESS_WRITE, api_revoke_api_key)),
-    UNARY("ListAuditRecords", list_audit_records_request, list_audit_records_response, READ(AUDIT_READ, api_list_audit_records)),
+    UNARY("ListAuditRecords", list_audit_records_request, list_audit_records_response, NOTED_READ(AUDIT_READ, api_list_audit_records)),
     UNARY("GetUsage", get_usage_request, get_usage_response, READ(USAGE_READ, api_get_usage)),
     UNARY("ListSandboxFigures", list_sandbox_figures_request, list_sandbox_figures_response, NOTED_READ(SANDBOX_READ, api_list_sandbox_figures)),
     UNARY("GetQuota", get_quota_request, quota, READ(USAGE_READ, api_get_quota)),
@@ -99,7 +105,7 @@ static const struct rpc_method rows[] = {
     STREAM("WatchCommand", watch_command_request, command, WATCH(COMMAND_READ, &watch_command_type)),
     STREAM("WatchTelemetry", watch_telemetry_request, telemetry_point, WATCH(TELEMETRY_READ, &watch_telemetry_type)),
     STREAM("WatchEvents", watch_events_request, event, WATCH(TELEMETRY_READ, &watch_events_type)),
-    STREAM("WatchAuditRecords", watch_audit_records_request, audit_record, WATCH(AUDIT_READ, &watch_audit_type)),
+    STREAM("WatchAuditRecords", watch_audit_records_request, audit_record, NOTED_WATCH(AUDIT_READ, &watch_audit_type)),
 };
 
 /* clang-format on */

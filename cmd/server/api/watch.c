@@ -130,13 +130,11 @@ static bool look_once(struct watch *watch)
 {
     struct err_info err = ERR_INFO_INIT;
     arena_reset(watch->arena);
-    enum err_code code = work_read(
-        rpc_call_worker(rpc_stream_call(watch->stream)),
-        watch->arena,
-        watch->workspace_id,
-        look,
-        watch,
-        &err);
+    struct rpc_call *call = rpc_stream_call(watch->stream);
+    const struct api_method *method = rpc_call_method(call)->policy;
+    bool writes = watch->request != NULL && method->takes_notes;
+    enum err_code code = (writes ? work_run : work_read)(
+        rpc_call_worker(call), watch->arena, watch->workspace_id, look, watch, &err);
     if (code == ERR_UNAVAILABLE && watch->begun) {
         watch->emit_count = 0;
         return false; /* the database is away: the watch stays and looks again */

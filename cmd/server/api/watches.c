@@ -374,6 +374,7 @@ static enum err_code audit_begin(
     struct store_list list;
     const struct audit_filter filter = { .end = INT64_MAX,
                                          .limit = request->tail == 0 ? 1 : request->tail };
+    TRY(store_audit_place(api->work->conn, api->workspace_id, err));
     TRY(store_audit_list(api->work->conn, api->workspace_id, &filter, api->arena, &list, err));
     const struct audit_record *records = list.records;
     self->after = list.count == 0 ? 0 : records[0].sequence;

@@ -6,7 +6,6 @@
 #include "cmd/server/core/throttle.h"
 #include "cmd/server/core/work.h"
 #include "cmd/server/store/access.h"
-#include "cmd/server/store/audit.h"
 #include "common/base/log.h"
 #include "common/crypto/hash.h"
 
@@ -200,8 +199,7 @@ static enum err_code authorise(
 static enum err_code add_refusal(struct work *work, void *context, struct err_info *err)
 {
     const struct audit_entry *entry = context;
-    work_wake(work, HUB_AUDIT, entry->workspace_id);
-    return store_audit_add(work->conn, entry, work->now, err);
+    return work_audit(work, entry, err);
 }
 
 bool gate_is_refusal(enum err_code code)

@@ -1,6 +1,7 @@
 #include "cmd/server/core/notifier.h"
 
 #include "cmd/server/core/work.h"
+#include "cmd/server/store/audit.h"
 #include "common/base/log.h"
 #include "common/base/map.h"
 #include "common/sys/lock.h"
@@ -15,6 +16,7 @@ enum {
 
 struct notifier {
     const struct store_options *store;
+    struct hub *hub;
     struct sql_conn *conn; /* the thread's; NULL: not connected */
     struct thread thread;
     struct lock lock;
@@ -63,10 +65,38 @@ static enum err_code say_all(struct sql_conn *conn, void *context, struct err_in
     return ERR_OK;
 }
 
+static enum err_code place(struct sql_conn *conn, void *context, struct err_info *err)
+{
+    const int64_t *workspace_id = context;
+    return store_audit_place(conn, *workspace_id, err);
+}
+
+/* Each workspace in a transaction of its own: no chain waits for another. */
+static enum err_code place_all(
+    struct notifier *notifier, const struct map *said, struct err_info *err)
+{
+    struct str_view payload;
+    void *value = NULL;
+    size_t cursor = 0;
+    while (map_next(said, &cursor, &payload, &value)) {
+        enum hub_topic topic = HUB_TOPIC_COUNT;
+        int64_t key = 0;
+        TRY(hub_parse(payload, &topic, &key));
+        if (topic == HUB_AUDIT) {
+            TRY(sql_transact(notifier->conn, key, place, &key, err));
+            hub_publish(notifier->hub, topic, key);
+        }
+    }
+    return ERR_OK;
+}
+
 static bool say(struct notifier *notifier, struct map *said)
 {
     struct err_info err = ERR_INFO_INIT;
     enum err_code code = connect(notifier, &err);
+    if (code == ERR_OK) {
+        code = place_all(notifier, said, &err);
+    }
     if (code == ERR_OK) {
         code = sql_transact(notifier->conn, SQL_ALL_WORKSPACES, say_all, said, &err);
     }
@@ -137,10 +167,14 @@ static void destroy(struct notifier *notifier)
 }
 
 enum err_code notifier_start(
-    const struct store_options *store, struct notifier **ret_notifier, struct err_info *err)
+    const struct store_options *store,
+    struct hub *hub,
+    struct notifier **ret_notifier,
+    struct err_info *err)
 {
     struct notifier *notifier = mem_alloc(sizeof(*notifier));
     notifier->store = store;
+    notifier->hub = hub;
     notifier->waiting = map_create();
     lock_init(&notifier->lock, LOCK_RANK_REGISTRY);
     lock_cond_init(&notifier->changed);

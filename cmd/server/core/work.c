@@ -140,8 +140,11 @@ static enum err_code run(const struct ask *ask, struct err_info *err)
         atomic_store(&service->database_away, false);
     }
     for (size_t i = 0; code == ERR_OK && i < work.wake_count; i++) {
-        hub_publish(service->hub, work.wakes[i].topic, work.wakes[i].key);
-        if (may_pass(service, work.wakes[i].topic)) {
+        bool passes = may_pass(service, work.wakes[i].topic);
+        if (!passes || work.wakes[i].topic != HUB_AUDIT) { /* that one has nothing to see yet */
+            hub_publish(service->hub, work.wakes[i].topic, work.wakes[i].key);
+        }
+        if (passes) {
             notifier_tell(service->notifier, work.wakes[i].topic, work.wakes[i].key);
         }
     }
@@ -198,6 +201,12 @@ void work_wake(struct work *work, enum hub_topic topic, int64_t key)
         work->wakes = mem_realloc(work->wakes, work->wake_room * sizeof(*work->wakes));
     }
     work->wakes[work->wake_count++] = (struct work_wake){ topic, key };
+}
+
+enum err_code work_audit(struct work *work, const struct audit_entry *entry, struct err_info *err)
+{
+    work_wake(work, HUB_AUDIT, entry->workspace_id);
+    return store_audit_add(work->conn, entry, work->now, err);
 }
 
 void work_event(struct work *work, int64_t workspace_id, const struct event_record *event)

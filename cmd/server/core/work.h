@@ -10,6 +10,7 @@
 
 #include "cmd/server/core/late_events.h"
 #include "cmd/server/core/service.h"
+#include "cmd/server/store/audit.h"
 
 struct work_wake {
     enum hub_topic topic;
@@ -66,6 +67,10 @@ enum err_code work_lookup(
 /* Inside fn: publish topic and key after the commit; the same pair counts once, and there is no
  * bound: a transaction for many agents or workspaces owes each its wake. */
 void work_wake(struct work *work, enum hub_topic topic, int64_t key);
+
+/* Inside fn of work_run: the audit record of what it does, and the wake of who watches them. */
+enum err_code work_audit(struct work *work, const struct audit_entry *entry, struct err_info *err)
+    MUST_CHECK;
 
 /* Inside fn of work_run: an event, written when fn is done, and its wake. The texts are copied, but
  * for event->kind, which is static. */

@@ -8,7 +8,6 @@
 #include "cmd/server/gateway/bootstrap.h"
 #include "cmd/server/gateway/gateway.h"
 #include "cmd/server/store/agent.h"
-#include "cmd/server/store/audit.h"
 #include "cmd/server/store/session.h"
 #include "common/base/id.h"
 #include "common/crypto/hash.h"
@@ -171,8 +170,7 @@ static enum err_code audit_session(
         .request_id = rpc_call_id(complete->call),
         .source = gate_source(complete->call, source),
     };
-    work_wake(work, HUB_AUDIT, entry.workspace_id);
-    return store_audit_add(work->conn, &entry, work->now, err);
+    return work_audit(work, &entry, err);
 }
 
 /*

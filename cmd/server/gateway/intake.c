@@ -3,7 +3,6 @@
 #include "cmd/server/gateway/stream_number.h"
 #include "cmd/server/sandbox/lifecycle.h"
 #include "cmd/server/store/agent.h"
-#include "cmd/server/store/audit.h"
 #include "cmd/server/store/command.h"
 #include "common/wire/wire.h"
 
@@ -140,8 +139,7 @@ static enum err_code audit_ack(
         .request_id = from->request_id,
         .source = from->principal->source,
     };
-    work_wake(work, HUB_AUDIT, ack->workspace_id);
-    return store_audit_add(work->conn, &entry, work->now, err);
+    return work_audit(work, &entry, err);
 }
 
 enum err_code intake_keep_ack(struct work *work, void *ack, struct err_info *err)

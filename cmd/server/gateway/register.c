@@ -6,7 +6,6 @@
 #include "cmd/server/gateway/bootstrap.h"
 #include "cmd/server/gateway/confirm.h"
 #include "cmd/server/gateway/gateway.h"
-#include "cmd/server/store/audit.h"
 #include "cmd/server/store/device.h"
 #include "cmd/server/store/enrollment/enrollment.h"
 #include "common/base/log.h"
@@ -136,8 +135,7 @@ static enum err_code audit_agent(
         .request_id = rpc_call_id(registration->call),
         .source = gate_source(registration->call, source),
     };
-    work_wake(work, HUB_AUDIT, entry.workspace_id);
-    return store_audit_add(work->conn, &entry, work->now, err);
+    return work_audit(work, &entry, err);
 }
 
 /* The record as it is to stand; host and labels in the work's arena. */
@@ -188,9 +186,9 @@ static enum err_code add_agent(
 }
 
 /*
- * The token is this transaction's alone: of many at once, one wins. Nothing from here to the audit
- * record needs an answer, so on PostgreSQL all of it is one round trip, and an agent that stands
- * already is told of with the record.
+ * The token is this transaction's alone: of many at once, one wins. Nothing from here to the commit
+ * needs an answer, so on PostgreSQL all of it is one round trip, and an agent that stands already
+ * is told of with the commit (ERR_EXISTS of work_run).
  */
 static enum err_code enroll(
     struct work *work, struct registration *registration, struct err_info *err)
@@ -267,8 +265,7 @@ static enum err_code run(struct work *work, void *context, struct err_info *err)
         registration->refusal = "the token has expired";
         return ERR_UNAUTHENTICATED;
     }
-    code = enroll(work, registration, err);
-    return code == ERR_EXISTS ? store_agent_exists(err) : code;
+    return enroll(work, registration, err);
 }
 
 static enum err_code check_keys(const request_type *request, struct err_info *err)
@@ -332,6 +329,9 @@ enum err_code gateway_register(
     if (registration.refusal != NULL) {
         return bootstrap_refuse(
             call, "enrollment", BOOTSTRAP_REFUSED_TOKEN, registration.refusal, err);
+    }
+    if (code == ERR_EXISTS) {
+        return store_agent_exists(err);
     }
     TRY(code);
     rpc_call_vouch(call); /* its token was good */

@@ -5,7 +5,6 @@
 #include "cmd/server/domain/phase.h"
 #include "cmd/server/relay/spent_orders.h"
 #include "cmd/server/store/agent.h"
-#include "cmd/server/store/audit.h"
 #include "cmd/server/store/sandbox/relay.h"
 #include "cmd/server/store/sandbox/sandbox.h"
 #include "common/base/id.h"
@@ -240,8 +239,7 @@ static enum err_code audit(
         .request_id = rpc_call_id(opening->call),
         .source = opening->principal->source,
     };
-    work_wake(work, HUB_AUDIT, record->workspace_id);
-    return store_audit_add(work->conn, &entry, work->now, err);
+    return work_audit(work, &entry, err);
 }
 
 static enum err_code store_order(struct work *work, void *context, struct err_info *err)

@@ -2,7 +2,6 @@
 #include "cmd/server/sandbox/lifecycle.h"
 #include "cmd/server/sandbox/orders.h"
 #include "cmd/server/sandbox/transition.h"
-#include "cmd/server/store/audit.h"
 #include "common/base/cleanup.h"
 
 #include <stdio.h>
@@ -37,8 +36,7 @@ static enum err_code audit_gone(const struct lifecycle *self, const char *id, st
         .request_id = "",
         .source = "",
     };
-    work_wake(self->work, HUB_AUDIT, self->workspace_id);
-    return store_audit_add(self->work->conn, &entry, self->work->now, err);
+    return work_audit(self->work, &entry, err);
 }
 
 /* What a sandbox was made with is loaded with it, and worth no line of its own. */

@@ -2,13 +2,15 @@
 
 #include "audit.sql.h"
 #include "common/base/buf.h"
+#include "common/base/mem.h"
 #include "common/crypto/hash.h"
 
 #include <inttypes.h>
 
 enum {
-    TEXT_BYTES_MAX = 1024,   /* of each text: what peers say is cut there */
-    RECORD_BYTES = 64 * 1024 /* all of them, each byte escaped */
+    TEXT_BYTES_MAX = 1024,    /* of each text: what peers say is cut there */
+    RECORD_BYTES = 64 * 1024, /* all of them, each byte escaped */
+    PLACES_MAX = 256          /* given at once */
 };
 
 static const struct store_column columns[] = {
@@ -71,24 +73,36 @@ static void write_record(const struct audit_entry *entry, struct wall_us now, st
     buf_append_char(out, '}');
 }
 
+/* A workspace's chain: where it ends. */
+struct head {
+    int64_t sequence; /* of the next record */
+    uint8_t hash[HASH_BLAKE2B_BYTES];
+    size_t hash_bytes;
+};
+
 static enum err_code take_head(
-    struct sql_conn *conn,
-    int64_t workspace_id,
-    int64_t *ret_sequence,
-    uint8_t previous[32],
-    size_t *ret_bytes,
-    struct err_info *err)
+    struct sql_conn *conn, int64_t workspace_id, struct head *ret_head, struct err_info *err)
 {
     AUTO_ROWS struct sql_rows *rows = NULL;
     TRY(sql_query(conn, &SQL_AUDIT_HEAD, SQL_ARGS(SQL_INT(workspace_id)), &rows, err));
     TRY(sql_rows_next(rows, err));
-    *ret_sequence = sql_int(rows, 0);
+    ret_head->sequence = sql_int(rows, 0);
     struct str_view hash = sql_blob(rows, 1);
-    *ret_bytes = hash.len > HASH_BLAKE2B_BYTES ? HASH_BLAKE2B_BYTES : hash.len;
-    if (*ret_bytes > 0) {
-        memcpy(previous, hash.ptr, *ret_bytes);
+    ret_head->hash_bytes = hash.len > HASH_BLAKE2B_BYTES ? HASH_BLAKE2B_BYTES : hash.len;
+    if (ret_head->hash_bytes > 0) {
+        memcpy(ret_head->hash, hash.ptr, ret_head->hash_bytes);
     }
     return ERR_OK;
+}
+
+/* The chain grows by a record, whose hash is the head's then. */
+static void move_head(struct head *head, struct str_view record)
+{
+    uint8_t hash[HASH_BLAKE2B_BYTES];
+    audit_hash(str_from((const char *)head->hash, head->hash_bytes), head->sequence, record, hash);
+    memcpy(head->hash, hash, sizeof(hash));
+    head->hash_bytes = sizeof(hash);
+    head->sequence++;
 }
 
 /* text, or its beginning in `out`: cut between characters. */
@@ -107,24 +121,44 @@ static const char *cut_text(const char *text, char out[TEXT_BYTES_MAX + 1])
     return out;
 }
 
-static enum err_code add_entry(
+/* On PostgreSQL: behind nobody's lock. */
+static enum err_code arrive(
     struct sql_conn *conn,
     const struct audit_entry *entry,
+    struct str_view record,
     struct wall_us now,
     struct err_info *err)
 {
-    AUTO_BUF struct buf record = BUF_INIT(RECORD_BYTES);
-    write_record(entry, now, &record);
-    if (!buf_ok(&record)) {
-        return ERR_SET(err, ERR_LIMIT, "the audit record is too large");
-    }
-    int64_t sequence = 0;
-    uint8_t previous[HASH_BLAKE2B_BYTES];
-    size_t previous_bytes = 0;
-    uint8_t hash[HASH_BLAKE2B_BYTES];
-    TRY(take_head(conn, entry->workspace_id, &sequence, previous, &previous_bytes, err));
-    audit_hash(str_from((const char *)previous, previous_bytes), sequence, buf_view(&record), hash);
-    TRY(sql_exec_later(
+    return sql_exec_later(
+        conn,
+        &SQL_AUDIT_ARRIVE,
+        SQL_ARGS(
+            SQL_INT(entry->workspace_id),
+            SQL_TIME(now),
+            SQL_TEXT(entry->actor),
+            SQL_TEXT(entry->action),
+            SQL_TEXT(entry->target),
+            SQL_TEXT(entry->decision),
+            SQL_TEXT(entry->reason),
+            SQL_TEXT(entry->request_id),
+            SQL_TEXT(entry->source),
+            SQL_VIEW(record)),
+        err);
+}
+
+/* On SQLite, which has one writer: with its place. */
+static enum err_code append(
+    struct sql_conn *conn,
+    const struct audit_entry *entry,
+    struct str_view record,
+    struct wall_us now,
+    struct err_info *err)
+{
+    struct head head;
+    TRY(take_head(conn, entry->workspace_id, &head, err));
+    int64_t sequence = head.sequence;
+    move_head(&head, record);
+    TRY(sql_exec(
         conn,
         &SQL_AUDIT_INSERT,
         SQL_ARGS(
@@ -138,16 +172,15 @@ static enum err_code add_entry(
             SQL_TEXT(entry->reason),
             SQL_TEXT(entry->request_id),
             SQL_TEXT(entry->source),
-            SQL_VIEW(buf_view(&record)),
-            SQL_BLOB(hash, sizeof(hash))),
+            SQL_VIEW(record),
+            SQL_BLOB(head.hash, head.hash_bytes)),
+        NULL,
         err));
-    if (sql_engine_of(conn) == SQL_POSTGRES) {
-        return ERR_OK; /* the insert has moved the head */
-    }
     return sql_exec(
         conn,
         &SQL_AUDIT_SET_HEAD,
-        SQL_ARGS(SQL_INT(entry->workspace_id), SQL_INT(sequence), SQL_BLOB(hash, sizeof(hash))),
+        SQL_ARGS(
+            SQL_INT(entry->workspace_id), SQL_INT(sequence), SQL_BLOB(head.hash, head.hash_bytes)),
         NULL,
         err);
 }
@@ -163,7 +196,103 @@ enum err_code store_audit_add(
     struct audit_entry bounded = *entry;
     bounded.target = cut_text(entry->target == NULL ? "" : entry->target, target);
     bounded.reason = cut_text(entry->reason, reason);
-    return add_entry(conn, &bounded, now, err);
+    AUTO_BUF struct buf record = BUF_INIT(RECORD_BYTES);
+    write_record(&bounded, now, &record);
+    if (!buf_ok(&record)) {
+        return ERR_SET(err, ERR_LIMIT, "the audit record is too large");
+    }
+    bool waits = sql_engine_of(conn) == SQL_POSTGRES;
+    return (waits ? arrive : append)(conn, &bounded, buf_view(&record), now, err);
+}
+
+/* Places for records that arrived, in arrays for one statement. */
+struct places {
+    struct head head;
+    size_t count;
+    int64_t arrivals[PLACES_MAX];
+    int64_t sequences[PLACES_MAX];
+    uint8_t hashes[PLACES_MAX][HASH_BLAKE2B_BYTES];
+    struct str_view views[PLACES_MAX];
+};
+
+static enum err_code find_places(
+    struct sql_conn *conn, int64_t workspace_id, struct places *places, struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(
+        conn,
+        &SQL_AUDIT_ARRIVED,
+        SQL_ARGS(SQL_INT(workspace_id), SQL_INT(PLACES_MAX)),
+        &rows,
+        err));
+    enum err_code code = sql_rows_next(rows, err);
+    for (; code == ERR_OK && places->count < PLACES_MAX; code = sql_rows_next(rows, err)) {
+        size_t i = places->count++;
+        places->arrivals[i] = sql_int(rows, 0);
+        places->sequences[i] = places->head.sequence;
+        move_head(&places->head, sql_text(rows, 1));
+        memcpy(places->hashes[i], places->head.hash, HASH_BLAKE2B_BYTES);
+        places->views[i] = str_from((const char *)places->hashes[i], HASH_BLAKE2B_BYTES);
+    }
+    return code == ERR_NOT_FOUND ? ERR_OK : code;
+}
+
+static enum err_code place_some(
+    struct sql_conn *conn, int64_t workspace_id, struct places *places, struct err_info *err)
+{
+    places->count = 0;
+    TRY(take_head(conn, workspace_id, &places->head, err));
+    TRY(find_places(conn, workspace_id, places, err));
+    if (places->count == 0) {
+        return ERR_OK;
+    }
+    return sql_exec(
+        conn,
+        &SQL_AUDIT_PLACE,
+        SQL_ARGS(
+            SQL_INT(workspace_id),
+            SQL_INTS(places->arrivals, places->count),
+            SQL_INTS(places->sequences, places->count),
+            SQL_BLOBS(places->views, places->count),
+            SQL_INT(places->head.sequence - 1),
+            SQL_BLOB(places->head.hash, places->head.hash_bytes)),
+        NULL,
+        err);
+}
+
+enum err_code store_audit_place(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
+{
+    enum err_code code = ERR_OK;
+    if (sql_engine_of(conn) != SQL_POSTGRES || !sql_takes_writes(conn)) {
+        return ERR_OK;
+    }
+    struct places *places = mem_alloc(sizeof(*places));
+    do {
+        code = place_some(conn, workspace_id, places, err);
+    } while (code == ERR_OK && places->count == PLACES_MAX);
+    mem_free(places);
+    return code;
+}
+
+enum err_code store_audit_unplaced(
+    struct sql_conn *conn,
+    int64_t workspace_ids[STORE_AUDIT_UNPLACED_MAX],
+    size_t *ret_count,
+    struct err_info *err)
+{
+    *ret_count = 0;
+    if (sql_engine_of(conn) != SQL_POSTGRES) {
+        return ERR_OK;
+    }
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(
+        conn, &SQL_AUDIT_UNPLACED, SQL_ARGS(SQL_INT(STORE_AUDIT_UNPLACED_MAX)), &rows, err));
+    enum err_code code = sql_rows_next(rows, err);
+    for (; code == ERR_OK && *ret_count < STORE_AUDIT_UNPLACED_MAX;
+         code = sql_rows_next(rows, err)) {
+        workspace_ids[(*ret_count)++] = sql_int(rows, 0);
+    }
+    return code == ERR_NOT_FOUND ? ERR_OK : code;
 }
 
 enum err_code store_audit_list(

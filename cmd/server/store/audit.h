@@ -1,7 +1,12 @@
 /*
  * Audit records: one chain per workspace. Each record's hash covers the record and the hash before
- * it, so that a gap or an edit shows. Written in the transaction of its effect; the workspace row
- * is locked from then to the commit, so write it last.
+ * it, so that a gap or an edit shows. Written in the transaction of its effect.
+ *
+ * On SQLite, which has one writer, a record gets its place in the chain with it. On PostgreSQL it
+ * arrives without one (its sequence is negative, and in no list), and gets it a moment later, many
+ * records at once, from whoever comes first: the server that wrote it, a list, or another server. A
+ * place given with the effect would keep the chain, and so every other call of the workspace, until
+ * the commit is on the disk. What follows from something has the later place: it arrived later.
  */
 #ifndef SERVER_STORE_AUDIT_H
 #define SERVER_STORE_AUDIT_H
@@ -49,7 +54,23 @@ enum err_code store_audit_add(
     const struct audit_entry *entry,
     struct wall_us now,
     struct err_info *err) MUST_CHECK;
-/* struct audit_record, newest first. */
+
+enum {
+    STORE_AUDIT_UNPLACED_MAX = 64
+};
+
+/* Gives all records of the workspace that have arrived their places; on a database that takes no
+ * writes they wait. PostgreSQL: locks the chain until the commit. */
+enum err_code store_audit_place(struct sql_conn *conn, int64_t workspace_id, struct err_info *err)
+    MUST_CHECK;
+/* Workspaces with records that wait for a place: some of them. Over all workspaces. */
+enum err_code store_audit_unplaced(
+    struct sql_conn *conn,
+    int64_t workspace_ids[STORE_AUDIT_UNPLACED_MAX],
+    size_t *ret_count,
+    struct err_info *err) MUST_CHECK;
+
+/* struct audit_record, newest first, of those that have a place. */
 enum err_code store_audit_list(
     struct sql_conn *conn,
     int64_t workspace_id,

@@ -360,6 +360,31 @@ static void test_terminated_while_idle(void **state)
     sql_close(conn);
 }
 
+/* Nothing had an answer before the commit: it is not sent to a connection that has died. */
+static void test_terminated_before_what_is_put_off(void **state)
+{
+    struct sql_conn *killer = conn_of(state);
+    const struct place *place = *state;
+    struct err_info err = ERR_INFO_INIT;
+    struct sql_conn *conn = open_with((struct sql_options){ .url = place->url });
+    const struct sql_statement *put_off = STATEMENT("SELECT CAST($1 AS bigint)");
+    assert_ok_err(err, sql_prepare_all(conn, &put_off, 1, &err));
+    assert_ok_err(err, sql_begin(conn, 1, &err));
+    int64_t pid = read_int(conn, "SELECT pg_backend_pid()");
+    assert_ok_err(err, sql_commit(conn, &err));
+    terminate_other(killer, pid);
+    assert_ok_err(err, sql_begin(conn, 1, &err));
+    enum err_code code = sql_exec_later(conn, put_off, SQL_ARGS(SQL_INT(1)), &err);
+    assert_code(ERR_UNAVAILABLE, code == ERR_OK ? sql_commit(conn, &err) : code);
+    assert_false(sql_is_usable(conn));
+    sql_rollback(conn);
+    assert_ok_err(err, sql_reconnect(conn, &err));
+    assert_ok_err(err, sql_begin(conn, 1, &err));
+    assert_ok_err(err, sql_exec_later(conn, put_off, SQL_ARGS(SQL_INT(1)), &err));
+    assert_ok_err(err, sql_commit(conn, &err));
+    sql_close(conn);
+}
+
 /* A deferred trigger runs inside COMMIT and ends its own server process there. */
 static void test_commit_uncertain(void **state)
 {
@@ -686,6 +711,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_row_level_security, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(test_terminated_while_idle, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_terminated_before_what_is_put_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_commit_uncertain, setup, teardown),
         cmocka_unit_test_setup_teardown(test_locks_and_timeouts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_idle_transaction_is_ended, setup, teardown),

@@ -279,6 +279,7 @@ static void check_chain(struct place *place, size_t expected)
     uint8_t hash[HASH_BLAKE2B_BYTES];
     const struct audit_filter filter = { .limit = 1000 };
     place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok_err(err, store_audit_place(place->conn, WORKSPACE_DEFAULT, &err));
     assert_ok_err(
         err, store_audit_newer(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
     const struct audit_record *records = list.records;
@@ -347,10 +348,73 @@ static void test_long_reasons_are_cut(void **state)
     assert_int_equal(strlen(records[1].reason), 1024);
 }
 
+/* PostgreSQL: a record that is not committed keeps nobody, and none is in a list before it has its
+ * place. */
+static void test_records_arrive_beside_each_other(void **state)
+{
+    struct place *place = place_of(state);
+    struct err_info err = ERR_INFO_INIT;
+    struct store_list list;
+    int64_t unplaced[STORE_AUDIT_UNPLACED_MAX];
+    size_t count = 0;
+    if (sql_engine_of(place->conn) != SQL_POSTGRES) {
+        return;
+    }
+    struct sql_conn *other = place_connect(place);
+    place_begin(place, WORKSPACE_DEFAULT);
+    assert_ok(add_audit(place->conn, "arrived first, committed last"));
+    assert_ok_err(err, store_audit_place(place->conn, PLACE_OTHER, &err)); /* and is on its way */
+    assert_ok_err(err, sql_begin(other, WORKSPACE_DEFAULT, &err));
+    assert_ok(add_audit(other, "arrived second"));
+    assert_ok_err(err, sql_commit(other, &err));
+    const struct audit_filter filter = { .end = INT64_MAX, .limit = 9 };
+    assert_ok_err(err, sql_begin(other, SQL_ALL_WORKSPACES, &err));
+    assert_ok(store_audit_list(other, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    assert_int_equal(list.count, 0);
+    assert_ok(store_audit_newer(other, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    assert_int_equal(list.count, 0);
+    assert_ok_err(err, store_audit_unplaced(other, unplaced, &count, &err));
+    assert_int_equal(count, 1);
+    assert_int_equal(unplaced[0], WORKSPACE_DEFAULT);
+    assert_ok_err(err, store_audit_place(other, WORKSPACE_DEFAULT, &err));
+    assert_ok_err(err, sql_commit(other, &err));
+    place_commit(place);
+    check_chain(place, 2);
+    place_begin(place, SQL_ALL_WORKSPACES);
+    assert_ok_err(err, store_audit_unplaced(place->conn, unplaced, &count, &err));
+    assert_int_equal(count, 0);
+    assert_ok(store_audit_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
+    const struct audit_record *records = list.records;
+    assert_string_equal(records[1].reason, "arrived second");
+    place_commit(place);
+    sql_close(other);
+}
+
+static void test_more_than_are_placed_at_once(void **state)
+{
+    struct place *place = place_of(state);
+    for (int i = 0; i < 3; i++) {
+        place_begin(place, WORKSPACE_DEFAULT);
+        for (int k = 0; k < 200; k++) {
+            assert_ok(add_audit(place->conn, ""));
+        }
+        place_commit(place);
+    }
+    check_chain(place, 600);
+}
+
 struct writer {
     const struct place *place;
+    bool places; /* gives places meanwhile */
     int failures;
 };
+
+static enum err_code place_arrived(struct sql_conn *conn, struct err_info *err)
+{
+    TRY(sql_begin(conn, WORKSPACE_DEFAULT, err));
+    TRY(store_audit_place(conn, WORKSPACE_DEFAULT, err));
+    return sql_commit(conn, err);
+}
 
 static void write_audits(void *context)
 {
@@ -359,7 +423,8 @@ static void write_audits(void *context)
     struct err_info err = ERR_INFO_INIT;
     for (int i = 0; i < 20; i++) {
         if (sql_begin(conn, WORKSPACE_DEFAULT, &err) != ERR_OK || add_audit(conn, "") != ERR_OK
-            || sql_commit(conn, &err) != ERR_OK) {
+            || sql_commit(conn, &err) != ERR_OK
+            || (writer->places && place_arrived(conn, &err) != ERR_OK)) {
             writer->failures++;
             sql_rollback(conn);
         }
@@ -374,7 +439,7 @@ static void test_writers_at_once_make_one_chain(void **state)
     struct thread threads[4] = { { .running = false } };
     struct writer writers[4];
     for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {
-        writers[i] = (struct writer){ place, 0 };
+        writers[i] = (struct writer){ .place = place, .places = i % 2 == 0 };
         assert_ok_err(err, thread_start(&threads[i], "writer", write_audits, &writers[i], &err));
     }
     for (size_t i = 0; i < ARRAY_LENGTH(threads); i++) {
@@ -393,6 +458,7 @@ static void test_audit_is_filtered(void **state)
     for (int i = 0; i < 3; i++) {
         assert_ok(add_audit(place->conn, ""));
     }
+    assert_ok(store_audit_place(place->conn, WORKSPACE_DEFAULT, &err));
     struct audit_filter filter = { .end = INT64_MAX, .limit = 9, .before = 3 };
     assert_ok(store_audit_list(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
     const struct audit_record *records = list.records;
@@ -418,6 +484,8 @@ int main(void)
         PLACE_BOTH(test_finished_commands_go_in_time),
         PLACE_BOTH(test_the_chain_holds),
         PLACE_BOTH(test_long_reasons_are_cut),
+        PLACE_BOTH(test_records_arrive_beside_each_other),
+        PLACE_BOTH(test_more_than_are_placed_at_once),
         PLACE_BOTH(test_writers_at_once_make_one_chain),
         PLACE_BOTH(test_audit_is_filtered),
     };

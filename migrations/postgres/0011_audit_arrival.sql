@@ -1,0 +1,3 @@
+-- An audit record is committed with its effect under a negative sequence, in the order of arrival; its place in the chain of its
+-- workspace, and its hash, it gets a moment later, many at once (store/audit.h). So no call waits for another one's commit.
+CREATE SEQUENCE audit_arrival;

@@ -1,0 +1,1 @@
+-- Nothing to do: SQLite has one writer, and a record gets its place in the chain with its effect.
