@@ -212,6 +212,7 @@ class Evidence(Served):
     """The audit chain commits to every record, its place and its predecessor."""
 
     def records(self):
+        self.operator.ListAuditRecords(page_size=1)  # on PostgreSQL records get their places when somebody looks, or a moment later
         text = "convert_to(record, 'UTF8')" if ENGINE == "postgresql" else "record"
         rows = self.server.database.query(f"SELECT sequence, {Database.hex(text)}, {Database.hex('hash')} "
                                           "FROM audit WHERE workspace_id = 1 ORDER BY sequence")

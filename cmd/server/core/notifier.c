@@ -4,11 +4,12 @@
 #include "cmd/server/store/audit.h"
 #include "common/base/log.h"
 #include "common/base/map.h"
+#include "common/sys/fault.h"
 #include "common/sys/lock.h"
 #include "common/sys/thread.h"
 
 enum {
-    PACE_US = 10000,   /* between two rounds: what comes meanwhile is said together */
+    PACE_US = 100000,  /* between two rounds: what comes meanwhile is said together */
     RETRY_US = 500000, /* after a round that failed */
     WAITING_MAX = 4096,
     PAYLOAD_BYTES = 48
@@ -68,7 +69,9 @@ static enum err_code say_all(struct sql_conn *conn, void *context, struct err_in
 static enum err_code place(struct sql_conn *conn, void *context, struct err_info *err)
 {
     const int64_t *workspace_id = context;
-    return store_audit_place(conn, *workspace_id, err);
+    TRY(store_audit_place(conn, *workspace_id, err));
+    FAULT_POINT("server.audit.unplaced");
+    return ERR_OK;
 }
 
 /* Each workspace in a transaction of its own: no chain waits for another. */
@@ -84,6 +87,7 @@ static enum err_code place_all(
         TRY(hub_parse(payload, &topic, &key));
         if (topic == HUB_AUDIT) {
             TRY(sql_transact(notifier->conn, key, place, &key, err));
+            FAULT_POINT("server.audit.placed");
             hub_publish(notifier->hub, topic, key);
         }
     }

@@ -7,10 +7,12 @@ import sqlite3
 import subprocess
 
 from harness import ENGINE, admin, gateway
+from pages import wait_for
 from world import Broken, Zstd
 
 MARK = "-- next --"
 TELEMETRY, EVENTS = 1, 2
+PLACES_S = 20
 ALLOWED_SEND = ("agentgateway.v1.AgentAdminService/SendCommand", "agentgateway.v1.AgentAdminService/RotateAgentKey")
 
 
@@ -137,7 +139,7 @@ class Check:
         records = self.ledger.new_records()
         telemetry = _samples(batch for stream, _, batch in records if stream == TELEMETRY)
         times = sorted({key[3] for key in telemetry}) or [0]
-        answers = self.store.ask(
+        answers = self._ask_when_audit_is_placed(
             f"SELECT telemetry_sequence, events_sequence, session_epoch FROM agent WHERE id = {agent}",
             f"SELECT id, time_us, severity, kind, text, attributes FROM event WHERE agent_id = {agent} "
             f"AND id > {self.last_event} ORDER BY id",
@@ -161,6 +163,17 @@ class Check:
             raise Broken("the server kept records that it could not decode")
         self._check_audit(answers[5], answers[7], answers[0][0])
         self._check_commands(answers[4], sent, may_fail)
+
+    def _ask_when_audit_is_placed(self, *questions):
+        """On PostgreSQL a record gets its place in the chain a moment after its commit; whatever died meanwhile."""
+        answers = []
+
+        def ask():
+            answers[:] = self.store.ask(*questions, "SELECT COUNT(*) FROM audit WHERE sequence < 0")
+            return int(answers.pop()[0][0]) == 0
+        if not wait_for(ask, PLACES_S):
+            raise Broken("audit records wait for their places")
+        return answers
 
     def _new_audit(self):
         return " OR ".join(f"(workspace_id = {workspace} AND sequence > {at[0]})" for workspace, at in self.chain.items())
