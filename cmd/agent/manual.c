@@ -89,7 +89,7 @@ static const char tail[] =
     "A file cannot be created.\n"
     ".TP\n"
     ".B 75\n"
-    "In use: another agent runs in the state folder. Try again.\n"
+    "In use: another agent runs in the state folder; or the disk is full, or fails. Try again.\n"
     ".TP\n"
     ".B 77\n"
     "No permission, a file that others may read, or another server than the one expected.\n"
