@@ -11,6 +11,7 @@
 #include <ftw.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -141,6 +142,23 @@ uint64_t process_line_number(const char *line, const char *name)
     AUTO_FREE char *key = mem_printf("\"%s\":", name);
     const char *at = strstr(line, key);
     return at == NULL ? 0 : strtoull(at + strlen(key), NULL, 10);
+}
+
+static bool is_called(pid_t pid, const char *name)
+{
+    char path[64];
+    AUTO_BUF struct buf text = BUF_INIT(64);
+    (void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+    return file_read(path, 32, &text, NULL) == ERR_OK
+        && str_equal(str_trim(buf_view(&text)), str_of(name));
+}
+
+bool process_keep_on_core(pid_t pid, const char *name, int core)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)core, &set);
+    return (name == NULL || is_called(pid, name)) && sched_setaffinity(pid, sizeof(set), &set) == 0;
 }
 
 int64_t process_cpu_us(pid_t pid)

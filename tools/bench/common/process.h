@@ -4,6 +4,7 @@
 
 #include "common/base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -47,6 +48,11 @@ uint64_t process_line_number(const char *line, const char *name);
 
 /* CPU time used so far by all its threads, user and system; pid 0: this process. */
 int64_t process_cpu_us(pid_t pid);
+
+/* Keeps a process (0: this one, from the calling thread on) on one core, so that a ratio of two
+ * that talk to each other is one of their work and not of where the scheduler puts them. name: what
+ * it must be called (/proc/PID/comm), NULL: anything. Whether it could. */
+bool process_keep_on_core(pid_t pid, const char *name, int core);
 
 /* A field of /proc/PID/smaps_rollup ("Rss", "Private_Dirty") in bytes; -1: no such field. */
 int64_t process_memory_bytes(pid_t pid, const char *field);

@@ -4,11 +4,16 @@
  * prepared, on a connection of its own, each column read as what it is.
  */
 #include "cmd/server/auth/credentials.h"
+#include "cmd/server/core/work.h"
 #include "common/base/cleanup.h"
 #include "common/crypto/hash.h"
 #include "tools/bench/common/bench.h"
+#include "tools/bench/common/process.h"
 #include "tools/bench/seed/seed.h"
 #include "tools/bench/token/raw.h"
+
+#include <sched.h>
+#include <stdio.h>
 
 enum {
     CACHED_CHECKS = 200000,
@@ -90,6 +95,40 @@ static enum err_code check_raw(void *context, double *ret_us, struct err_info *e
     return ERR_OK;
 }
 
+static const struct sql_statement BACKEND = { "bench_backend", "SELECT pg_backend_pid()", NULL };
+
+static enum err_code read_backend(struct work *work, void *context, struct err_info *err)
+{
+    AUTO_ROWS struct sql_rows *rows = NULL;
+    TRY(sql_query(work->conn, &BACKEND, SQL_NO_ARGS, &rows, err));
+    TRY(sql_rows_next(rows, err));
+    *(int64_t *)context = sql_int(rows, 0);
+    return ERR_OK;
+}
+
+/* A look-up at PostgreSQL is two processes that wait for each other: where the scheduler puts them
+ * makes more of a difference than all they do. So this one and both servers stay on one core. */
+static enum err_code keep_together(const struct setting *setting, struct err_info *err)
+{
+    int64_t ours = 0;
+    pid_t floor = raw_backend(setting->raw);
+    if (setting->seed->service.engine != SQL_POSTGRES) {
+        return ERR_OK;
+    }
+    TRY(work_lookup(setting->worker, NULL, SQL_ALL_WORKSPACES, read_backend, &ours, err));
+    int core = sched_getcpu();
+    bool is_kept = floor != 0 && process_keep_on_core(floor, "postgres", core)
+        && process_keep_on_core((pid_t)ours, "postgres", core)
+        && process_keep_on_core(0, NULL, core);
+    if (!is_kept) {
+        (void)fprintf(
+            stderr,
+            "token: not on one core (needs root and a PostgreSQL of this machine): "
+            "ratios vary with what the scheduler does\n");
+    }
+    return ERR_OK;
+}
+
 static enum err_code measure_one(struct setting *setting, struct err_info *err)
 {
     const char *name = setting->is_session ? "session" : "API key";
@@ -122,6 +161,7 @@ static enum err_code measure(struct setting *setting, struct err_info *err)
     TRY(worker_open(&setting->seed->service, &worker, err));
     setting->worker = worker;
     TRY(raw_open(setting->seed->url, &setting->raw, err));
+    TRY(keep_together(setting, err));
     setting->token = secret_peek(setting->agent.token);
     setting->is_session = true;
     TRY(measure_one(setting, err));

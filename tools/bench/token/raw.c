@@ -89,6 +89,14 @@ void raw_close(struct raw *raw)
     }
 }
 
+int raw_backend(const struct raw *raw)
+{
+    const char *address = raw->pg == NULL ? "192.0.2.1" : PQhostaddr(raw->pg);
+    bool is_here = address == NULL || address[0] == '\0' || strcmp(address, "127.0.0.1") == 0
+        || strcmp(address, "::1") == 0;
+    return is_here ? PQbackendPID(raw->pg) : 0;
+}
+
 static bool find_sqlite(
     sqlite3_stmt *statement, const char *kind, const uint8_t hash[HASH_BYTES], int64_t now_us)
 {
