@@ -74,24 +74,29 @@ static enum err_code place(struct sql_conn *conn, void *context, struct err_info
     return ERR_OK;
 }
 
-/* Each workspace in a transaction of its own: no chain waits for another. */
+/* Each workspace in a transaction of its own: no chain waits for another, nor fails with it. */
 static enum err_code place_all(
     struct notifier *notifier, const struct map *said, struct err_info *err)
 {
     struct str_view payload;
     void *value = NULL;
     size_t cursor = 0;
+    enum err_code code = ERR_OK;
     while (map_next(said, &cursor, &payload, &value)) {
         enum hub_topic topic = HUB_TOPIC_COUNT;
         int64_t key = 0;
         TRY(hub_parse(payload, &topic, &key));
-        if (topic == HUB_AUDIT) {
-            TRY(sql_transact(notifier->conn, key, place, &key, err));
+        if (topic != HUB_AUDIT) {
+            continue;
+        }
+        enum err_code of_one = sql_transact(notifier->conn, key, place, &key, err);
+        if (of_one == ERR_OK) {
             FAULT_POINT("server.audit.placed");
             hub_publish(notifier->hub, topic, key);
         }
+        code = code == ERR_OK ? of_one : code;
     }
-    return ERR_OK;
+    return code;
 }
 
 static bool say(struct notifier *notifier, struct map *said)
@@ -101,8 +106,10 @@ static bool say(struct notifier *notifier, struct map *said)
     if (code == ERR_OK) {
         code = place_all(notifier, said, &err);
     }
-    if (code == ERR_OK) {
-        code = sql_transact(notifier->conn, SQL_ALL_WORKSPACES, say_all, said, &err);
+    if (notifier->conn != NULL && sql_is_usable(notifier->conn)) {
+        enum err_code of_wakes =
+            sql_transact(notifier->conn, SQL_ALL_WORKSPACES, say_all, said, &err);
+        code = code == ERR_OK ? of_wakes : code;
     }
     if (code != ERR_OK) {
         log_debug("wakes_wait", LOG_ERR(&err));
