@@ -6,8 +6,8 @@
 #include "common/base/cleanup.h"
 #include "common/base/log.h"
 #include "common/crypto/secret.h"
+#include "common/sql/sqlite_mapping.h"
 #include "common/sys/fd.h"
-#include "common/sys/mapping.h"
 
 #include <signal.h>
 #include <stdint.h>
@@ -113,7 +113,7 @@ static enum err_code prepare(const struct config *config, struct err_info *err)
 {
     enum log_level level = LOG_INFO;
     (void)signal(SIGPIPE, SIG_IGN);
-    mapping_end_in_words();
+    sqlite_mapping_end_in_words();
     (void)umask(077);
     log_set_component("belay-agent");
     (void)fd_raise_limit(); /* connections through the proxy and sandboxes' sockets add up */

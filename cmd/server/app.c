@@ -20,10 +20,10 @@
 #include "cmd/server/relay/relay.h"
 #include "common/base/log.h"
 #include "common/crypto/cert.h"
+#include "common/sql/sqlite_mapping.h"
 #include "common/sys/fd.h"
 #include "common/sys/file.h"
 #include "common/sys/loop.h"
-#include "common/sys/mapping.h"
 #include "common/sys/notify.h"
 #include "common/sys/thread.h"
 #include "common/wire/wire.h"
@@ -664,7 +664,7 @@ int server_run(const struct config *config)
     struct app app = { .config = config, .lock_fd = -1 };
     app.service.clock = clock_system();
     block_signals();
-    mapping_end_in_words();
+    sqlite_mapping_end_in_words();
     size_t descriptors = fd_raise_limit();
     log_debug("descriptors", LOG_UINT("limit", descriptors));
     enum err_code code = crypto_start(&err);

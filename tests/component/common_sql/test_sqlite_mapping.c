@@ -1,4 +1,4 @@
-#include "common/sys/mapping.h"
+#include "common/sql/sqlite_mapping.h"
 #include "tests/support/test.h"
 
 #include <fcntl.h>
@@ -42,7 +42,7 @@ static int run_child(void (*run)(void), char *said, size_t size)
     pid_t child = fork();
     if (child == 0) {
         (void)dup2(ends[1], STDERR_FILENO);
-        mapping_end_in_words();
+        sqlite_mapping_end_in_words();
         run();
     }
     (void)close(ends[1]);
@@ -59,7 +59,7 @@ static void test_a_store_without_room_ends_in_words(void **state)
     char said[512];
     int status = run_child(store_behind_the_end, said, sizeof(said));
     assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), MAPPING_EXIT_STATUS);
+    assert_int_equal(WEXITSTATUS(status), SQLITE_MAPPING_EXIT_STATUS);
     assert_non_null(strstr(said, "the disk is full"));
 }
 

@@ -1,4 +1,4 @@
-#include "common/sys/mapping.h"
+#include "common/sql/sqlite_mapping.h"
 
 #include <signal.h>
 #include <stddef.h>
@@ -12,12 +12,12 @@ static void end_in_words(int number, siginfo_t *info, void *context)
     (void)context;
     if (info->si_code == BUS_ADRERR) {
         (void)!write(STDERR_FILENO, words, sizeof(words) - 1);
-        _exit(MAPPING_EXIT_STATUS);
+        _exit(SQLITE_MAPPING_EXIT_STATUS);
     }
     (void)signal(number, SIG_DFL); /* and comes again */
 }
 
-void mapping_end_in_words(void)
+void sqlite_mapping_end_in_words(void)
 {
     struct sigaction action = { .sa_sigaction = end_in_words, .sa_flags = SA_SIGINFO };
     (void)sigemptyset(&action.sa_mask);
