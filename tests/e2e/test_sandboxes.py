@@ -449,9 +449,10 @@ class Reading(SandboxCase):
         eventually(lambda: theirs.GetSandbox(name="ninth").sandbox.status.phase == V.SANDBOX_PHASE_READY, "theirs is ready")
         self.assertEqual("ninth", next(self.shell.WatchSandbox(id=made)).sandbox.metadata.workspace)
         self.assertEqual(self.shell.GetSandboxConfig(sandbox_id=made), theirs.GetSandboxConfig(sandbox_id=made))
-        for events in (self.shell.ExecSandbox(sandbox_id=made, command=["true"]),
-                       self.shell.ExecSandboxInteractive(iter([V.ExecSandboxInput(start=V.ExecSandboxRequest(
-                           sandbox_id=made, command=["true"]))]))):
+        for ask in (lambda: self.shell.ExecSandbox(sandbox_id=made, command=["true"]),
+                    lambda: self.shell.ExecSandboxInteractive(iter([V.ExecSandboxInput(start=V.ExecSandboxRequest(
+                        sandbox_id=made, command=["true"]))]))):
+            events = ask()
             order, stream = agent.relay()
             self.assertEqual("user:local/0", order.actor)
             stream.send(frame(exit=gateway.RelayExit(exit_code=3)))
