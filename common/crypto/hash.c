@@ -55,15 +55,33 @@ void hash_sha512(struct str_view data, uint8_t out[HASH_SHA512_BYTES])
     (void)crypto_hash_sha512(out, bytes_of(data), data.len);
 }
 
+static void write_length(size_t length, uint8_t out[8])
+{
+    for (unsigned byte = 0; byte < 8; byte++) {
+        out[byte] = (uint8_t)((uint64_t)length >> (56U - 8U * byte));
+    }
+}
+
+void hash_sha256_parts(const struct str_view *parts, size_t count, uint8_t out[HASH_SHA256_BYTES])
+{
+    crypto_hash_sha256_state state;
+    (void)crypto_hash_sha256_init(&state);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t length[8];
+        write_length(parts[i].len, length);
+        (void)crypto_hash_sha256_update(&state, length, sizeof(length));
+        (void)crypto_hash_sha256_update(&state, bytes_of(parts[i]), parts[i].len);
+    }
+    (void)crypto_hash_sha256_final(&state, out);
+}
+
 void hash_blake2b_parts(const struct str_view *parts, size_t count, uint8_t out[HASH_BLAKE2B_BYTES])
 {
     crypto_generichash_state state;
     (void)crypto_generichash_init(&state, NULL, 0, HASH_BLAKE2B_BYTES);
     for (size_t i = 0; i < count; i++) {
         uint8_t length[8];
-        for (unsigned byte = 0; byte < sizeof(length); byte++) {
-            length[byte] = (uint8_t)((uint64_t)parts[i].len >> (56U - 8U * byte));
-        }
+        write_length(parts[i].len, length);
         (void)crypto_generichash_update(&state, length, sizeof(length));
         (void)crypto_generichash_update(&state, bytes_of(parts[i]), parts[i].len);
     }

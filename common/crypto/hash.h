@@ -21,7 +21,8 @@ void hash_stream_end(struct hash_stream *stream, uint8_t out[HASH_SHA256_BYTES])
 
 void hash_sha512(struct str_view data, uint8_t out[HASH_SHA512_BYTES]);
 
-/* BLAKE2b-256 over the parts, each preceded by its length as u64 big endian. */
+/* SHA-256, or BLAKE2b-256, over the parts, each preceded by its length as u64 big endian. */
+void hash_sha256_parts(const struct str_view *parts, size_t count, uint8_t out[HASH_SHA256_BYTES]);
 void hash_blake2b_parts(
     const struct str_view *parts, size_t count, uint8_t out[HASH_BLAKE2B_BYTES]);
 

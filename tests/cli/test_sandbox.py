@@ -593,7 +593,7 @@ class Forwards(SandboxCase):
                         self.assertTrue(data)
                         got += data
                     self.assertEqual(text, got)
-        harness.in_threads(40, talk)  # more than may be open at once
+        self.assertEqual([None] * 40, harness.in_threads(40, talk))  # more than may be open at once
         with socket.create_connection(("127.0.0.1", two), timeout=TIMEOUT) as connection:
             connection.sendall(b"x" * 300000)
             connection.shutdown(socket.SHUT_WR)

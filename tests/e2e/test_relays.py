@@ -156,6 +156,28 @@ class Joined(RelayCase):
         eventually(lambda: self.server.database.number("SELECT until_us FROM sandbox_connection") > until, "it is renewed")
         again.cancel()
 
+    def test_a_forward_that_is_over_counts_no_more(self):
+        """Whoever has seen its end may open the next with the same token, at whichever server."""
+        token = self.shells[0].CreateSshSession(sandbox_id=self.id).token
+        opened = []
+        for turn in range(9):
+            inputs = queue.Queue()
+            self.addCleanup(inputs.put, None)
+            frames = self.shells[turn % 3].ForwardTcp(iter(inputs.get, None))
+            inputs.put(V.TcpForwardFrame(init=V.TcpForwardInit(
+                sandbox_id=self.id, tcp=V.TcpRelayTarget(host="localhost", port=8080), authorization_token=token)))
+            opened.append((frames, self.agent.relay()[1]))
+            if len(opened) == 3:
+                ended, stream = opened.pop(0)
+                held = Holder(self.server.database, "LOCK TABLE sandbox_connection IN EXCLUSIVE MODE")
+                stream.send(frame(data=b"last"))
+                stream.send(frame(end=gateway.RelayEnd()))
+                self.assertEqual(b"last", next(ended).data)  # waits for nothing
+                time.sleep(0.2)
+                self.assertFalse(ended.done(), "it is told as over while it counts")
+                held.release()
+                self.assertEqual([], list(ended))
+
     def rows(self):
         return {row[0] for row in self.server.database.query("SELECT relay_id FROM sandbox_connection")}
 

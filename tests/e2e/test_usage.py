@@ -363,7 +363,8 @@ class Quotas(UsageCase):
             stands = self.set(owner, sandboxes=50).version if owner == "user:old" else 0
             got = in_threads(8, lambda i, o=owner, v=stands: code_of(lambda: self.set(o, version=v, sandboxes=i)))
             self.assertEqual([Code.ABORTED] * 7 + [Code.OK], sorted((code for code, _ in got), key=lambda c: c != Code.ABORTED))
-        in_threads(8, lambda i: self.set("user:any", sandboxes=i))  # without a version all of them do, one after the other
+        made = in_threads(8, lambda i: self.set("user:any", sandboxes=i))  # without a version all of them do, one after the other
+        self.assertEqual([], [one for one in made if isinstance(one, Exception)])
         self.assertLess(self.operator.GetQuota(owner="user:any").limits.sandboxes, 8)
 
     def test_a_row_that_was_written_by_hand(self):

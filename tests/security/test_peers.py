@@ -222,8 +222,8 @@ class Evidence(Served):
     def holds(records):
         previous = b""
         for expected, (number, text, digest) in enumerate(records, 1):
-            made = hashlib.blake2b(digest_size=32)
-            for part in (b"belay.audit.v1", previous, number.to_bytes(8, "big"), text.encode()):
+            made = hashlib.sha256()
+            for part in (b"belay.audit.v2", previous, number.to_bytes(8, "big"), text.encode()):
                 made.update(len(part).to_bytes(8, "big") + part)
             previous = made.digest()
             if number != expected or previous.hex() != digest:

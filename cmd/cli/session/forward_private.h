@@ -10,8 +10,8 @@
 #include "proto/openshell/v1/openshell.pb-c.h"
 
 enum {
-    /* The contract allows 3 to a token and 20 to a sandbox; what has just ended here may still
-     * count there. */
+    /* The contract allows 3 to a token and 20 to a sandbox; what was given up here may still count
+     * there (what ended there does not). */
     FORWARD_PER_TOKEN = 2,
     FORWARD_CONNECTIONS_MAX = 16,
     FORWARD_TOKENS_MAX = FORWARD_CONNECTIONS_MAX,

@@ -40,18 +40,25 @@ struct operator_half *operator_half_create(struct rpc_stream *stream, operator_s
 void operator_half_destroy(struct operator_half *half)
 {
     if (half->relay != NULL) {
-        relay_forget(half->relay, rpc_call_worker(rpc_stream_call(half->stream)));
+        if (!half->is_ended) {
+            relay_forget(half->relay, rpc_call_worker(rpc_stream_call(half->stream)));
+        }
         relay_leave(half->relay, RELAY_OPERATOR);
     }
     mem_free(half);
 }
 
+/* Whoever sees the end may open another at once: it counts no more by then. */
 void operator_half_end(struct operator_half *half, enum err_code code, const char *text)
 {
-    if (!half->is_ended) {
-        half->is_ended = true;
-        rpc_stream_finish(half->stream, code, text);
+    if (half->is_ended) {
+        return;
     }
+    half->is_ended = true;
+    if (half->relay != NULL) {
+        relay_forget(half->relay, rpc_call_worker(rpc_stream_call(half->stream)));
+    }
+    rpc_stream_finish(half->stream, code, text);
 }
 
 void operator_half_refuse(

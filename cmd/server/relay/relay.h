@@ -53,7 +53,8 @@ enum err_code relay_open(
 
 /*
  * From the operator's stream: a forward counts among those of its token and its sandbox, which all
- * servers know, from relay_open on; to be renewed within RELAY_RENEW_US, and forgotten at its end.
+ * servers know, from relay_open on; to be renewed within RELAY_RENEW_US, and forgotten once at its
+ * end, before the operator is told of it.
  * Both block on the database; of an exec nothing is counted. ERR_DENIED: the agent was evicted or
  * revoked, the token was revoked, or its time is over; any other failure only means that the
  * forward counts for less long.

@@ -36,12 +36,12 @@ void audit_hash(struct str_view previous, int64_t sequence, struct str_view reco
         number[i] = (uint8_t)((uint64_t)sequence >> (56 - 8 * i));
     }
     const struct str_view parts[] = {
-        STR("belay.audit.v1"),
+        STR("belay.audit.v2"),
         previous,
         str_from((const char *)number, sizeof(number)),
         record,
     };
-    hash_blake2b_parts(parts, ARRAY_LENGTH(parts), out);
+    hash_sha256_parts(parts, ARRAY_LENGTH(parts), out);
 }
 
 /* OCSF API Activity (class 6003); status_id 1 success, 2 failure; times in milliseconds. */
@@ -76,7 +76,7 @@ static void write_record(const struct audit_entry *entry, struct wall_us now, st
 /* A workspace's chain: where it ends. */
 struct head {
     int64_t sequence; /* of the next record */
-    uint8_t hash[HASH_BLAKE2B_BYTES];
+    uint8_t hash[HASH_SHA256_BYTES];
     size_t hash_bytes;
 };
 
@@ -88,7 +88,7 @@ static enum err_code take_head(
     TRY(sql_rows_next(rows, err));
     ret_head->sequence = sql_int(rows, 0);
     struct str_view hash = sql_blob(rows, 1);
-    ret_head->hash_bytes = hash.len > HASH_BLAKE2B_BYTES ? HASH_BLAKE2B_BYTES : hash.len;
+    ret_head->hash_bytes = hash.len > HASH_SHA256_BYTES ? HASH_SHA256_BYTES : hash.len;
     if (ret_head->hash_bytes > 0) {
         memcpy(ret_head->hash, hash.ptr, ret_head->hash_bytes);
     }
@@ -98,7 +98,7 @@ static enum err_code take_head(
 /* The chain grows by a record, whose hash is the head's then. */
 static void move_head(struct head *head, struct str_view record)
 {
-    uint8_t hash[HASH_BLAKE2B_BYTES];
+    uint8_t hash[HASH_SHA256_BYTES];
     audit_hash(str_from((const char *)head->hash, head->hash_bytes), head->sequence, record, hash);
     memcpy(head->hash, hash, sizeof(hash));
     head->hash_bytes = sizeof(hash);
@@ -211,7 +211,7 @@ struct places {
     size_t count;
     int64_t arrivals[PLACES_MAX];
     int64_t sequences[PLACES_MAX];
-    uint8_t hashes[PLACES_MAX][HASH_BLAKE2B_BYTES];
+    uint8_t hashes[PLACES_MAX][HASH_SHA256_BYTES];
     struct str_view views[PLACES_MAX];
 };
 
@@ -231,8 +231,8 @@ static enum err_code find_places(
         places->arrivals[i] = sql_int(rows, 0);
         places->sequences[i] = places->head.sequence;
         move_head(&places->head, sql_text(rows, 1));
-        memcpy(places->hashes[i], places->head.hash, HASH_BLAKE2B_BYTES);
-        places->views[i] = str_from((const char *)places->hashes[i], HASH_BLAKE2B_BYTES);
+        memcpy(places->hashes[i], places->head.hash, HASH_SHA256_BYTES);
+        places->views[i] = str_from((const char *)places->hashes[i], HASH_SHA256_BYTES);
     }
     return code == ERR_NOT_FOUND ? ERR_OK : code;
 }

@@ -87,7 +87,12 @@ enum err_code store_audit_newer(
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
 
-/* Hash of a record given the one before it (STR_NONE or empty for the first). */
+/*
+ * Hash of a record given the one before it (STR_NONE or empty for the first): SHA-256 over
+ * "belay.audit.v2", that hash, the sequence as u64 big endian, and the record, each preceded by its
+ * length as u64 big endian. belay_audit_add of the migrations, which programs of the version before
+ * call, makes the same. Records from before migration 10 have "belay.audit.v1" and BLAKE2b-256.
+ */
 void audit_hash(
     struct str_view previous, int64_t sequence, struct str_view record, uint8_t out[32]);
 

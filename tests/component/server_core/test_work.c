@@ -445,9 +445,6 @@ static void test_the_command_key_is_kept_and_guarded(void **state)
     test_dir_remove(dir);
 }
 
-#define POSTGRES_ONLY(test) \
-    cmocka_unit_test_setup_teardown(test, place_setup_postgres, place_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,10 +455,10 @@ int main(void)
         PLACE_BOTH(test_a_failure_leaves_nothing_behind),
         PLACE_BOTH(test_reads_change_nothing),
         PLACE_BOTH(test_the_server_id_is_made_once),
-        POSTGRES_ONLY(test_wakes_of_watches_are_said_together),
-        POSTGRES_ONLY(test_wakes_of_watches_outlive_their_connection),
-        POSTGRES_ONLY(test_a_lost_connection_is_opened_again),
-        POSTGRES_ONLY(test_a_database_that_is_away_is_said_and_comes_back),
+        PLACE_POSTGRES(test_wakes_of_watches_are_said_together),
+        PLACE_POSTGRES(test_wakes_of_watches_outlive_their_connection),
+        PLACE_POSTGRES(test_a_lost_connection_is_opened_again),
+        PLACE_POSTGRES(test_a_database_that_is_away_is_said_and_comes_back),
         cmocka_unit_test(test_the_command_key_is_kept_and_guarded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,6 +40,10 @@ int place_teardown(void **state);
 #        test " [postgres]", test, place_setup_postgres, place_teardown, NULL \
     }
 
+/* A test of what only PostgreSQL does. */
+#define PLACE_POSTGRES(test) \
+    cmocka_unit_test_setup_teardown(test, place_setup_postgres, place_teardown)
+
 struct place *place_of(void **state); /* skips the test where the run has no PostgreSQL */
 
 /* A further connection as the server opens them; the caller closes it. */

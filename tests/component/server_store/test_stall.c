@@ -213,14 +213,11 @@ static void test_an_up_to_date_database_is_not_locked(void **state)
     sql_close(conn);
 }
 
-#define POSTGRES_ONLY(test) \
-    cmocka_unit_test_setup_teardown(test, place_setup_postgres, place_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        POSTGRES_ONLY(test_writers_go_on_while_migrating),
-        POSTGRES_ONLY(test_an_up_to_date_database_is_not_locked),
+        PLACE_POSTGRES(test_writers_go_on_while_migrating),
+        PLACE_POSTGRES(test_an_up_to_date_database_is_not_locked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

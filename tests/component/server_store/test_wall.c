@@ -466,23 +466,20 @@ static void test_a_credential_is_not_looked_up_in_a_transaction(void **state)
     assert_code(ERR_INVALID, sql_begin_read(place->conn, SQL_OWN_WALL, &err));
 }
 
-#define POSTGRES_ONLY(test) \
-    cmocka_unit_test_setup_teardown(test, place_setup_postgres, place_teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         PLACE_BOTH(test_every_tenant_table_stands_behind_the_wall),
         PLACE_BOTH(test_no_table_is_outside_by_accident),
         PLACE_BOTH(test_a_row_that_crosses_is_refused_by_the_foreign_key),
-        POSTGRES_ONLY(test_rows_of_another_workspace_are_invisible),
-        POSTGRES_ONLY(test_nothing_is_visible_without_a_workspace),
-        POSTGRES_ONLY(test_a_row_for_another_workspace_is_refused),
+        PLACE_POSTGRES(test_rows_of_another_workspace_are_invisible),
+        PLACE_POSTGRES(test_nothing_is_visible_without_a_workspace),
+        PLACE_POSTGRES(test_a_row_for_another_workspace_is_refused),
         PLACE_BOTH(test_a_credential_is_found_by_its_hash_alone),
         PLACE_BOTH(test_a_credential_is_not_looked_up_in_a_transaction),
-        POSTGRES_ONLY(test_a_lookup_leaves_the_wall_as_it_was),
-        POSTGRES_ONLY(test_a_lookup_of_a_pooled_session_leaves_nothing),
-        POSTGRES_ONLY(test_a_lookup_without_a_wall_sees_nothing),
+        PLACE_POSTGRES(test_a_lookup_leaves_the_wall_as_it_was),
+        PLACE_POSTGRES(test_a_lookup_of_a_pooled_session_leaves_nothing),
+        PLACE_POSTGRES(test_a_lookup_without_a_wall_sees_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -274,7 +274,7 @@ class Check:
 
 
 def audit_hash(previous, sequence, record):
-    state = hashlib.blake2b(digest_size=32)
-    for part in (b"belay.audit.v1", previous, sequence.to_bytes(8, "big"), record.encode()):
+    state = hashlib.sha256()
+    for part in (b"belay.audit.v2", previous, sequence.to_bytes(8, "big"), record.encode()):
         state.update(len(part).to_bytes(8, "big") + part)
     return state.hexdigest()

@@ -1,0 +1,1 @@
+-- Nothing here: with one writer the server takes the next place of the chain itself. On PostgreSQL the database does.
