@@ -90,6 +90,7 @@ enum err_code app_open_guests(struct app *app, struct err_info *err)
         .setup = { .images = app->guest_images,
                    .cgroup = config_text(config, "sandbox-cgroup"),
                    .limits = config_text(config, "sandbox-limits"),
+                   .io_rate = (uint64_t)config_int(config, "sandbox-io-rate"),
                    .resolvers = config_text(config, "sandbox-resolvers"),
                    .log_level = config_text(config, "log-level"),
                    .config_file = config_text(config, "config") },

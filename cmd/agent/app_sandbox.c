@@ -249,6 +249,7 @@ static enum err_code open_workload(struct app *app, struct err_info *err)
         .cgroup = config_text(config, "sandbox-cgroup"),
         .uid_base = app_is_lent(app) ? 0 : (uint64_t)config_int(config, "sandbox-uid-base"),
         .offer = offer_of(app),
+        .io_rate = (uint64_t)config_int(config, "sandbox-io-rate"),
         .is_lenient = strcmp(config_text(config, "sandbox-limits"), "best-effort") == 0,
         .ops = &ops,
         .context = app,

@@ -133,6 +133,15 @@ const struct config_option agent_options[] = {
       .argument = "SIZE",
       .section = "Sandboxes",
       .help = "Disk offered in all; four fifths of what is free at the start unless set" },
+    { .name = "sandbox-io-rate",
+      .type = CONFIG_SIZE,
+      .min = INT64_C(1024) * 1024,
+      .max = INT64_C(1) << 40,
+      .argument = "SIZE",
+      .section = "Sandboxes",
+      .help =
+          "Most bytes a second that each sandbox reads from the disk of its folder, and as many "
+          "that it writes; no bound unless set" },
     { .name = "sandbox-uid-base",
       .type = CONFIG_INT,
       .min = 65536,

@@ -308,6 +308,8 @@ static int run_program(const struct config *config)
                                  .cpu_milli = (uint64_t)config_int(config, "cpu"),
                                  .pids = (uint64_t)config_int(config, "pids"),
                                  .disk_bytes = (uint64_t)config_int(config, "disk"),
+                                 .io_bytes_per_second =
+                                     (uint64_t)config_int(config, "sandbox-io-rate"),
                                  .wall_us = (uint64_t)config_int(config, "time") };
     enum err_code code = open_run(&run, config, &err);
     if (code == ERR_OK) {

@@ -489,8 +489,7 @@ static enum err_code watch_sandbox(struct shim *shim, struct err_info *err)
         shim->loop, shim->built.socket, EPOLLIN, on_init, shim, &shim->init_watch, err);
 }
 
-/* What is there before the sandbox: its host user ids, for as long as we live, and its workspace.
- */
+/* What is there before the sandbox: its host user ids, ours while we live, and its workspace. */
 static enum err_code prepare(struct shim *shim, struct err_info *err)
 {
     const struct message_spec *spec = &shim->spec;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/major.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -340,13 +341,12 @@ static enum err_code limit_cpu(
     return set_number(place, "cpu.cfs_quota_us", quota, err);
 }
 
-static enum err_code limit_io(
-    const struct cgroup_place *place, const struct cgroup_limits *limits, struct err_info *err)
+static enum err_code set_rate(
+    const struct cgroup_place *place, dev_t device, uint64_t rate, struct err_info *err)
 {
     char text[128];
-    uint64_t rate = limits->io_bytes_per_second;
-    unsigned high = major(limits->io_device);
-    unsigned low = minor(limits->io_device);
+    unsigned high = major(device);
+    unsigned low = minor(device);
     if (place->version == 2) {
         (void)snprintf(
             text, sizeof(text), "%u:%u rbps=%" PRIu64 " wbps=%" PRIu64, high, low, rate, rate);
@@ -355,6 +355,12 @@ static enum err_code limit_io(
     (void)snprintf(text, sizeof(text), "%u:%u %" PRIu64, high, low, rate);
     TRY(set_text(place, "blkio.throttle.read_bps_device", text, err));
     return set_text(place, "blkio.throttle.write_bps_device", text, err);
+}
+
+static enum err_code limit_io(
+    const struct cgroup_place *place, const struct cgroup_limits *limits, struct err_info *err)
+{
+    return set_rate(place, limits->io_device, limits->io_bytes_per_second, err);
 }
 
 static const struct {
@@ -394,15 +400,23 @@ static enum err_code set_limits(
 
 /* Version 1 counts bytes only where a throttle rule stands; without a device there is nothing to
  * stand on, and then these bytes are not counted. */
-static void count_io(const struct cgroup_set *set, const struct cgroup_limits *limits)
+static void count_io(const struct cgroup_place *place, dev_t device)
 {
-    struct cgroup_limits none = { .io_bytes_per_second = IO_UNLIMITED,
-                                  .io_device = limits->io_device };
-    const struct cgroup_place *place = &set->places[CGROUP_IO];
-    if (place->version == 1 && limits->io_bytes_per_second == 0) {
-        enum err_code code = limit_io(place, &none, NULL);
+    if (place->version == 1) {
+        enum err_code code = set_rate(place, device, IO_UNLIMITED, NULL);
         (void)code;
     }
+}
+
+enum err_code cgroup_set_add_disk(
+    const struct cgroup_set *set, dev_t device, uint64_t bytes_per_second, struct err_info *err)
+{
+    const struct cgroup_place *place = &set->places[CGROUP_IO];
+    if (bytes_per_second == 0) {
+        count_io(place, device);
+        return ERR_OK;
+    }
+    return set_rate(place, device, bytes_per_second, err);
 }
 
 enum err_code cgroup_set_create(
@@ -432,7 +446,9 @@ enum err_code cgroup_set_create(
         cgroup_set_deinit(&set);
         return code;
     }
-    count_io(&set, limits);
+    if (limits->io_bytes_per_second == 0) {
+        count_io(&set.places[CGROUP_IO], limits->io_device);
+    }
     *ret_set = set;
     return ERR_OK;
 }
@@ -541,6 +557,16 @@ static uint64_t read_value(const struct cgroup_place *place, const char *name, c
     return 0;
 }
 
+/* What passes a loop device reaches the disk that its file is on, and is counted there. */
+static bool is_loop(struct str_view line)
+{
+    uint64_t number = 0;
+    struct str_view high = STR_NONE;
+    struct str_view rest = STR_NONE;
+    return str_cut(line, ':', &high, &rest) && str_parse_uint64(high, UINT64_MAX, &number) == ERR_OK
+        && number == LOOP_MAJOR;
+}
+
 /* "8:0 rbytes=1 wbytes=2 ..." summed over devices. */
 static void read_io_v2(const struct cgroup_place *place, struct cgroup_usage *usage)
 {
@@ -549,7 +575,7 @@ static void read_io_v2(const struct cgroup_place *place, struct cgroup_usage *us
     struct str_view rest = buf_view(&text);
     struct str_view line = STR_NONE;
     while (next_line(&rest, &line)) {
-        struct str_view words = line;
+        struct str_view words = is_loop(line) ? STR_NONE : line;
         struct str_view word = STR_NONE;
         while (str_cut(words, ' ', &word, &words)) {
             struct str_view name = STR_NONE;
@@ -565,7 +591,8 @@ static void read_io_v2(const struct cgroup_place *place, struct cgroup_usage *us
     }
 }
 
-/* "8:0 Read 4096" lines. */
+/* "8:0 Read 4096" lines. What is written to a loop device reaches the disk in the kernel's name on
+ * version 1, so that of these bytes the device's own count is the one there is. */
 static void read_io_v1(const struct cgroup_place *place, struct cgroup_usage *usage)
 {
     AUTO_BUF struct buf text = BUF_INIT(FILE_BYTES_MAX);
@@ -577,7 +604,7 @@ static void read_io_v1(const struct cgroup_place *place, struct cgroup_usage *us
         if (str_parse_uint64(word_at(line, 2), UINT64_MAX, &value) != ERR_OK) {
             continue;
         }
-        usage->read_bytes += str_equal(word_at(line, 1), STR("Read")) ? value : 0;
+        usage->read_bytes += str_equal(word_at(line, 1), STR("Read")) && !is_loop(line) ? value : 0;
         usage->write_bytes += str_equal(word_at(line, 1), STR("Write")) ? value : 0;
     }
 }

@@ -38,14 +38,14 @@ struct cgroup_limits {
     uint64_t pids;
     uint64_t cpu_milli; /* thousandths of one processor */
     uint64_t io_bytes_per_second;
-    dev_t io_device; /* the disk that the workspace is on */
+    dev_t io_device; /* the whole disk that the workspace is on, no partition of it */
 };
 
 struct cgroup_usage {
     uint64_t cpu_us;
     uint64_t memory_bytes;
     uint64_t memory_peak_bytes;
-    uint64_t read_bytes;
+    uint64_t read_bytes; /* from the host's disks, and to them */
     uint64_t write_bytes;
     uint64_t pids;
     uint64_t pids_peak;
@@ -75,6 +75,15 @@ enum err_code cgroup_set_create(
     const struct cgroup_limits *limits,
     struct cgroup_set *ret_set,
     struct err_info *err) MUST_CHECK;
+
+/*
+ * A device of the sandbox's own, the loop device of its workspace: the rate of the limits holds
+ * there as well (0: none, and what is written there is counted, where that needs a rule). On the
+ * host's disk alone it would not hold writers, whose bytes the loop device takes into memory.
+ */
+enum err_code cgroup_set_add_disk(
+    const struct cgroup_set *set, dev_t device, uint64_t bytes_per_second, struct err_info *err)
+    MUST_CHECK;
 
 void cgroup_set_deinit(struct cgroup_set *set); /* frees the paths, touches no group */
 

@@ -5,14 +5,13 @@ import signal
 import socket
 import sys
 import time
-import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
 import test_sandbox as local  # noqa: E402
 import test_sandboxes_real as real  # noqa: E402
-from harness import eventually  # noqa: E402
+from harness import eventually, fetch  # noqa: E402
 
 TIMEOUT = harness.TIMEOUT
 LOOK = """
@@ -146,14 +145,7 @@ class RealCommands(real.RealSandboxCase):
         self.assertEqual(0o640, os.stat(file.name).st_mode & 0o7777)
         forward = self.start_cli("forward", "web", ":8080", "-o", "name")
         address = forward.stdout.readline().decode().strip()
-
-        def fetch():
-            try:
-                with urllib.request.urlopen(f"http://{address}/page", timeout=TIMEOUT) as reply:
-                    return reply.read()
-            except (OSError, ValueError):
-                return b""
-        eventually(lambda: fetch() == b"served" * 1000, "the page is there")
+        eventually(lambda: fetch(f"http://{address}/page") == b"served" * 1000, "the page is there")
         with socket.create_server(("127.0.0.1", 0)) as here:  # a port of the host is not one of the sandbox
             other = self.start_cli("forward", "web", f":{here.getsockname()[1]}", "-o", "name")
             host, port = other.stdout.readline().decode().strip().rsplit(":", 1)

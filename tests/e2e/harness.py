@@ -19,6 +19,8 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 sys.dont_write_bytecode = True
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
@@ -308,8 +310,6 @@ class Server(Process):
         return run
 
     def http(self, path):
-        import urllib.error
-        import urllib.request
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=TIMEOUT) as reply:
                 return reply.status, reply.read().decode()
@@ -627,6 +627,15 @@ class ServerCase(unittest.TestCase):
         command = gateway.AgentCommand(telemetry_now=gateway.TelemetryNow())
         return self.operator.SendCommand(agent=str(agent.id), command=fields.pop("command", command), ttl_seconds=ttl,
                                          **fields)
+
+
+def fetch(url):
+    """What a plain HTTP server says; b"": it is not there, or says something else than a page."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as reply:
+            return reply.read()
+    except (OSError, ValueError):
+        return b""
 
 
 def in_threads(count, work):

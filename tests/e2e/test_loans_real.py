@@ -2,7 +2,6 @@
 """Part of an agent's room for another workspace, from end to end: the command line, the real server, the real agent, the
 agent it runs for the borrower, real sandboxes of both."""
 import signal
-import urllib.request
 
 from chaos.pages import FaultPage
 from harness import *
@@ -144,14 +143,7 @@ class Loans(real.RealSandboxCase):
                               env={**os.environ, "BELAY_SOCKET": self.server.operator_socket}) as forward:
             self.addCleanup(lambda: forward.poll() is None and forward.kill())
             address = forward.stdout.readline().strip()
-
-            def fetch():
-                try:
-                    with urllib.request.urlopen(f"http://{address}/page", timeout=TIMEOUT) as reply:
-                        return reply.read()
-                except (OSError, ValueError):
-                    return b""
-            eventually(lambda: fetch() == b"served", "the page is there")
+            eventually(lambda: fetch(f"http://{address}/page") == b"served", "the page is there")
             forward.terminate()
             forward.communicate(timeout=TIMEOUT)
         self.assertEqual(0, self.server.database.number("SELECT count(*) FROM sandbox_forward"))

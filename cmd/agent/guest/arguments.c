@@ -69,6 +69,9 @@ void arguments_run(
     add_number(ret_arguments, "sandbox-memory", loan->room.memory_bytes);
     add_number(ret_arguments, "sandbox-disk", loan->room.disk_bytes);
     add_option(ret_arguments, "sandbox-limits", setup->limits);
+    if (setup->io_rate > 0) {
+        add_number(ret_arguments, "sandbox-io-rate", setup->io_rate);
+    }
     add_option(ret_arguments, "sandbox-resolvers", setup->resolvers);
     add_option(ret_arguments, "join", has_join ? join : NULL);
 }

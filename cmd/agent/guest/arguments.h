@@ -14,6 +14,7 @@ struct guest_setup {
     const char *images; /* folder of root file systems; required */
     const char *cgroup;
     const char *limits;
+    uint64_t io_rate; /* 0: not set */
     const char *resolvers;
     const char *log_level;
     const char *config_file;

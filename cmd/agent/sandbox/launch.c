@@ -3,6 +3,7 @@
 #include "cmd/agent/sandbox/sandbox_private.h"
 #include "cmd/agent/sandbox/shim_spawn.h"
 #include "common/base/cleanup.h"
+#include "common/sandbox/disk.h"
 #include "common/sys/fd.h"
 #include "common/sys/file.h"
 
@@ -11,7 +12,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 enum {
@@ -256,12 +256,6 @@ static enum err_code add_paths(
     return ERR_OK;
 }
 
-static dev_t disk_of(const char *dir)
-{
-    struct stat info;
-    return stat(dir, &info) == 0 ? info.st_dev : makedev(0, 0);
-}
-
 enum err_code launch_groups(
     const struct sandboxes *all,
     const struct message_spec *spec,
@@ -273,7 +267,15 @@ enum err_code launch_groups(
                                     .pids = spec->pids,
                                     .cpu_milli = spec->cpu_milli,
                                     .io_bytes_per_second = spec->io_bytes_per_second,
-                                    .io_device = disk_of(all->dir) };
+                                    .io_device = disk_of_folder(all->dir) };
+    if (limits.io_bytes_per_second > 0 && limits.io_device == 0) {
+        return ERR_SET(
+            err,
+            ERR_UNSUPPORTED,
+            "a limit on io is asked for, and %s is on no disk that a rule can name (overlay, "
+            "btrfs and tmpfs have none; ext4 and xfs do)",
+            all->dir);
+    }
     AUTO_FREE char *name = mem_printf("belay-%s-%.*s", all->instance, STR_ARG(spec->id));
     TRY(cgroup_set_create(&all->cgroups, name, &limits, &set, err));
     cgroup_set_format(&set, list);

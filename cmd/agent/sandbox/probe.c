@@ -1,6 +1,7 @@
 /* What this host can do, found by doing it: each driver builds a sandbox that is ended at once. */
 #include "cmd/agent/sandbox/sandbox_private.h"
 #include "common/base/cleanup.h"
+#include "common/sandbox/disk.h"
 #include "common/sys/fd.h"
 #include "common/sys/file.h"
 
@@ -133,7 +134,7 @@ void probe_host(struct sandboxes *all)
     report->memory = all->cgroups.places[CGROUP_MEMORY].version;
     report->pids = all->cgroups.places[CGROUP_PIDS].version;
     report->cpu = all->cgroups.places[CGROUP_CPU].version;
-    report->io = all->cgroups.places[CGROUP_IO].version;
+    report->io = disk_of_folder(all->dir) == 0 ? 0 : all->cgroups.places[CGROUP_IO].version;
     if (geteuid() == 0) {
         report->native = probe_driver(
             all, SANDBOX_DRIVER_NATIVE, report->native_reason, sizeof(report->native_reason));

@@ -33,7 +33,7 @@ bool wish_driver_fits(const struct wish_host *host, enum sandbox_driver driver)
 {
     const struct sandbox_report *report = host->report;
     bool limits = driver == SANDBOX_DRIVER_NATIVE && report->memory != 0 && report->cpu != 0
-        && report->disk_cap;
+        && report->disk_cap && (report->io != 0 || host->io_rate == 0);
     return works(report, driver) && (limits || host->is_lenient);
 }
 
@@ -169,6 +169,12 @@ static enum err_code fill_limits(const struct filling *filling)
     TRY(fill_limit(
         filling, "disk_bytes", native && report->disk_cap, limits->disk_bytes, &spec->disk_bytes));
     TRY(fill_limit(filling, "processes", pids, limits->processes, &spec->pids));
+    TRY(fill_limit(
+        filling,
+        "io (sandbox-io-rate)",
+        native && report->io != 0,
+        filling->host->io_rate,
+        &spec->io_bytes_per_second));
     if (limits->processes == 0 && pids) {
         spec->pids = WISH_PROCESSES;
     }

@@ -19,6 +19,7 @@ enum {
 struct wish_host {
     const struct sandbox_report *report;
     enum sandbox_driver fallback; /* where the order names none */
+    uint64_t io_rate;             /* of each sandbox, bytes a second; 0: no bound */
     bool is_lenient;
     bool has_egress;
 };

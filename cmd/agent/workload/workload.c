@@ -402,6 +402,7 @@ static enum err_code choose_driver(struct workload *workload, struct err_info *e
     struct wish_host *host = &workload->host;
     host->report = sandboxes_report(workload->sandboxes);
     host->is_lenient = workload->options.is_lenient;
+    host->io_rate = workload->options.io_rate;
     host->has_egress = workload->options.egress != NULL;
     host->fallback = wish_driver_fits(host, SANDBOX_DRIVER_NATIVE) ? SANDBOX_DRIVER_NATIVE
                                                                    : SANDBOX_DRIVER_BWRAP;

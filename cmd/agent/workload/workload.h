@@ -53,6 +53,7 @@ struct workload_options {
     const char *cgroup; /* NULL: the default of sandbox.h; so below */
     uint64_t uid_base;
     struct workload_offer offer;
+    uint64_t io_rate; /* of each sandbox, bytes a second; 0: no bound */
     /* A limit that this host cannot enforce is left out and said so, not refused. */
     bool is_lenient;
     const struct workload_ops *ops;

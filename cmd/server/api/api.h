@@ -40,10 +40,8 @@ typedef enum err_code (*api_whose_fn)(
 /* Policy of a row: the rule must come first (auth/rule.h). */
 struct api_method {
     struct auth_rule rule;
-    /* of requests that name something by its id and have no field for a workspace; NULL: of others
-     */
-    api_whose_fn whose;
-    api_fn handle;                      /* unary */
+    api_whose_fn whose; /* NULL, but for requests by id that have no field for a workspace */
+    api_fn handle;      /* unary */
     const struct api_watch_type *watch; /* server streams */
     bool takes_notes;                   /* a read that writes as well; of a watch, its beginning */
     /* unary, of platform admins alone: its transaction sees all workspaces, whichever the request

@@ -306,6 +306,18 @@ static enum err_code await_child(
     return errno == EPIPE ? ERR_OK : ERR_SET_ERRNO(err, ERR_INTERNAL, errno, "the builder's child");
 }
 
+static enum err_code bound_workspace(const struct build *build, int tree, struct err_info *err)
+{
+    struct stat info;
+    if (build->spec->disk_bytes == 0) {
+        return ERR_OK; /* a folder of the disk that the group has its rule for */
+    }
+    if (fstat(tree, &info) != 0) {
+        return ERR_SET_ERRNO(err, ERR_UNSUPPORTED, errno, "the workspace's device");
+    }
+    return cgroup_set_add_disk(build->cgroups, info.st_dev, build->spec->io_bytes_per_second, err);
+}
+
 /* While the child makes the rest. */
 static enum err_code hand_workspace(int sync, const struct build *build, struct err_info *err)
 {
@@ -316,6 +328,7 @@ static enum err_code hand_workspace(int sync, const struct build *build, struct 
     if (tree < 0) {
         return ERR_SET_ERRNO(err, ERR_UNSUPPORTED, errno, "mounting the workspace");
     }
+    TRY(bound_workspace(build, tree, err));
     /* A child that has failed has said why. */
     return talk_say(sync, &word, tree) == 0 || errno == EPIPE || errno == ECONNRESET
         ? ERR_OK

@@ -176,6 +176,16 @@ void fixture_open(struct fixture *fixture)
     fixture->all = all;
 }
 
+void fixture_need_native(struct fixture *fixture)
+{
+    if (fixture->driver != SANDBOX_DRIVER_NATIVE) {
+        fixture_destroy(fixture);
+        print_message(
+            "skipped: limits by control groups and loop devices are the native driver's\n");
+        skip();
+    }
+}
+
 void fixture_close(struct fixture *fixture)
 {
     sandboxes_close(fixture->all);

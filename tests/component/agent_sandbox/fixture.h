@@ -54,6 +54,8 @@ struct fixture {
 /* Skips the test (and says why) where the driver cannot work. */
 struct fixture *fixture_create(void);
 void fixture_destroy(struct fixture *fixture); /* removes what is left */
+/* Skips the test, with the fixture gone, where the driver has no control groups and no disks. */
+void fixture_need_native(struct fixture *fixture);
 
 /* The agent goes (its sandboxes run on), and comes back. */
 void fixture_close(struct fixture *fixture);

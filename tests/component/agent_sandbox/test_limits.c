@@ -21,16 +21,6 @@ enum {
     CYCLES = 20
 };
 
-static void need_native(struct fixture *fixture)
-{
-    if (fixture->driver != SANDBOX_DRIVER_NATIVE) {
-        fixture_destroy(fixture);
-        print_message(
-            "skipped: limits by control groups and loop devices are the native driver's\n");
-        skip();
-    }
-}
-
 static void assert_neighbour_answers(struct fixture *fixture)
 {
     struct recorded_program *program = fixture_shell(fixture, "neighbour", "echo here");
@@ -57,7 +47,7 @@ static struct recorded_program *set_off(
 static struct fixture *start_with_a_neighbour(const struct sandbox_spec *bomb)
 {
     struct fixture *fixture = fixture_create();
-    need_native(fixture);
+    fixture_need_native(fixture);
     fixture_start(fixture, "neighbour");
     fixture_create_sandbox(fixture, bomb);
     return fixture;
@@ -175,7 +165,7 @@ static void test_a_spinning_program_gets_its_share(void **unused)
                                  "print(int((time.process_time()-used)*1000))\n",
                                  NULL };
     struct fixture *fixture = fixture_create();
-    need_native(fixture);
+    fixture_need_native(fixture);
     fixture_start(fixture, "neighbour");
     fixture_create_sandbox(fixture, &(struct sandbox_spec){ .id = "spin", .cpu_milli = 200 });
     struct recorded_program *program = fixture_run(fixture, "spin", argv);
@@ -230,7 +220,7 @@ static void test_full_places_say_so(void **unused)
         "read line\n";
     static const char *const said = "full\ninodes of /tmp end\ninodes of /sandbox end\n";
     struct fixture *fixture = fixture_create();
-    need_native(fixture);
+    fixture_need_native(fixture);
     fixture_start(fixture, "neighbour");
     struct sandbox_spec spec = { .id = "bomb", .disk_bytes = 16 << 20, .tmp_bytes = 4 << 20 };
     fixture_create_sandbox(fixture, &spec);
@@ -272,7 +262,7 @@ static void test_a_spare_disk_is_taken_once(void **unused)
     (void)unused;
     static const char *const spare = "templates/16777216.ext4.spare";
     struct fixture *fixture = fixture_create();
-    need_native(fixture);
+    fixture_need_native(fixture);
     struct sandbox_spec spec = { .id = "first", .disk_bytes = 16 << 20 };
     fixture_create_sandbox(fixture, &spec);
     sandboxes_sync(fixture->all);
@@ -307,7 +297,7 @@ static void test_disks_of_one_size_are_copies_that_nobody_shares(void **unused)
                                       "/sandbox | tail -n 1 | tr -d ' '; echo mine >/sandbox/file";
     static const char *const ids[] = { "first", "second", "third" };
     struct fixture *fixture = fixture_create();
-    need_native(fixture);
+    fixture_need_native(fixture);
     char template[ID_BYTES];
     char said[64] = "";
     for (size_t i = 0; i < ARRAY_LENGTH(ids); i++) {

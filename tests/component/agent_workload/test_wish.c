@@ -140,6 +140,26 @@ static void test_a_limit_that_cannot_be_enforced(void **state)
     assert_string_equal(world->missing, "not enforced on this host: memory_bytes, disk_bytes");
 }
 
+/* No field of the order, but the agent's option. */
+static void test_a_rate_of_the_disk(void **state)
+{
+    struct world *world = *state;
+    world->host.io_rate = 1 << 22;
+    assert_false(wish_driver_fits(&world->host, SANDBOX_DRIVER_NATIVE));
+    assert_refused(world, ERR_UNSUPPORTED, "io (sandbox-io-rate): the native driver");
+    world->host.is_lenient = true;
+    assert_true(wish_driver_fits(&world->host, SANDBOX_DRIVER_NATIVE));
+    assert_ok_err(world->err, fill(world));
+    assert_int_equal(world->spec.io_bytes_per_second, 0);
+    assert_string_equal(world->missing, "not enforced on this host: io (sandbox-io-rate)");
+    world->host.is_lenient = false;
+    world->report.io = 1;
+    assert_true(wish_driver_fits(&world->host, SANDBOX_DRIVER_NATIVE));
+    assert_ok_err(world->err, fill(world));
+    assert_int_equal(world->spec.io_bytes_per_second, 1 << 22);
+    assert_string_equal(world->missing, "");
+}
+
 static void test_drivers(void **state)
 {
     struct world *world = *state;
@@ -193,8 +213,11 @@ static void test_orders_that_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_all_that_an_order_can_say),       TEST(test_what_stands_in_for_what_is_not_said),
-        TEST(test_a_limit_that_cannot_be_enforced), TEST(test_drivers),
+        TEST(test_all_that_an_order_can_say),
+        TEST(test_what_stands_in_for_what_is_not_said),
+        TEST(test_a_limit_that_cannot_be_enforced),
+        TEST(test_a_rate_of_the_disk),
+        TEST(test_drivers),
         TEST(test_orders_that_are_refused),
     };
     return cmocka_run_group_tests_name("wish", tests, NULL, NULL);

@@ -53,6 +53,7 @@ static void test_what_it_has_of_the_lender(void **unused)
     const struct guest_setup setup = { .images = "/img",
                                        .cgroup = "/cg",
                                        .limits = "require",
+                                       .io_rate = 4194304,
                                        .resolvers = "1.1.1.1",
                                        .log_level = "warn",
                                        .config_file = "/c.yaml" };
@@ -76,6 +77,7 @@ static void test_what_it_has_of_the_lender(void **unused)
                                        "--sandbox-memory=5368709120",
                                        "--sandbox-disk=1048576",
                                        "--sandbox-limits=require",
+                                       "--sandbox-io-rate=4194304",
                                        "--sandbox-resolvers=1.1.1.1",
                                        NULL };
     static const char *const reset[] = { "belay-agent",
