@@ -557,43 +557,61 @@ static uint64_t read_value(const struct cgroup_place *place, const char *name, c
     return 0;
 }
 
-/* What passes a loop device reaches the disk that its file is on, and is counted there. */
-static bool is_loop(struct str_view line)
+struct io_bytes {
+    uint64_t read;
+    uint64_t written;
+    uint64_t written_to_loops;
+};
+
+/*
+ * What passes a loop device reaches the disk that its file is on. There it is counted as the
+ * sandbox's own when it was read; what was written is there the kernel's own writing back, on
+ * version 2 sometimes the sandbox's too. line: begins with the device's numbers.
+ */
+static void add_io(
+    struct io_bytes *bytes, struct str_view line, uint64_t value, bool was_read, bool was_written)
 {
     uint64_t number = 0;
     struct str_view high = STR_NONE;
     struct str_view rest = STR_NONE;
-    return str_cut(line, ':', &high, &rest) && str_parse_uint64(high, UINT64_MAX, &number) == ERR_OK
-        && number == LOOP_MAJOR;
+    bool is_loop = str_cut(line, ':', &high, &rest)
+        && str_parse_uint64(high, UINT64_MAX, &number) == ERR_OK && number == LOOP_MAJOR;
+    if (was_read && !is_loop) {
+        bytes->read += value;
+    } else if (was_written) {
+        *(is_loop ? &bytes->written_to_loops : &bytes->written) += value;
+    }
 }
 
-/* "8:0 rbytes=1 wbytes=2 ..." summed over devices. */
-static void read_io_v2(const struct cgroup_place *place, struct cgroup_usage *usage)
+/* "8:0 rbytes=1 wbytes=2 ..." */
+static void read_io_v2(const struct cgroup_place *place, struct io_bytes *bytes)
 {
     AUTO_BUF struct buf text = BUF_INIT(FILE_BYTES_MAX);
     (void)read_file(place->dir, "io.stat", &text);
     struct str_view rest = buf_view(&text);
     struct str_view line = STR_NONE;
     while (next_line(&rest, &line)) {
-        struct str_view words = is_loop(line) ? STR_NONE : line;
+        struct str_view words = line;
         struct str_view word = STR_NONE;
         while (str_cut(words, ' ', &word, &words)) {
             struct str_view name = STR_NONE;
             struct str_view digits = STR_NONE;
             uint64_t value = 0;
-            if (!str_cut(word, '=', &name, &digits)
-                || str_parse_uint64(digits, UINT64_MAX, &value) != ERR_OK) {
-                continue;
+            if (str_cut(word, '=', &name, &digits)
+                && str_parse_uint64(digits, UINT64_MAX, &value) == ERR_OK) {
+                add_io(
+                    bytes,
+                    line,
+                    value,
+                    str_equal(name, STR("rbytes")),
+                    str_equal(name, STR("wbytes")));
             }
-            usage->read_bytes += str_equal(name, STR("rbytes")) ? value : 0;
-            usage->write_bytes += str_equal(name, STR("wbytes")) ? value : 0;
         }
     }
 }
 
-/* "8:0 Read 4096" lines. What is written to a loop device reaches the disk in the kernel's name on
- * version 1, so that of these bytes the device's own count is the one there is. */
-static void read_io_v1(const struct cgroup_place *place, struct cgroup_usage *usage)
+/* "8:0 Read 4096" lines. */
+static void read_io_v1(const struct cgroup_place *place, struct io_bytes *bytes)
 {
     AUTO_BUF struct buf text = BUF_INIT(FILE_BYTES_MAX);
     (void)read_file(place->dir, "blkio.throttle.io_service_bytes", &text);
@@ -601,12 +619,22 @@ static void read_io_v1(const struct cgroup_place *place, struct cgroup_usage *us
     struct str_view line = STR_NONE;
     while (next_line(&rest, &line)) {
         uint64_t value = 0;
-        if (str_parse_uint64(word_at(line, 2), UINT64_MAX, &value) != ERR_OK) {
-            continue;
+        struct str_view kind = word_at(line, 1);
+        if (str_parse_uint64(word_at(line, 2), UINT64_MAX, &value) == ERR_OK) {
+            add_io(bytes, line, value, str_equal(kind, STR("Read")), str_equal(kind, STR("Write")));
         }
-        usage->read_bytes += str_equal(word_at(line, 1), STR("Read")) && !is_loop(line) ? value : 0;
-        usage->write_bytes += str_equal(word_at(line, 1), STR("Write")) ? value : 0;
     }
+}
+
+static void measure_io(const struct cgroup_place *place, struct cgroup_usage *usage)
+{
+    struct io_bytes bytes = { .read = 0 };
+    if (place->version != 0) {
+        (place->version == 2 ? read_io_v2 : read_io_v1)(place, &bytes);
+    }
+    usage->read_bytes = bytes.read;
+    usage->write_bytes =
+        bytes.written > bytes.written_to_loops ? bytes.written : bytes.written_to_loops;
 }
 
 static void measure_cpu(const struct cgroup_set *set, struct cgroup_usage *usage)
@@ -631,17 +659,12 @@ static void measure_memory(const struct cgroup_place *place, struct cgroup_usage
 
 void cgroup_set_measure(const struct cgroup_set *set, struct cgroup_usage *ret_usage)
 {
-    const struct cgroup_place *io = &set->places[CGROUP_IO];
     memset(ret_usage, 0, sizeof(*ret_usage));
     measure_cpu(set, ret_usage);
     measure_memory(&set->places[CGROUP_MEMORY], ret_usage);
     ret_usage->pids = read_value(&set->places[CGROUP_PIDS], "pids.current", NULL);
     ret_usage->pids_peak = read_value(&set->places[CGROUP_PIDS], "pids.peak", NULL);
-    if (io->version == 2) {
-        read_io_v2(io, ret_usage);
-    } else if (io->version == 1) {
-        read_io_v1(io, ret_usage);
-    }
+    measure_io(&set->places[CGROUP_IO], ret_usage);
 }
 
 static void kill_listed(const struct cgroup_place *place)
