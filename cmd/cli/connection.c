@@ -202,6 +202,24 @@ static struct rpc_call_options call_options(const struct cli *cli)
     };
 }
 
+enum err_code connection_call_in(
+    struct cli *cli,
+    struct arena *arena,
+    const char *method,
+    const ProtobufCMessage *request,
+    const ProtobufCMessageDescriptor *reply_type,
+    void *ret_reply)
+{
+    struct connection *connection = cli->connection;
+    struct rpc_call_options options = call_options(cli);
+    const struct path path = path_of(method);
+    ProtobufCMessage *reply = NULL;
+    TRY(rpc_channel_call(
+        connection->channel, path.text, request, reply_type, &options, arena, &reply, &cli->err));
+    memcpy(ret_reply, &reply, sizeof(void *));
+    return ERR_OK;
+}
+
 enum err_code connection_call(
     struct cli *cli,
     const char *method,
@@ -210,21 +228,7 @@ enum err_code connection_call(
     void *ret_reply)
 {
     TRY(connection_open(cli));
-    struct connection *connection = cli->connection;
-    struct rpc_call_options options = call_options(cli);
-    const struct path path = path_of(method);
-    ProtobufCMessage *reply = NULL;
-    TRY(rpc_channel_call(
-        connection->channel,
-        path.text,
-        request,
-        reply_type,
-        &options,
-        cli->arena,
-        &reply,
-        &cli->err));
-    memcpy(ret_reply, &reply, sizeof(void *));
-    return ERR_OK;
+    return connection_call_in(cli, cli->arena, method, request, reply_type, ret_reply);
 }
 
 /* ---- lists ---- */

@@ -51,6 +51,14 @@ enum err_code connection_call(
     const ProtobufCMessage *request,
     const ProtobufCMessageDescriptor *reply_type,
     void *ret_reply) MUST_CHECK;
+/* The same; the reply lives as long as the arena. After connection_open. */
+enum err_code connection_call_in(
+    struct cli *cli,
+    struct arena *arena,
+    const char *method,
+    const ProtobufCMessage *request,
+    const ProtobufCMessageDescriptor *reply_type,
+    void *ret_reply) MUST_CHECK;
 
 /*
  * A list in pages, as one reply: field 1 of the reply is the repeated one, next_page_token says

@@ -83,6 +83,46 @@ class Live(unittest.TestCase):
         self.belay("event", "watch", "--timeout", "500ms")
         self.belay("audit", "watch", "--timeout", "500ms")
 
+    def tampered(self, change, back, words, *args):
+        """What verify says of a record that somebody with the database in hand has changed."""
+        self.server.database.query(change)
+        try:
+            run = self.belay("audit", "verify", *args, status=1)
+        finally:
+            self.server.database.query(back)
+        self.assertEqual("", run.stdout)
+        self.assertRegex(run.stderr, words)
+
+    def test_the_audit_chain(self):
+        operator = harness.Service(self.server.local_channel(), harness.ADMIN_SERVICE)
+        first = self.belay("audit", "verify", "-o", "name").stdout.strip()
+        made = harness.in_threads(8, lambda i: [operator.CreateEnrollmentToken() for _ in range(130)])
+        self.assertEqual([130] * 8, [len(tokens) for tokens in made])
+        head = self.json("audit", "verify")
+        number = head["records"]
+        self.assertGreater(number, 1040)  # more than a page
+        self.assertTrue(head["head"].startswith(f"{number}:"))
+        self.assertIn("none missing", self.belay("audit", "verify", "--head", first).stdout)
+        self.assertNotIn("\r", self.belay("audit", "verify", "--head", head["head"]).stderr)
+        self.belay("audit", "verify", "--head", "7:abc", status=64)
+        of = f"workspace_id = 1 AND sequence = {number - 1020}"
+        (record, actor), = self.server.database.query(f"SELECT record, actor FROM audit WHERE {of}")
+        self.tampered(f"UPDATE audit SET actor = 'key:other' WHERE {of}", f"UPDATE audit SET actor = '{actor}' WHERE {of}",
+                      f"record {number - 1020}: its field actor")
+        self.tampered(f"UPDATE audit SET record = replace(record, 'allowed', 'denied'), decision = 'denied' WHERE {of}",
+                      f"UPDATE audit SET record = '{record}', decision = 'allowed' WHERE {of}",
+                      f"record {number - 1020}: its hash is not that of its text")
+        self.tampered(f"UPDATE audit SET sequence = 1000000 + sequence WHERE {of}",
+                      f"UPDATE audit SET sequence = {number - 1020} WHERE workspace_id = 1 AND sequence > 1000000",
+                      "record [0-9]+ is missing")
+        newest = f"workspace_id = 1 AND sequence = {number}"
+        database = self.server.database
+        database.query(f"CREATE TABLE taken AS SELECT * FROM audit WHERE {newest}")
+        self.tampered(f"DELETE FROM audit WHERE {newest}", "INSERT INTO audit SELECT * FROM taken",
+                      f"record {number}, whose hash was kept, is missing|record {number} is missing", "--head", head["head"])
+        database.query("DROP TABLE taken")
+        self.belay("audit", "verify", "--head", head["head"])
+
     def test_devices_and_events(self):
         devices = self.json("device", "list", "--agent", self.agent)["devices"]
         self.assertEqual(devices[0]["name"], "host")

@@ -2,6 +2,7 @@
 #include "cmd/server/store/access.h"
 #include "cmd/server/store/audit.h"
 #include "cmd/server/store/command.h"
+#include "common/crypto/audit_chain.h"
 #include "tests/cluster/cluster.h"
 
 #include <inttypes.h>
@@ -290,7 +291,7 @@ static void check_chain(struct cluster *cluster)
                 has_previous ? str_from((const char *)previous, sizeof(previous)) : STR_NONE;
             assert_int_equal(records[i].hash.len, sizeof(hash));
             if (has_previous || sequence == 1) {
-                audit_hash(before, sequence, str_of(records[i].record), hash);
+                audit_chain_hash(before, sequence, str_of(records[i].record), hash);
                 assert_memory_equal(hash, records[i].hash.ptr, sizeof(hash));
             }
             memcpy(previous, records[i].hash.ptr, sizeof(previous));

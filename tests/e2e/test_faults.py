@@ -26,22 +26,32 @@ class Faults(unittest.TestCase):
             format=gateway.PAYLOAD_FORMAT_EVENT_BATCH)
 
     @unittest.skipIf(ENGINE == "sqlite", "SQLite has one writer: nothing is stored while a session begins")
-    def test_a_new_session_names_what_the_old_one_stored_meanwhile(self):
+    def test_a_new_session_names_what_the_old_one_stored(self):
         """An agent whose spool is new numbers its records after the mark it is given. A mark from before
         the last records of the old session made the server take the first new ones for repetitions."""
         agent = BaseAgent(self.server, "quick").enroll(self.operator)
+        self.assertEqual(2, agent.upload((self.event(i) for i in range(1, 3)), events=True).acked_sequence)
         challenge = agent.begin().challenge
         page = self.server.controls.fault
         page.arm("server.challenge.taken", page.HOLD)
-        replies = []
-        thread = threading.Thread(target=lambda: replies.append(agent.complete(challenge)))
-        thread.start()
+        replies, uploads = [], []
+        begins = threading.Thread(target=lambda: replies.append(agent.complete(challenge)))
+        begins.start()
         self.assertTrue(wait_for(lambda: page.fired, TIMEOUT))
-        self.assertEqual(5, agent.upload((self.event(i) for i in range(1, 6)), events=True).acked_sequence)
+        sends = threading.Thread(target=lambda: uploads.append(
+            code_of(lambda: agent.upload((self.event(i) for i in range(3, 6)), events=True))))
+        sends.start()
+        sends.join(0.5)
+        self.assertTrue(sends.is_alive(), "the mark is read: nothing is stored until the new session stands")
         page.release()
-        thread.join()
+        for thread in (begins, sends):
+            thread.join(TIMEOUT)
         whole = gateway.CompleteAuthHandshakeResponse.FromString(replies[0].SerializeToString())
-        self.assertEqual(5, whole.events_acked_sequence)
+        self.assertEqual(2, whole.events_acked_sequence)
+        self.assertEqual((Code.UNAUTHENTICATED, "the session was replaced by a newer one"), uploads[0])
+        agent.session = replies[0].session_token
+        self.assertEqual(5, agent.upload((self.event(i) for i in range(3, 6)), events=True).acked_sequence)
+        self.assertEqual(5, self.server.database.number("SELECT COUNT(*) FROM event WHERE kind = 'fault.test'"))
 
     @unittest.skipIf(ENGINE == "postgresql", "of the embedded database")
     def test_what_was_acknowledged_survives_a_loss_of_power(self):

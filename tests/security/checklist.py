@@ -423,10 +423,10 @@ MUTATIONS = [
         "    (void)snprintf(label, sizeof(label), \"told=\\\"%.*s\\\"\", STR_ARG(told));\n"
         "    metric_add(metric_get(service->metrics, METRIC_COUNTER, \"belay_errors_total\", \"Errors\", label), 1);\n")),
     Mutation(73, "a record's hash covers the one before", CHECKLIST[73][1][0], (
-        "cmd/server/store/audit.c", "        STR(\"belay.audit.v2\"),\n        previous,\n",
-        "        STR(\"belay.audit.v2\"),\n        str_from(previous.ptr, 0),\n")),
+        "common/crypto/audit_chain.c", "        domain,\n        previous,\n",
+        "        domain,\n        str_from(previous.ptr, 0),\n")),
     Mutation(73, "a record's hash covers its place", CHECKLIST[73][1][0], (
-        "cmd/server/store/audit.c", "number[i] = (uint8_t)((uint64_t)sequence >> (56 - 8 * i));",
+        "common/crypto/audit_chain.c", "number[i] = (uint8_t)((uint64_t)sequence >> (56 - 8 * i));",
         "number[i] = (uint8_t)(0 * (uint64_t)sequence >> (56 - 8 * i));")),
     Mutation(73, "what changes something has its record", CHECKLIST[73][1][1], (
         "cmd/server/api/api.c", "return unary->method->rule.is_audited ? audit_allowed(unary->api, err) : ERR_OK;",

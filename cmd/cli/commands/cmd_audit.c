@@ -118,7 +118,7 @@ static const struct cli_command WATCH = {
     CLI_LIST(option, WATCH_OPTIONS),
     .run = watch,
 };
-static const struct cli_command *const COMMANDS[] = { &LIST, &WATCH };
+static const struct cli_command *const COMMANDS[] = { &LIST, &WATCH, &CMD_AUDIT_VERIFY };
 const struct cli_command CMD_AUDIT = {
     .name = "audit",
     .summary = "Who did what, and whether it was allowed",

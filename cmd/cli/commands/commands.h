@@ -21,6 +21,7 @@ extern const struct cli_command CMD_USAGE;
 extern const struct cli_command CMD_QUOTA;
 extern const struct cli_command CMD_APIKEY;
 extern const struct cli_command CMD_AUDIT;
+extern const struct cli_command CMD_AUDIT_VERIFY; /* of audit, in a file of its own */
 extern const struct cli_command CMD_CONFIG;
 extern const struct cli_command CMD_COMPLETION;
 extern const struct cli_command CMD_VERSION;

@@ -3,7 +3,7 @@
 #include "audit.sql.h"
 #include "common/base/buf.h"
 #include "common/base/mem.h"
-#include "common/crypto/hash.h"
+#include "common/crypto/audit_chain.h"
 
 #include <inttypes.h>
 
@@ -28,21 +28,6 @@ static const struct store_column columns[] = {
     STORE_COLUMN(audit_record, hash, STORE_BLOB),
 };
 static const struct store_type type = STORE_TYPE(audit_record, columns);
-
-void audit_hash(struct str_view previous, int64_t sequence, struct str_view record, uint8_t out[32])
-{
-    uint8_t number[8];
-    for (int i = 0; i < 8; i++) {
-        number[i] = (uint8_t)((uint64_t)sequence >> (56 - 8 * i));
-    }
-    const struct str_view parts[] = {
-        STR("belay.audit.v2"),
-        previous,
-        str_from((const char *)number, sizeof(number)),
-        record,
-    };
-    hash_sha256_parts(parts, ARRAY_LENGTH(parts), out);
-}
 
 /* OCSF API Activity (class 6003); status_id 1 success, 2 failure; times in milliseconds. */
 static void write_record(const struct audit_entry *entry, struct wall_us now, struct buf *out)
@@ -76,7 +61,7 @@ static void write_record(const struct audit_entry *entry, struct wall_us now, st
 /* A workspace's chain: where it ends. */
 struct head {
     int64_t sequence; /* of the next record */
-    uint8_t hash[HASH_SHA256_BYTES];
+    uint8_t hash[AUDIT_HASH_BYTES];
     size_t hash_bytes;
 };
 
@@ -88,7 +73,7 @@ static enum err_code take_head(
     TRY(sql_rows_next(rows, err));
     ret_head->sequence = sql_int(rows, 0);
     struct str_view hash = sql_blob(rows, 1);
-    ret_head->hash_bytes = hash.len > HASH_SHA256_BYTES ? HASH_SHA256_BYTES : hash.len;
+    ret_head->hash_bytes = hash.len > AUDIT_HASH_BYTES ? AUDIT_HASH_BYTES : hash.len;
     if (ret_head->hash_bytes > 0) {
         memcpy(ret_head->hash, hash.ptr, ret_head->hash_bytes);
     }
@@ -98,8 +83,9 @@ static enum err_code take_head(
 /* The chain grows by a record, whose hash is the head's then. */
 static void move_head(struct head *head, struct str_view record)
 {
-    uint8_t hash[HASH_SHA256_BYTES];
-    audit_hash(str_from((const char *)head->hash, head->hash_bytes), head->sequence, record, hash);
+    uint8_t hash[AUDIT_HASH_BYTES];
+    audit_chain_hash(
+        str_from((const char *)head->hash, head->hash_bytes), head->sequence, record, hash);
     memcpy(head->hash, hash, sizeof(hash));
     head->hash_bytes = sizeof(hash);
     head->sequence++;
@@ -211,7 +197,7 @@ struct places {
     size_t count;
     int64_t arrivals[PLACES_MAX];
     int64_t sequences[PLACES_MAX];
-    uint8_t hashes[PLACES_MAX][HASH_SHA256_BYTES];
+    uint8_t hashes[PLACES_MAX][AUDIT_HASH_BYTES];
     struct str_view views[PLACES_MAX];
 };
 
@@ -231,8 +217,8 @@ static enum err_code find_places(
         places->arrivals[i] = sql_int(rows, 0);
         places->sequences[i] = places->head.sequence;
         move_head(&places->head, sql_text(rows, 1));
-        memcpy(places->hashes[i], places->head.hash, HASH_SHA256_BYTES);
-        places->views[i] = str_from((const char *)places->hashes[i], HASH_SHA256_BYTES);
+        memcpy(places->hashes[i], places->head.hash, AUDIT_HASH_BYTES);
+        places->views[i] = str_from((const char *)places->hashes[i], AUDIT_HASH_BYTES);
     }
     return code == ERR_NOT_FOUND ? ERR_OK : code;
 }

@@ -1,6 +1,6 @@
 /*
- * Audit records: one chain per workspace. Each record's hash covers the record and the hash before
- * it, so that a gap or an edit shows. Written in the transaction of its effect.
+ * Audit records: one chain per workspace (common/crypto/audit_chain.h), in which a gap or an edit
+ * shows. Written in the transaction of its effect.
  *
  * On SQLite, which has one writer, a record gets its place in the chain with it. On PostgreSQL it
  * arrives without one (its sequence is negative, and in no list), and gets it a moment later, many
@@ -86,14 +86,5 @@ enum err_code store_audit_newer(
     struct arena *arena,
     struct store_list *ret_list,
     struct err_info *err) MUST_CHECK;
-
-/*
- * Hash of a record given the one before it (STR_NONE or empty for the first): SHA-256 over
- * "belay.audit.v2", that hash, the sequence as u64 big endian, and the record, each preceded by its
- * length as u64 big endian. belay_audit_add of the migrations, which programs of the version before
- * call, makes the same. Records from before migration 10 have "belay.audit.v1" and BLAKE2b-256.
- */
-void audit_hash(
-    struct str_view previous, int64_t sequence, struct str_view record, uint8_t out[32]);
 
 #endif

@@ -1,6 +1,6 @@
 /* The audit chain: the same on both engines, but that PostgreSQL gives places later. */
 #include "cmd/server/store/audit.h"
-#include "common/crypto/hash.h"
+#include "common/crypto/audit_chain.h"
 #include "common/sys/thread.h"
 #include "tests/component/server_store/fixture.h"
 
@@ -25,7 +25,7 @@ static void check_chain(struct place *place, size_t expected)
     struct err_info err = ERR_INFO_INIT;
     struct store_list list;
     struct str_view previous = STR_NONE;
-    uint8_t hash[HASH_SHA256_BYTES];
+    uint8_t hash[AUDIT_HASH_BYTES];
     const struct audit_filter filter = { .limit = 1000 };
     place_begin(place, WORKSPACE_DEFAULT);
     assert_ok_err(err, store_audit_place(place->conn, WORKSPACE_DEFAULT, &err));
@@ -36,7 +36,7 @@ static void check_chain(struct place *place, size_t expected)
     assert_int_equal(list.count, expected);
     for (size_t i = 0; i < list.count; i++) {
         assert_int_equal(records[i].sequence, i + 1); /* no gap */
-        audit_hash(previous, records[i].sequence, str_of(records[i].record), hash);
+        audit_chain_hash(previous, records[i].sequence, str_of(records[i].record), hash);
         assert_int_equal(records[i].hash.len, sizeof(hash));
         assert_memory_equal(records[i].hash.ptr, hash, sizeof(hash));
         previous = records[i].hash;
@@ -59,14 +59,14 @@ static void test_the_chain_holds(void **state)
     place_script(place, "UPDATE audit SET record = '{}' WHERE sequence = 1 AND workspace_id = 1");
     struct err_info err = ERR_INFO_INIT;
     struct store_list list;
-    uint8_t hash[HASH_SHA256_BYTES];
+    uint8_t hash[AUDIT_HASH_BYTES];
     const struct audit_filter filter = { .limit = 9 };
     place_begin(place, WORKSPACE_DEFAULT);
     assert_ok(
         store_audit_newer(place->conn, WORKSPACE_DEFAULT, &filter, place->arena, &list, &err));
     const struct audit_record *records = list.records;
     place_commit(place);
-    audit_hash(STR_NONE, 1, str_of(records[0].record), hash);
+    audit_chain_hash(STR_NONE, 1, str_of(records[0].record), hash);
     assert_memory_not_equal(records[0].hash.ptr, hash, sizeof(hash)); /* an edit shows */
 }
 
