@@ -289,6 +289,19 @@ class Answers(HostileCase):
                 self.assertIn(what, run.stderr)
                 self.assertEqual(b"", run.stdout)
 
+    def test_a_chain_without_an_end(self):
+        asked = []
+
+        def empty(request, context):
+            asked.append(request.page_token)
+            if len(asked) > 5:
+                context.abort(harness.Code.INTERNAL, "asked on and on")
+            return harness.admin.ListAuditRecordsResponse(next_page_token="more")
+        self.does["ListAuditRecords"] = empty
+        run = self.belay("audit", "verify", status=1)
+        self.assertIn(b"an empty page that names a next one", run.stderr)
+        self.assertEqual(b"", run.stdout)
+
     def test_a_long_watch_is_not_memory(self):
         """Its states together are more than a run of belay may hold."""
         def watch(request, context):

@@ -17,18 +17,20 @@ enum {
 typedef Agentgateway__V1__ListAuditRecordsRequest request_type;
 typedef Agentgateway__V1__ListAuditRecordsResponse reply_type;
 
-/* On a terminal: how far it is. */
+/* A line on a terminal, over the one before: how far it is; NULL: nothing any more. */
 static void show_progress(const struct cli *cli, const struct audit_walk *walk)
 {
     int fd = fileno(cli->io->err);
-    if (fd >= 0 && isatty(fd) == 1 && walk->last.sequence > 1) {
+    if (fd < 0 || isatty(fd) != 1) {
+        return;
+    }
+    (void)fprintf(cli->io->err, "\r\033[K");
+    if (walk != NULL) {
         (void)fprintf(
             cli->io->err,
-            "\r\033[K%" PRId64 " of %" PRId64 " records are left",
+            "%" PRId64 " of %" PRId64 " records are left",
             walk->last.sequence - 1,
             walk->newest.sequence);
-    } else if (fd >= 0 && isatty(fd) == 1) {
-        (void)fprintf(cli->io->err, "\r\033[K");
     }
     (void)fflush(cli->io->err);
 }
@@ -49,6 +51,10 @@ static enum err_code read_page(
         &request->base,
         &agentgateway__v1__list_audit_records_response__descriptor,
         &reply));
+    if (reply->n_records == 0 && reply->next_page_token[0] != '\0') {
+        return ERR_SET(
+            &cli->err, ERR_CORRUPT, "the server gives an empty page that names a next one");
+    }
     for (size_t i = 0; i < reply->n_records; i++) {
         TRY(audit_walk_next(walk, reply->records[i], &cli->err));
     }
@@ -69,7 +75,7 @@ static enum err_code read_pages(struct cli *cli, struct audit_walk *walk)
     do {
         code = read_page(cli, arena, walk, &request, token);
         arena_reset(arena);
-        show_progress(cli, walk);
+        show_progress(cli, code == ERR_OK && token[0] != '\0' ? walk : NULL);
     } while (code == ERR_OK && token[0] != '\0');
     return code;
 }
